@@ -1,0 +1,17 @@
+"""The ``clsp`` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 done, 2 the user's input is wrong, 130 interrupted."""
+    from clsp.cli.main import dispatch
+
+    return dispatch(list(sys.argv[1:] if arguments is None else arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The commands: each turns a call into the stage's plain function and says what came out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clsp import console, files, workflow
+from clsp.errors import UserError
+from clsp.workflow import Prepared, describe, prepare, write_provenance
+
+if TYPE_CHECKING:
+    from clsp.cli.main import Call
+
+
+def _prepared(call: Call, *, store: Path | None = None) -> Prepared:
+    overrides = list(call.overrides)
+    if "method" in call.own:
+        overrides += ["--pretrain.method", call.own["method"]]
+    prepared = prepare(call.own["data"], recipe=call.own.get("recipe"), overrides=overrides, store=store)
+    describe(prepared.images)
+    return prepared
+
+
+def run(call: Call) -> int:
+    """``clsp run``."""
+    from clsp.evaluation.stage import table
+    from clsp.workflow import run as run_all
+
+    overrides = list(call.overrides)
+    if "method" in call.own:
+        overrides += ["--pretrain.method", call.own["method"]]
+    out = Path(call.own["out"])
+    metrics = run_all(
+        call.own["data"], out, recipe=call.own.get("recipe"), overrides=overrides, diffusion=call.own.get("diffusion")
+    )
+    if metrics:
+        print(table(metrics))
+        print(f"\nencoder: {out / 'encoder'}, loaded without clsp by {out / 'encoder' / 'snippet.py'}:\n")
+        print((out / "encoder" / "snippet.py").read_text(encoding="utf-8"))
+        print(f"report:  {(out / 'report.html').resolve()}")
+    return 0
+
+
+def diffusion(call: Call) -> int:
+    """``clsp diffusion``."""
+    out = Path(call.own["out"])
+    prepared = _prepared(call)
+    workflow.diffusion_stage(prepared, out)
+    write_provenance(out, prepared, call.own["data"])
+    print(f"diffusion model: {out} (diffusers.DDPMPipeline.from_pretrained loads it), samples: {out / 'samples.png'}")
+    return 0
+
+
+def synthesize(call: Call) -> int:
+    """``clsp synthesize``."""
+    out = Path(call.own["out"])
+    prepared = _prepared(call)
+    bank = workflow.bank_stage(prepared, call.own["diffusion"], out)
+    write_provenance(out, prepared, call.own["data"])
+    for name, entry in bank.manifest["measures"].items():
+        print(f"{name:<26}{entry['value']:>9.4f}   {entry['meaning']}")
+    print(f"bank: {out}, {len(bank)} anchors x {bank.candidates} candidates; look at {out / 'sheet.png'}")
+    return 0
+
+
+def pretrain(call: Call) -> int:
+    """``clsp pretrain``."""
+    out = Path(call.own["out"])
+    prepared = _prepared(call)
+    workflow.encoder_stage(prepared, out, call.own.get("positives"))
+    write_provenance(out, prepared, call.own["data"])
+    print(f"encoder: {out / 'encoder.safetensors'}; load it without clsp: {out / 'snippet.py'}")
+    return 0
+
+
+def evaluate(call: Call) -> int:
+    """``clsp evaluate``."""
+    from clsp.evaluation.stage import NO_LABELS
+
+    folder = workflow.encoder_folder(call.own["encoder"])
+    result = workflow.rate(folder, _for_encoder(call, folder))
+    if result.linear is None or result.knn is None:
+        print(NO_LABELS)
+        return 0
+    for name, score in (("linear", result.linear), ("kNN", result.knn)):
+        top5 = "" if score.top5 is None else f", top-5 {score.top5:.2f}"
+        print(f"{name:<7} top-1 {score.top1:.2f} % (95 % interval {score.low:.2f} to {score.high:.2f}){top5}\n        {score.protocol}")  # fmt: skip
+    if "out" in call.own:
+        record = {"encoder": str(folder), "data": call.own["data"], "linear": result.linear.record(), "knn": result.knn.record()}  # fmt: skip
+        files.write_json(Path(call.own["out"]), record)
+    return 0
+
+
+def embed(call: Call) -> int:
+    """``clsp embed``."""
+    import torch
+
+    from clsp.encoders.export import load_encoder, read_spec
+    from clsp.evaluation.features import encode_images
+
+    out = Path(call.own["out"])
+    if out.suffix not in (".npz", ".csv"):
+        raise UserError(f"--out {out}: embeddings are written as .npz or .csv; choose one of these endings")
+    folder = workflow.encoder_folder(call.own["encoder"])
+    prepared = _for_encoder(call, folder)
+    encoder, spec = load_encoder(folder), read_spec(folder)
+    names, features = [], []
+    for split in (prepared.images.train, prepared.images.test):
+        if split is not None:
+            names += list(split.names)
+            features.append(encode_images(encoder, split.images, torch.tensor(spec.mean), torch.tensor(spec.std)).numpy())  # fmt: skip
+    table = np.concatenate(features)
+    if out.suffix == ".csv":
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow(["name", *(f"f{i}" for i in range(table.shape[1]))])
+        writer.writerows([name, *(f"{value:.6g}" for value in row)] for name, row in zip(names, table))
+        files.write_text(out, buffer.getvalue())
+    else:
+        with files.atomic(out) as file:
+            np.savez(file, names=np.array(names), embeddings=table)
+    print(f"{len(names)} embeddings of {table.shape[1]} values: {out}")
+    return 0
+
+
+def export(call: Call) -> int:
+    """``clsp export``."""
+    from clsp.encoders.export import export_onnx, load_encoder, read_spec, save_encoder
+
+    folder, out = workflow.encoder_folder(call.own["encoder"]), Path(call.own["out"])
+    encoder, spec = load_encoder(folder), read_spec(folder)
+    ours = files.read_json(folder / "config.json")["clsp"]
+    save_encoder(out, encoder, spec, {n: v for n, v in ours.items() if n not in ("stem", "args")})
+    try:
+        export_onnx(encoder, spec, out / "encoder.onnx")
+    except UserError as error:
+        console.say(f"encoder.onnx was not written: {error}")
+    print(f"exported: {', '.join(sorted(str(path) for path in out.iterdir() if path.is_file() and path.name[0] != '.'))}")  # fmt: skip
+    return 0
+
+
+def report(call: Call) -> int:
+    """``clsp report``."""
+    from clsp.report.page import build_report, build_report_of_runs
+
+    runs = [Path(name) for name in call.positional]
+    for path in runs:
+        if not (path / "recipe.yaml").is_file():
+            raise UserError(f"{path} is no run (no recipe.yaml there); give the --out of a 'clsp run'")
+    if len(runs) == 1 and "out" not in call.own:
+        print(build_report(runs[0]).resolve())
+    else:
+        print(build_report_of_runs(runs, Path(call.own.get("out", "report.html"))).resolve())
+    return 0
+
+
+def check(call: Call) -> int:
+    """``clsp check``."""
+    from clsp.preflight import preflight
+
+    print(preflight(_prepared(call)))
+    return 0
+
+
+def _for_encoder(call: Call, folder: Path) -> Prepared:
+    prepared = workflow.prepare_for(folder, call.own["data"], recipe=call.own.get("recipe"), overrides=call.overrides)
+    describe(prepared.images)
+    return prepared

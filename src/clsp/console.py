@@ -1,0 +1,98 @@
+"""What the user sees while a stage works: a live bar in a terminal, plain lines elsewhere (logs, CI, nohup)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PLAIN_SECONDS = 10.0
+"""Seconds between two plain lines of one stage."""
+
+
+def say(text: str) -> None:
+    """Print one line for the user, on standard error, so that standard output holds results alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as ``42 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class Progress:
+    """The progress of one stage: steps done, rate, time left and the newest figures."""
+
+    def __init__(self, title: str, total: int, unit: str, done: int) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self._at_start = done
+        self.figures = ""
+        self._start = self._printed = time.monotonic()
+
+    @property
+    def rate(self) -> float:
+        """Units per second since this process began."""
+        return (self.done - self._at_start) / max(time.monotonic() - self._start, 1e-9)
+
+    def line(self) -> str:
+        """The progress as one plain line."""
+        left = duration((self.total - self.done) / self.rate) + " left" if self.rate > 0 else ""
+        share = 100 * self.done / max(self.total, 1)
+        parts = (f"{self.done}/{self.total} {self.unit}", f"{share:.0f} %", f"{self.rate:.3g}/s", left, self.figures)
+        return f"{self.title}: " + "  ".join(part for part in parts if part)
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        """Count ``count`` more units as done; ``figures`` (a loss, an accuracy) are shown beside them."""
+        self.done += count
+        if figures:
+            self.figures = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self._show()
+
+    def _show(self) -> None:
+        if time.monotonic() - self._printed >= PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            say(self.line())
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        say(self.line() if self.done < self.total else f"{self.title}: {self.done} {self.unit} done, {self.figures}")
+
+
+class _Live(Progress):
+    """The same, as a bar that rich redraws in place."""
+
+    def __init__(self, title: str, total: int, unit: str, done: int) -> None:
+        super().__init__(title, total, unit, done)
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+        self._bar: Any = Bar(*columns, console=Console(stderr=True), refresh_per_second=4)
+        self._bar.start()
+        self._task = self._bar.add_task(title, total=total, completed=done, state="")
+
+    def _show(self) -> None:
+        self._bar.update(self._task, completed=self.done, state=self.line().removeprefix(f"{self.title}: "))
+
+    def close(self) -> None:
+        """Leave the finished bar on the screen."""
+        self._show()
+        self._bar.stop()
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progress]:
+    """Show the progress of ``total`` units of work, of which ``done`` were finished before a restart."""
+    bar = (_Live if sys.stderr.isatty() else Progress)(title, total, unit, done)
+    try:
+        yield bar
+    finally:
+        bar.close()

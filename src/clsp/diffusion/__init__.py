@@ -1,0 +1,1 @@
+"""Diffusion: the unconditional model, its training, and the feature-interpolation sampler."""

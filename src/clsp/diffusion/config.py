@@ -1,0 +1,54 @@
+"""The unconditional diffusion model: its size, its noise schedule, its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(kw_only=True)
+class DiffusionConfig:
+    """The diffusion model and its training; the defaults are the paper's CIFAR-10 settings (35.7 M parameters)."""
+
+    images: int | None = None
+    """Train images that teach the model, chosen at random by the seed; null: all."""
+    widths: list[int] = field(default_factory=lambda: [128, 256, 256, 256])
+    """Channels of the U-Net's levels; each level halves the image."""
+    blocks: int = 2
+    """Residual blocks a level."""
+    attention: list[int] = field(default_factory=lambda: [1])
+    """Levels (0 is the finest) that have self-attention; the middle block always has it."""
+    head_width: int | None = None
+    """Channels of one attention head; null: one head."""
+    norm_groups: int = 32
+    """Groups of the group normalisation; must divide every width."""
+    dropout: float = 0.1
+    """Dropout in the residual blocks while training; sampling never drops."""
+    timesteps: int = 1000
+    """Noise levels T of the forward process."""
+    beta_start: float = 1e-4
+    """First beta of the linear schedule."""
+    beta_end: float = 0.02
+    """Last beta of the linear schedule."""
+    steps: int = 194_000
+    """Optimiser steps."""
+    batch_size: int = 512
+    """Images a step, over all processes together."""
+    lr: float = 2e-4
+    """Learning rate of AdamW (no weight decay), after the warm-up."""
+    warmup_steps: int = 5000
+    """Steps in which the learning rate rises linearly from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """The learning rate after the warm-up: constant, or a cosine down to 0."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema_decay: float = 0.9999
+    """Decay of the averaged weights, which are the ones saved; early in training min(decay, (1 + n) / (10 + n))."""
+    horizontal_flip: bool = True
+    """Flip half of the images (not for digits and letters)."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """auto: bf16 autocast where the hardware has bf16 arithmetic, else 32 bit."""
+    sample_every: int = 5000
+    """Steps between two sheets of samples; 0: only at the end."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between two checkpoints: at most this much work is lost when the run is killed."""

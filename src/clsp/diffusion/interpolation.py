@@ -1,0 +1,180 @@
+"""Feature interpolation: an unconditional U-Net made to draw images with an anchor's content.
+
+Zeng et al., "Contrastive Learning with Synthetic Positives" (arXiv 2408.16965). At every denoising step the output h of
+the U-Net's middle block is replaced by w * h + (1 - w) * h_a, where h_a comes from the anchor, noised to the same
+level. The skip connections stay the sample's own: content travels through h, the background through the skips. So
+w = 1 is a plain random sample and w = 0.1, the paper's value, is nine tenths anchor.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from diffusers import UNet2DModel
+from torch import Tensor
+
+from clsp import randomness
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the first half of a U-Net made of its input."""
+
+    middle: Tensor
+    """h, the middle block's output: float [B, channels, H / 2^(levels-1), W / 2^(levels-1)]."""
+    skips: tuple[Tensor, ...]
+    """Inputs of the skip connections, finest first."""
+    embedding: Tensor
+    """The embedding of the time step, float [B, D]."""
+
+
+def encode(unet: UNet2DModel, x: Tensor, timestep: Tensor | float) -> Encoded:
+    """Run ``unet`` on x [B, C, H, W] at one ``timestep``, up to and including the middle block."""
+    if unet.config.center_input_sample:
+        x = 2 * x - 1.0
+    steps = torch.as_tensor(timestep, device=x.device).expand(x.shape[0])
+    embedding = unet.time_embedding(unet.time_proj(steps).to(unet.dtype))
+    h = unet.conv_in(x)
+    skips: tuple[Tensor, ...] = (h,)
+    for block in unet.down_blocks:
+        h, new = block(hidden_states=h, temb=embedding)
+        skips += new
+    return Encoded(unet.mid_block(h, embedding), skips, embedding)
+
+
+def decode(unet: UNet2DModel, encoded: Encoded) -> Tensor:
+    """Run the second half of ``unet``: the predicted noise, float [B, C, H, W]."""
+    h, skips = encoded.middle, encoded.skips
+    for block in unet.up_blocks:
+        count = len(block.resnets)
+        h = block(h, skips[-count:], encoded.embedding)
+        skips = skips[:-count]
+    return unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
+
+
+def require_plain(unet: UNet2DModel) -> None:
+    """Refuse U-Nets whose blocks carry a second stream past the middle block (``SkipDownBlock2D`` and the like).
+
+    Raises:
+        ValueError: names the block.
+    """
+    for block in (*unet.down_blocks, *unet.up_blocks):
+        if hasattr(block, "skip_conv"):
+            raise ValueError(f"a U-Net with {type(block).__name__} has no single middle feature; use plain blocks")
+    if unet.mid_block is None or unet.class_embedding is not None:
+        raise ValueError("feature interpolation needs an unconditional U-Net with a middle block")
+
+
+def interpolated_noise(unet: UNet2DModel, x: Tensor, anchors: Tensor, timestep: Tensor | float, weight: float) -> Tensor:
+    """Predict the noise in x with middle features mixed from x and from the anchors (the paper's equation).
+
+    Args:
+        unet: the noise predictor, in eval mode.
+        x: noisy samples, float [B * k, C, H, W], the k candidates of an anchor next to each other.
+        anchors: the anchors noised to the same level, float [B, C, H, W]; encoded once for their k candidates.
+        timestep: the time step of both.
+        weight: w in [0, 1], the share of the samples' own features.
+
+    Returns:
+        float [B * k, C, H, W].
+    """
+    if weight == 1.0:
+        return decode(unet, encode(unet, x, timestep))
+    both = encode(unet, torch.cat((x, anchors)), timestep)
+    count, candidates = len(x), len(x) // len(anchors)
+    own, anchor = both.middle[:count], both.middle[count:].repeat_interleave(candidates, dim=0)
+    mixed = weight * own + (1.0 - weight) * anchor
+    return decode(unet, Encoded(mixed, tuple(skip[:count] for skip in both.skips), both.embedding[:count]))
+
+
+@dataclass(kw_only=True)
+class Sampling:
+    """How candidates are sampled."""
+
+    candidates: int = 8
+    """k, candidates per anchor."""
+    interpolation_weight: float = 0.1
+    """w in [0, 1]: the share of the random sample's own middle features; the rest is the anchor's."""
+    steps: int = 100
+    """Denoising steps."""
+    eta: float = 0.1
+    """DDIM's noise: 0 is deterministic, 1 is ancestral sampling. Ignored by schedulers that have no eta."""
+    anchor_noise: Literal["fresh", "fixed"] = "fresh"
+    """fresh: the anchor is noised anew at every step (as the reference does); fixed: with one noise for all steps."""
+
+
+Callback = Callable[[int, Tensor], None]
+
+
+@torch.no_grad()
+def sample(
+    unet: UNet2DModel,
+    scheduler: Any,
+    anchors: Tensor,
+    ids: Tensor,
+    how: Sampling,
+    *,
+    seed: int,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Draw k candidates for each anchor.
+
+    All noise is a function of (seed, anchor id, candidate, step): the result for an anchor does not depend on what
+    else is in the batch, beyond the last bits of floating-point sums.
+
+    Args:
+        unet: an unconditional noise predictor in eval mode.
+        scheduler: a diffusers scheduler over the same betas (DDIM, DPM-Solver++, UniPC, DEIS, Euler, DDPM, ...).
+        anchors: clean anchors, float [B, C, H, W] in [-1, 1], already padded to the U-Net's grid.
+        ids: the anchors' dataset indices, int64 [B], on the anchors' device.
+        how: the settings.
+        seed: any integer.
+        callback: called after every step with its number and the samples so far.
+
+    Returns:
+        float [B * k, C, H, W], candidates of one anchor next to each other; in [-1, 1] up to overshoot.
+    """
+    scheduler.set_timesteps(how.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
+    k, shape = how.candidates, anchors.shape[1:]
+    rows = ids.repeat_interleave(k)
+    numbers = torch.arange(k, device=ids.device).repeat(len(ids))
+    x = randomness.normal(seed, "sampler start", (rows, numbers), shape) * float(scheduler.init_noise_sigma)
+    fixed = randomness.normal(seed, "anchor noise", (ids,), shape) if how.anchor_noise == "fixed" else None
+    for index, t in enumerate(scheduler.timesteps):
+        noise = randomness.normal(seed, "anchor noise", (ids, index + 1), shape) if fixed is None else fixed
+        noised = add_noise(scheduler, anchors, noise, t)
+        predicted = interpolated_noise(unet, scheduler.scale_model_input(x, t), noised, t, how.interpolation_weight)
+        extra = _step_options(scheduler, how.eta, lambda i=index: (seed, rows, numbers, i, shape))
+        x = scheduler.step(predicted.float(), t, x, return_dict=False, **extra)[0]
+        if callback is not None:
+            callback(index, x)
+    return x
+
+
+def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+    """Noise ``clean`` to ``timestep``: sqrt(abar_t) x + sqrt(1 - abar_t) noise, the scale that the U-Net was trained on.
+
+    Written out because schedulers that work in sigma space scale their own ``add_noise`` differently.
+    """
+    last = len(scheduler.alphas_cumprod) - 1
+    abar = float(scheduler.alphas_cumprod[min(round(float(timestep)), last)])
+    return abar**0.5 * clean + (1.0 - abar) ** 0.5 * noise
+
+
+def _step_options(scheduler: Any, eta: float, where: Callable[[], tuple[int, Tensor, Tensor, int, Any]]) -> dict[str, Any]:
+    """Give a scheduler's ``step`` its noise, in the form that it takes, as a function of (seed, id, candidate, step)."""
+    accepted = inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"eta": eta} if "eta" in accepted else {}
+    if "eta" in accepted and eta == 0:
+        return options
+    seed, rows, numbers, index, shape = where()
+    if "variance_noise" in accepted:
+        options["variance_noise"] = randomness.normal(seed, "sampler noise", (rows, numbers, index), shape)
+    elif "generator" in accepted:
+        words = randomness.bits(seed, "sampler noise", (rows, numbers, index), 1)[:, 0].tolist()
+        options["generator"] = [torch.Generator(rows.device).manual_seed(word) for word in words]
+    return options

@@ -1,0 +1,152 @@
+"""`SyntheticPositivePipeline`: the sampler as a diffusers pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DModel
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from clsp.diffusion import unet as unets
+from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample
+from clsp.errors import UserError
+
+
+@dataclass
+class SyntheticPositiveOutput(BaseOutput):
+    """What the pipeline returns."""
+
+    images: Tensor
+    """uint8 [B, candidates, C, H, W]; row b holds the candidates of anchor b."""
+    saturated: Tensor
+    """float32 [B, candidates]: the share of values that were cut off at the ends of [-1, 1]."""
+
+
+class SyntheticPositivePipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Draws synthetic positives: images with an anchor's content and another background.
+
+    Any unconditional `UNet2DModel` that predicts noise and any diffusers scheduler over the same betas serve. The
+    paper's sampler is ``DDIMScheduler(clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")`` with
+    100 steps and eta 0.1; that is what `from_pretrained` sets up.
+    """
+
+    model_cpu_offload_seq = "unet"
+
+    def __init__(self, unet: UNet2DModel, scheduler: Any) -> None:
+        super().__init__()
+        require_plain(unet)
+        self.register_modules(unet=unet, scheduler=scheduler)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, source: str | Path, *, clip_sample: bool = False
+    ) -> SyntheticPositivePipeline:
+        """Load a diffusers folder or a hub id and give it the paper's sampler.
+
+        Only a `UNet2DModel` in safetensors and a scheduler's JSON are read; no code from the folder runs.
+
+        Args:
+            source: see `clsp.diffusion.unet.load_diffusion`.
+            clip_sample: clamp the predicted clean image to [-1, 1] at every step (small models need it; the
+                reference does not).
+
+        Raises:
+            UserError: nothing usable is there.
+        """
+        unet, settings = unets.load_diffusion(source)
+        return cls(unet, paper_scheduler(settings, clip_sample=clip_sample))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        anchors: Tensor,
+        candidates: int = 8,
+        interpolation_weight: float = 0.1,
+        num_inference_steps: int = 100,
+        eta: float = 0.1,
+        seed: int = 0,
+        anchor_ids: Tensor | np.ndarray | list[int] | None = None,
+        anchor_noise: str = "fresh",
+        callback: Callback | None = None,
+    ) -> SyntheticPositiveOutput:
+        """Draw ``candidates`` synthetic positives for each anchor.
+
+        Args:
+            anchors: float [B, C, H, W] in [-1, 1]; of any size: what the U-Net cannot halve is padded, then cropped.
+            candidates: k >= 1.
+            interpolation_weight: w in [0, 1]; 1 is a plain sample, 0.1 is nine tenths anchor.
+            num_inference_steps: denoising steps.
+            eta: DDIM's noise, from 0 (deterministic) to 1 (ancestral).
+            seed: any integer.
+            anchor_ids: dataset indices [B] of the anchors, which name their noise; default 0 .. B - 1.
+            anchor_noise: ``fresh`` at every step, or one ``fixed`` noise per anchor.
+            callback: called after every step with (step, samples).
+
+        Returns:
+            `SyntheticPositiveOutput`, images uint8 [B, k, C, H, W].
+
+        Raises:
+            UserError: an argument is out of range, or the model made values that are not finite.
+        """
+        how = Sampling(
+            candidates=candidates,
+            interpolation_weight=interpolation_weight,
+            steps=num_inference_steps,
+            eta=eta,
+            anchor_noise=anchor_noise,  # type: ignore[arg-type]
+        )
+        check_sampling(how, self.scheduler)
+        expected = self.unet.config.in_channels
+        if anchors.ndim != 4 or anchors.shape[1] != expected:
+            raise UserError(f"anchors must be [B, {expected}, H, W] for this U-Net, got {list(anchors.shape)}")
+        self.unet.eval()
+        ids = torch.arange(len(anchors)) if anchor_ids is None else torch.as_tensor(anchor_ids, dtype=torch.int64)
+        levels = len(self.unet.config.block_out_channels)
+        anchors = anchors.to(self.unet.device, torch.float32)
+        padded = unets.pad(anchors, levels)
+        drawn = sample(self.unet, self.scheduler, padded, ids.to(anchors.device), how, seed=seed, callback=callback)
+        drawn = unets.crop(drawn, (anchors.shape[-2], anchors.shape[-1]))
+        return _to_uint8(drawn.unflatten(0, (len(anchors), candidates)))
+
+
+def paper_scheduler(settings: dict[str, Any], *, clip_sample: bool) -> DDIMScheduler:
+    """Return the reference's DDIM over the betas of ``settings``: ends at t = 0 with abar = 1, starts at t = T - 1."""
+    return DDIMScheduler.from_config(
+        settings, clip_sample=clip_sample, set_alpha_to_one=True, timestep_spacing="trailing", steps_offset=0
+    )
+
+
+def check_sampling(how: Sampling, scheduler: Any) -> None:
+    """Refuse settings that cannot be sampled with.
+
+    Raises:
+        UserError: names the value and what is allowed.
+    """
+    if how.candidates < 1:
+        raise UserError(f"candidates {how.candidates} is too few; choose at least 1")
+    if not 0.0 <= how.interpolation_weight <= 1.0:
+        raise UserError(f"interpolation_weight {how.interpolation_weight} is outside 0 (all anchor) to 1 (no anchor)")
+    if not 0.0 <= how.eta <= 1.0:
+        raise UserError(f"eta {how.eta} is outside 0 (deterministic) to 1 (ancestral)")
+    if how.anchor_noise not in ("fresh", "fixed"):
+        raise UserError(f"anchor_noise '{how.anchor_noise}' is not one of fresh, fixed")
+    total = int(scheduler.config.num_train_timesteps)
+    if not 1 <= how.steps <= total:
+        raise UserError(f"steps {how.steps} is outside 1 to {total}, the model's noise levels")
+    if isinstance(scheduler, DDIMScheduler) and total % how.steps:
+        near = min((s for s in range(1, total + 1) if total % s == 0), key=lambda s: abs(s - how.steps))
+        raise UserError(f"steps {how.steps} does not divide the model's {total} noise levels; the nearest is {near}")
+
+
+def _to_uint8(drawn: Tensor) -> SyntheticPositiveOutput:
+    """Round [-1, 1] to uint8 (the reference truncates, which darkens by half a grey level)."""
+    if not bool(torch.isfinite(drawn).all()):
+        raise UserError("the diffusion model made values that are not finite; train it longer or with precision 32")
+    saturated = (drawn.abs() > 1.0).float().mean(dim=(2, 3, 4))
+    images = ((drawn.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+    return SyntheticPositiveOutput(images=images, saturated=saturated)

@@ -1,0 +1,128 @@
+"""The U-Net and the noise schedule, made from a config or read from a diffusers folder; padding to its grid."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, UNet2DModel
+from torch import Tensor
+
+from clsp.diffusion.config import DiffusionConfig
+from clsp.errors import UserError
+
+
+def multiple_of(levels: int) -> int:
+    """Return what an image side must be a multiple of for a U-Net of so many levels."""
+    return int(2 ** (levels - 1))
+
+
+def padded_size(size: int, levels: int) -> int:
+    """Return the smallest side >= ``size`` that the U-Net can halve often enough."""
+    multiple = multiple_of(levels)
+    return -(-size // multiple) * multiple
+
+
+def pad(images: Tensor, levels: int) -> Tensor:
+    """Pad [B, C, H, W] on all sides by repeating the border, to a size the U-Net can halve. Nothing is squeezed."""
+    height, width = images.shape[-2:]
+    more_h, more_w = padded_size(height, levels) - height, padded_size(width, levels) - width
+    if not more_h and not more_w:
+        return images
+    sides = (more_w // 2, more_w - more_w // 2, more_h // 2, more_h - more_h // 2)
+    return F.pad(images, sides, mode="replicate")
+
+
+def crop(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Undo `pad`: cut the middle ``size`` (height, width) out of [..., H, W]."""
+    top, left = (images.shape[-2] - size[0]) // 2, (images.shape[-1] - size[1]) // 2
+    return images[..., top : top + size[0], left : left + size[1]]
+
+
+def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DModel:
+    """Make an untrained U-Net for images of ``channels`` and ``size`` (padded where it must be).
+
+    Raises:
+        UserError: widths, groups or attention levels do not fit together.
+    """
+    levels = len(config.widths)
+    uneven = [width for width in config.widths if width % config.norm_groups]
+    if uneven:
+        raise UserError(f"diffusion.norm_groups {config.norm_groups} does not divide width {uneven[0]}; choose a divisor")
+    wrong = [level for level in config.attention if not 0 <= level < levels]
+    if wrong:
+        raise UserError(f"diffusion.attention {wrong[0]} is no level; the {levels} widths have levels 0 to {levels - 1}")
+    attends = [level in config.attention for level in range(levels)]
+    return UNet2DModel(
+        sample_size=padded_size(size, levels),
+        in_channels=channels,
+        out_channels=channels,
+        layers_per_block=config.blocks,
+        block_out_channels=tuple(config.widths),
+        down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+        attention_head_dim=config.head_width,
+        norm_num_groups=config.norm_groups,
+        dropout=config.dropout,
+    )
+
+
+def build_scheduler(config: DiffusionConfig) -> DDPMScheduler:
+    """Make the forward process: T linear betas, the noise as the prediction target."""
+    return DDPMScheduler(
+        num_train_timesteps=config.timesteps,
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        beta_schedule="linear",
+        prediction_type="epsilon",
+    )
+
+
+def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
+    """Read a U-Net and its scheduler's settings from a diffusers folder or hub id, as safetensors alone.
+
+    Args:
+        source: a folder that a DDPMPipeline was saved to (or a run's ``diffusion`` folder), or a hub id such as
+            ``google/ddpm-cifar10-32``.
+
+    Returns:
+        The U-Net in eval mode and the scheduler's configuration.
+
+    Raises:
+        UserError: nothing is there, it is no unconditional U-Net, or it could not be downloaded.
+    """
+    where = str(source)
+    nested = (Path(where) / "unet").is_dir() or (not Path(where).is_dir() and _hub_has_unet_folder(where))
+    options = {"subfolder": "unet"} if nested else {}
+    try:
+        unet = UNet2DModel.from_pretrained(where, use_safetensors=True, low_cpu_mem_usage=False, **options)
+        scheduler = DDPMScheduler.load_config(where, **({"subfolder": "scheduler"} if nested else {}))
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise UserError(
+            f"--diffusion {where}: no diffusers folder with an unconditional U-Net in safetensors ({reason}); "
+            "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
+        ) from error
+    return unet.eval(), dict(scheduler)
+
+
+def _hub_has_unet_folder(name: str) -> bool:
+    """Newer hub repositories keep the U-Net in a folder of its own, the old ones at the top."""
+    try:
+        UNet2DModel.load_config(name, subfolder="unet")
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def unet_hash(unet: UNet2DModel) -> str:
+    """Return a sha256 (16 hex digits) over the names and values of all weights and the configuration."""
+    digest = hashlib.sha256(json.dumps(dict(unet.config), sort_keys=True, default=str).encode())
+    for name, tensor in sorted(unet.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Encoders: backbones, stems, heads, averaged copies, memories, and their files."""

@@ -1,0 +1,81 @@
+"""Backbones: timm models by name, with a stem that suits the image size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from clsp.encoders.config import BackboneConfig
+from clsp.errors import UserError, suggest
+
+SMALL, MID = 48, 96
+"""Largest image side, in pixels, for the small and for the mid stem."""
+
+
+def stem_for(config: BackboneConfig, size: int) -> str:
+    """Return the stem for images of ``size`` pixels: small, mid or big. A data set's name plays no part."""
+    if config.stem != "auto":
+        return config.stem
+    return "small" if size <= SMALL else "mid" if size <= MID else "big"
+
+
+def build_backbone(name: str, args: dict[str, Any], *, channels: int, size: int, stem: str) -> nn.Module:
+    """Make a timm backbone without classifier: images [B, channels, size, size] to features [B, num_features].
+
+    Raises:
+        UserError: timm knows no such model or argument, or the model's stem cannot be made small.
+    """
+    if name not in timm.list_models(name):
+        raise UserError(f"backbone '{name}' is no model of timm{suggest(name, timm.list_models())}")
+    try:
+        model: nn.Module = timm.create_model(name, num_classes=0, in_chans=channels, **args, **_size_args(name, size))
+    except (TypeError, RuntimeError, AssertionError) as error:
+        raise UserError(f"backbone {name} cannot be built with {args}: {error}") from error
+    if stem != "big":
+        _shrink_stem(model, name, stem)
+    return model
+
+
+def _size_args(name: str, size: int) -> dict[str, Any]:
+    """Transformers have position embeddings for one image size; convolutional networks take any."""
+    fixed = ("vit", "deit", "beit", "eva", "mixer", "swin", "cait", "xcit", "volo")
+    return {"img_size": size} if name.startswith(fixed) else {}
+
+
+def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:
+    """Keep the resolution in the first layers: on 32 pixels timm's ImageNet stem throws away most of the image."""
+    conv = getattr(model, "conv1", None)
+    if isinstance(conv, nn.Conv2d) and hasattr(model, "maxpool"):  # the ResNet family
+        model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, 1, 1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if stem == "small":
+            model.maxpool = nn.Identity()
+        return
+    conv = getattr(model, "conv_stem", None)
+    if isinstance(conv, nn.Conv2d):  # EfficientNet, MobileNet: the weights keep their shape
+        conv.stride = (1, 1)
+        return
+    if hasattr(model, "patch_embed"):  # transformers choose their patch by name or args: patch_size
+        return
+    raise UserError(f"backbone {name} has no stem that can be made {stem}; use --pretrain.backbone.stem big")
+
+
+def stem_snippet(stem: str, name: str) -> str:
+    """Return the lines of plain torch that give ``model`` the stem; empty for timm's own."""
+    model = timm.create_model(name, num_classes=0)
+    if stem == "big" or hasattr(model, "patch_embed"):
+        return ""
+    if hasattr(model, "conv_stem"):
+        return "model.conv_stem.stride = (1, 1)\n"
+    lines = (
+        "model.conv1 = torch.nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, 1, 1, bias=False)\n"
+    )
+    return lines + ("model.maxpool = torch.nn.Identity()\n" if stem == "small" else "")
+
+
+def feature_count(model: nn.Module) -> int:
+    """Width of the features that ``model`` returns."""
+    return int(torch.as_tensor(model.num_features))

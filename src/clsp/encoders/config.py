@@ -1,0 +1,35 @@
+"""The encoder that users keep, and the head that is thrown away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(kw_only=True)
+class BackboneConfig:
+    """A timm backbone."""
+
+    name: str = "resnet18"
+    """Any model name of timm."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Arguments for timm.create_model, for example {layers: [1, 1, 1, 1], channels: [16, 32, 64, 128]}."""
+    stem: Literal["auto", "small", "mid", "big"] = "auto"
+    """small: 3x3 stride 1, no pooling; mid: 3x3 stride 1 with pooling; big: timm's own. auto: by image size,
+    small up to 48 pixels, mid up to 96."""
+    channels_last: bool = False
+    """Memory format of the images; pays on GPUs with bf16."""
+
+
+@dataclass(kw_only=True)
+class ProjectorConfig:
+    """The projection head g: an MLP."""
+
+    hidden: int = 4096
+    """Width of the hidden layers."""
+    dim: int = 256
+    """Width of the embedding z."""
+    layers: int = 2
+    """Linear layers."""
+    batch_norm: bool = False
+    """BatchNorm after every hidden layer (CLSP: none)."""

@@ -1,0 +1,48 @@
+"""The memory: a first-in-first-out store of past embeddings (MoCo's queue, NNCLR's support set)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clsp import randomness
+
+
+class Memory(nn.Module):
+    """The newest ``size`` embeddings with their dataset indices; part of the checkpoint.
+
+    It starts, like MoCo's queue, with random unit rows, whose index is -1. Any number of rows may be added at once.
+    Search before you add: a batch that was just added finds itself.
+
+    Attributes:
+        rows: unit embeddings, float [size, dim].
+        ids: dataset indices of the rows, int64 [size]; -1 for the random ones.
+        next: place of the oldest row, which the next added one replaces, int64 [].
+    """
+
+    rows: Tensor
+    ids: Tensor
+    next: Tensor
+
+    def __init__(self, size: int, dim: int, *, seed: int) -> None:
+        super().__init__()
+        start = randomness.normal(seed, "memory start", (torch.arange(size),), (dim,))
+        self.register_buffer("rows", F.normalize(start, dim=1))
+        self.register_buffer("ids", torch.full((size,), -1, dtype=torch.int64))
+        self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def add(self, embeddings: Tensor, ids: Tensor) -> None:
+        """Replace the oldest rows; of more rows than fit, the last ``size`` are kept.
+
+        Args:
+            embeddings: float [B, dim], of the global batch, so that the memory is the same on every process.
+            ids: dataset indices, int64 [B].
+        """
+        size = len(self.rows)
+        embeddings, ids = embeddings[-size:], ids[-size:]
+        places = (self.next + torch.arange(len(ids), device=self.ids.device)) % size
+        self.rows[places] = F.normalize(embeddings.float(), dim=1)
+        self.ids[places] = ids
+        self.next.copy_((self.next + len(ids)) % size)

@@ -1,0 +1,83 @@
+"""Which images make up the batch of a step: a pure function of (seed, step), so that resuming needs no loader state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from clsp import randomness
+from clsp.engine import distributed
+from clsp.errors import UserError
+
+
+class Batches:
+    """The order in which images are seen: a new permutation each epoch, shared out among the processes.
+
+    Args:
+        count: number of images N.
+        batch_size: images a step over all processes.
+        seed: names the permutations.
+        stream: two orders with different names are independent.
+        drop_last: True: an epoch has floor(N / batch_size) batches without repetition, as contrastive objectives
+            need; False: epochs follow each other without a gap, so that every image is seen equally often, and a
+            batch may be larger than N.
+
+    Raises:
+        UserError: ``drop_last`` and fewer images than a batch, or a batch that the processes cannot share equally.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, seed: int, stream: str, drop_last: bool) -> None:
+        world = distributed.world_size()
+        if drop_last and count < batch_size:
+            raise UserError(f"batch_size {batch_size} is larger than the {count} images; choose at most {count}")
+        if batch_size % world:
+            raise UserError(f"batch_size {batch_size} cannot be shared by {world} processes; choose a multiple")
+        self.count, self.batch_size, self.drop_last = count, batch_size, drop_last
+        self._permutation = lru_cache(maxsize=2)(
+            lambda epoch: randomness.permutation(seed, f"order of {stream}", epoch, count)
+        )
+        self._share = batch_size // world
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every image (but a dropped remainder) was seen once; at least 1."""
+        return max(self.count // self.batch_size, 1)
+
+    def positions(self, step: int) -> Tensor:
+        """Return this process's share of the batch of ``step``: int64 [batch_size / processes], in [0, N)."""
+        first = self._share * distributed.rank()
+        rows = torch.arange(first, first + self._share)
+        if self.drop_last:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            return self._permutation(epoch)[within * self.batch_size + rows]
+        places = step * self.batch_size + rows
+        epochs = places // self.count
+        order = torch.stack([self._permutation(int(e))[p % self.count] for e, p in zip(epochs, places)])
+        return order
+
+
+class _Steps(torch.utils.data.Dataset[int]):
+    """The numbers 0 .. count - 1. The data live on the device; the loader only counts."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        if index >= self.count:
+            raise IndexError(index)
+        return index
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.count))
+
+
+def counting_loader(steps_per_epoch: int) -> DataLoader[int]:
+    """Return a loader that yields step numbers: Lightning's loop asks for one, the module makes its own batches."""
+    return DataLoader(_Steps(steps_per_epoch), batch_size=None)

@@ -1,0 +1,92 @@
+"""Checkpoints without pickle: tensors in one safetensors file, everything else as JSON in its header.
+
+Lightning's own checkpoints are pickles, and its save is not atomic where the temporary folder is another file system.
+This plugin keeps Lightning's resume (loops, optimisers, schedules, callbacks) and changes the file alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from clsp import files
+from clsp.errors import UserError
+
+_FORMAT = "clsp-checkpoint-1"
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Lightning's checkpoint reader and writer for safetensors."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write ``checkpoint`` (nested dicts, lists, numbers, strings, tensors) atomically to ``path``."""
+        tensors: dict[str, Tensor] = {}
+        tree = _encode(checkpoint, tensors)
+        header = {"format": _FORMAT, "tree": json.dumps(tree)}
+        files.write_bytes(Path(path), save(tensors, metadata=header))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read what `save_checkpoint` wrote; no code in the file can run.
+
+        Raises:
+            UserError: the file is no checkpoint of clsp, or is damaged.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is no checkpoint ({error}); delete it to start this stage anew") from error
+        if header.get("format") != _FORMAT:
+            raise UserError(f"{path} is no checkpoint of clsp; delete it to start this stage anew")
+        restored: dict[str, Any] = _decode(json.loads(header["tree"]), tensors)
+        return restored
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Turn ``value`` into JSON, moving its tensors to ``tensors`` under running numbers."""
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[_encode(key, tensors), _encode(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(item, tensors) for item in value]}
+    if isinstance(value, list):
+        return [_encode(item, tensors) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint holds plain values and tensors, not {type(value).__name__}")
+
+
+def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        if "tuple" in value:
+            return tuple(_decode(item, tensors) for item in value["tuple"])
+        return {_decode(key, tensors): _decode(item, tensors) for key, item in value["dict"]}
+    return value
+
+
+def same_state(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Return whether two nested states are equal bit for bit."""
+    one: dict[str, Tensor] = {}
+    two: dict[str, Tensor] = {}
+    if _encode(first, one) != _encode(second, two):
+        return False
+    return all(torch.equal(one[name], two[name]) for name in one)

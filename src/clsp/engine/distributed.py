@@ -1,0 +1,57 @@
+"""The process group, where there is one; a single process is the group of one."""
+
+from __future__ import annotations
+
+import os
+
+import torch.distributed as dist
+from torch import Tensor
+
+
+def active() -> bool:
+    """Return whether this process belongs to a process group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def world_size() -> int:
+    """Number of processes, from the group, else from the launcher (torchrun, SLURM), else 1."""
+    if active():
+        return dist.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    """This process's number in the group, from 0."""
+    if active():
+        return dist.get_rank()
+    return int(os.environ.get("RANK", 0))
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Concatenate ``rows`` [B, ...] of all processes to [world * B, ...], in order of rank, with gradient.
+
+    The gradient of each process's rows is the sum over all processes' losses, as it must be for a loss over the
+    global batch; DDP's averaging of parameter gradients then makes it the gradient of the mean of the processes'
+    losses, which equals the one-process loss when each process takes the mean over its own share of the anchors.
+    """
+    if world_size() == 1:
+        return rows
+    from torch.distributed.nn.functional import all_gather
+
+    return _concatenate(all_gather(rows.contiguous()))
+
+
+def gather_detached(rows: Tensor) -> Tensor:
+    """Like `gather`, without gradient: for keys and memories."""
+    if world_size() == 1:
+        return rows.detach()
+    rows = rows.detach().contiguous()
+    parts = [rows.new_empty(rows.shape) for _ in range(world_size())]
+    dist.all_gather(parts, rows)
+    return _concatenate(parts)
+
+
+def _concatenate(parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    import torch
+
+    return torch.cat(list(parts))

@@ -1,0 +1,89 @@
+"""What the trainings run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(kw_only=True)
+class HardwareConfig:
+    """Devices and loggers. Under torchrun or SLURM the launcher's processes are used."""
+
+    accelerator: str = "auto"
+    """auto, cpu, gpu, mps, ..."""
+    devices: int = 1
+    """Devices (or CPU processes) a node."""
+    nodes: int = 1
+    """Nodes."""
+    sync_batch_norm: bool = False
+    """Share BatchNorm statistics over all devices (GPUs only)."""
+    loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
+    """Loggers besides metrics.jsonl; each is an extra: pip install 'clsp[tensorboard]'."""
+
+    def trainer_options(self) -> dict[str, Any]:
+        """The options that Lightning's Trainer takes."""
+        options: dict[str, Any] = {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "num_nodes": self.nodes,
+            "sync_batchnorm": self.sync_batch_norm,
+        }
+        if self.devices * self.nodes > 1:
+            from lightning.pytorch.strategies import DDPStrategy
+
+            # Buffers (memories, BatchNorm statistics) are kept equal by the methods; broadcasting them from the
+            # first process each step would send a MoCo queue over the wire every time.
+            options["strategy"] = DDPStrategy(broadcast_buffers=False)
+        return options
+
+    def extra_loggers(self, folder: Path) -> list[Any]:
+        """Make the loggers that were asked for.
+
+        Raises:
+            UserError: the logger's package is not installed.
+        """
+        return [_logger(name, folder) for name in self.loggers]
+
+
+def _logger(name: str, folder: Path) -> Any:
+    from lightning.pytorch import loggers
+
+    from clsp.errors import UserError
+
+    try:
+        if name == "tensorboard":
+            return loggers.TensorBoardLogger(folder, name="tensorboard")
+        if name == "wandb":
+            return loggers.WandbLogger(project="clsp", save_dir=folder)
+        return loggers.MLFlowLogger(experiment_name="clsp", save_dir=str(folder / "mlflow"))
+    except ModuleNotFoundError as error:
+        raise UserError(f"logger '{name}' is not installed; pip install 'clsp[{name}]'") from error
+
+
+def has_bf16(accelerator: str) -> bool:
+    """Return whether the device computes in bf16 natively (CPUs: AVX512-BF16 or AMX; GPUs: Ampere and later)."""
+    import torch
+
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+
+
+def autocast_precision(wanted: Literal["auto", "32", "bf16"], hardware: HardwareConfig) -> Any:
+    """Return Lightning's name of the precision: ``32-true`` or ``bf16-mixed``."""
+    bf16 = wanted == "bf16" or (wanted == "auto" and has_bf16(hardware.accelerator))
+    return "bf16-mixed" if bf16 else "32-true"
+
+
+def device_of(hardware: HardwareConfig) -> Any:
+    """Return the torch device on which stages without a trainer (sampling, evaluation) work."""
+    import torch
+
+    if hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if hardware.accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")

@@ -1,0 +1,39 @@
+"""uint8 images where the training can reach them: on the device when they fit, else memory-mapped."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+class Pixels:
+    """Rows of a uint8 array [N, ...], fetched by index as uint8 tensors on a device.
+
+    Args:
+        array: uint8 [N, ...], in memory or memory-mapped.
+        rows: int64 [M], the rows that are used; they are addressed 0 .. M - 1 from here on.
+    """
+
+    LIMIT = 4_000_000_000
+    """Bytes up to which rows are copied to the device once; larger arrays are read row by row from the disk."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray | None = None) -> None:
+        self._array, self._rows = array, np.arange(len(array)) if rows is None else rows
+        self.shape = (len(self._rows), *array.shape[1:])
+        self._resident: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def to(self, device: torch.device) -> Pixels:
+        """Copy the rows to ``device`` if they fit there."""
+        if int(np.prod(self.shape)) <= self.LIMIT:
+            self._resident = torch.from_numpy(np.ascontiguousarray(self._array[self._rows])).to(device)
+        return self
+
+    def __getitem__(self, positions: Tensor) -> Tensor:
+        """Fetch ``positions`` (int64 [B]) as uint8 [B, ...], on the positions' device."""
+        if self._resident is not None:
+            return self._resident[positions.to(self._resident.device)]
+        rows = self._rows[positions.cpu().numpy()]
+        return torch.from_numpy(np.ascontiguousarray(self._array[rows])).to(positions.device)

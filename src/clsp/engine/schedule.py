@@ -1,0 +1,28 @@
+"""Learning-rate schedules, by step."""
+
+from __future__ import annotations
+
+import math
+
+
+def warmup_factor(step: int, *, total: int, warmup: int, shape: str, start: float = 0.0) -> float:
+    """Return the factor on the learning rate at ``step``: a linear warm-up, then ``constant`` or ``cosine`` to 0.
+
+    Args:
+        step: from 0 to total - 1.
+        total: steps of the whole run.
+        warmup: steps of the warm-up; the factor reaches 1 at step ``warmup``.
+        shape: ``constant`` or ``cosine``.
+        start: factor at step 0.
+    """
+    if step < warmup:
+        return start + (1.0 - start) * (step + 1) / (warmup + 1)
+    if shape == "constant":
+        return 1.0
+    done = (step - warmup) / max(total - warmup, 1)
+    return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+
+def cosine_between(first: float, last: float, done: float) -> float:
+    """Go from ``first`` (done = 0) to ``last`` (done = 1) along half a cosine: the schedule of EMA decays."""
+    return last - (last - first) * (math.cos(math.pi * done) + 1.0) / 2.0

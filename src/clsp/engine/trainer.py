@@ -1,0 +1,171 @@
+"""The Lightning trainer as both trainings use it: no pickle, plain logs, resume, hardware found by itself."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from clsp import console, faults, files
+from clsp.engine import distributed
+from clsp.engine.checkpoint import SafeCheckpointIO
+from clsp.engine.hardware import HardwareConfig, autocast_precision
+from clsp.errors import UserError
+
+
+class NonFiniteLossError(UserError):
+    """A loss term or the gradient became NaN or infinite; raised before the optimiser could take the step."""
+
+
+def require_finite(terms: dict[str, Tensor], step: int) -> None:
+    """Stop when one of the loss ``terms`` (scalars) is NaN or infinite, naming it.
+
+    Raises:
+        NonFiniteLossError: names the terms, the step, and what usually helps.
+    """
+    if faults.point("loss") == "nan":
+        terms = {name: term * math.nan for name, term in terms.items()}
+    if bool(torch.isfinite(torch.stack([term.detach().float() for term in terms.values()])).all()):
+        return
+    bad = " and ".join(name for name, term in terms.items() if not bool(torch.isfinite(term)))
+    raise NonFiniteLossError(
+        f"the loss term {bad} became non-finite at step {step}; the last checkpoint is intact: "
+        "lower the learning rate, lengthen the warm-up, or use precision 32"
+    )
+
+
+class JsonlLogger(Logger):
+    """One JSON line for every logged step, in ``FOLDER/metrics.jsonl``, written by the first process alone."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for a name."""
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for a version."""
+        return "0"
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Settings stand in recipe.yaml, not in the log."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one line. Values that are not finite are written as null."""
+        if distributed.rank() == 0:
+            clean = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+            files.append_jsonl(self.path, {"step": (step or 0) + 1, **clean})
+
+    def rewind(self, step: int) -> None:
+        """Forget lines after ``step``: the steps that a killed run took after its last checkpoint are repeated."""
+        if distributed.rank() == 0 and self.path.exists():
+            kept = [line for line in files.read_jsonl(self.path) if line["step"] <= step]
+            files.write_text(self.path, "".join(files.json.dumps(line) + "\n" for line in kept))
+
+
+class _Watch(Callback):
+    """Shows progress and saves a checkpoint every few minutes."""
+
+    def __init__(self, title: str, checkpoint: Path, minutes: float) -> None:
+        self.title, self.checkpoint, self.seconds = title, checkpoint, 60 * minutes
+        self._saved = time.monotonic()
+        self._context: Any = None
+        self._bar: console.Progress | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved = time.monotonic()
+        if distributed.rank() == 0:
+            self._context = console.progress(self.title, int(trainer.max_steps), "steps", trainer.global_step)
+            self._bar = self._context.__enter__()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        faults.point("step")
+        if self._bar is not None:
+            shown = ("loss", "knn")
+            self._bar.advance(1, **{n: float(v) for n, v in trainer.callback_metrics.items() if n in shown})
+        if time.monotonic() - self._saved >= self.seconds and trainer.global_step < trainer.max_steps:
+            trainer.save_checkpoint(self.checkpoint)
+            self._saved = time.monotonic()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+            self._context = self._bar = None
+
+
+@dataclass(kw_only=True)
+class Fit:
+    """One training run of ``module`` in ``folder``, resumed from ``folder/checkpoints`` where a kill left it."""
+
+    folder: Path
+    title: str
+    steps: int
+    precision: Literal["auto", "32", "bf16"]
+    hardware: HardwareConfig
+    checkpoint_minutes: float
+    log_every: int = 10
+    callbacks: tuple[Callback, ...] = ()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / "checkpoints" / "last.safetensors"
+
+    def run(self, module: LightningModule) -> None:
+        """Train to the end and keep the final checkpoint.
+
+        Raises:
+            UserError: the checkpoint in the folder cannot be read, or a loss became non-finite.
+        """
+        _quiet()
+        logger = JsonlLogger(self.folder / "metrics.jsonl")
+        resume = self.checkpoint if self.checkpoint.exists() else None
+        if resume is not None:
+            done = int(SafeCheckpointIO().load_checkpoint(resume)["global_step"])
+            console.say(f"{self.title}: continues at step {done} of {self.steps}")
+            logger.rewind(done)
+        elif distributed.rank() == 0:
+            logger.path.unlink(missing_ok=True)
+        trainer = Trainer(
+            **self.hardware.trainer_options(),
+            precision=autocast_precision(self.precision, self.hardware),
+            max_steps=self.steps,
+            max_epochs=-1,
+            logger=[logger, *self.hardware.extra_loggers(self.folder)],
+            callbacks=[_Watch(self.title, self.checkpoint, self.checkpoint_minutes), *self.callbacks],
+            plugins=[SafeCheckpointIO()],
+            log_every_n_steps=self.log_every,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            default_root_dir=self.folder,
+        )
+        trainer.fit(module, ckpt_path=resume)
+        if trainer.global_step < self.steps:  # Lightning ends a run that Ctrl-C or SIGTERM interrupted without raising
+            raise KeyboardInterrupt
+        trainer.save_checkpoint(self.checkpoint)
+
+
+def _quiet() -> None:
+    """Silence Lightning's advice; what the user needs to know is said by the stages."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")

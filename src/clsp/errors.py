@@ -1,0 +1,19 @@
+"""Errors that a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """The user's input is wrong: one line that names the value, what is allowed, and the fix.
+
+    The command line prints it behind ``clsp: error:`` and exits with status 2; there is no traceback.
+    """
+
+
+def suggest(value: str, allowed: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of ``allowed``, or ``""`` when none is near."""
+    near = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""

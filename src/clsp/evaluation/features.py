@@ -1,0 +1,35 @@
+"""Features of frozen encoders, computed once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def encode_images(
+    encoder: nn.Module, images: np.ndarray, mean: Tensor, std: Tensor, *, batch_size: int = 500
+) -> Tensor:
+    """Encode images with a frozen encoder in eval mode; its weights and BatchNorm statistics do not change.
+
+    Args:
+        encoder: a module from float [B, C, H, W] to [B, D].
+        images: uint8 [N, C, H, W].
+        mean: channel means on [0, 1], float [C].
+        std: channel standard deviations, float [C].
+        batch_size: images at once.
+
+    Returns:
+        float32 [N, D], on the CPU.
+    """
+    training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    mean, std = mean.to(device).view(-1, 1, 1), std.to(device).view(-1, 1, 1)
+    features = []
+    for first in range(0, len(images), batch_size):
+        batch = torch.from_numpy(np.ascontiguousarray(images[first : first + batch_size])).to(device)
+        features.append(encoder((batch.float() / 255.0 - mean) / std).float().cpu())
+    encoder.train(training)
+    return torch.cat(features)

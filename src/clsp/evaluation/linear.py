@@ -1,0 +1,46 @@
+"""The linear probe: multinomial logistic regression on frozen features, fitted with L-BFGS (scikit-learn)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+_ITERATIONS = 500
+
+
+class LinearProbe:
+    """A fitted probe.
+
+    Args:
+        features: float [N, D].
+        labels: int64 [N].
+        regularisation: C, larger is weaker.
+    """
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, regularisation: float) -> None:
+        self._scaler = StandardScaler().fit(features)
+        self._model = LogisticRegression(C=regularisation, max_iter=_ITERATIONS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._model.fit(self._scaler.transform(features), labels)
+
+    def scores(self, features: np.ndarray, classes: int) -> np.ndarray:
+        """Log-probabilities float [M, classes]; classes that were not seen get minus infinity."""
+        scores = np.full((len(features), classes), -np.inf)
+        scores[:, self._model.classes_] = self._model.predict_log_proba(self._scaler.transform(features))
+        return scores
+
+
+def choose(features: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, values: Sequence[float]) -> float:
+    """Choose C by the accuracy on the rows ``held`` (bool [N]) of a probe fitted on the others."""
+
+    def accuracy(value: float) -> float:
+        probe = LinearProbe(features[~held], labels[~held], value)
+        return float((probe.scores(features[held], classes).argmax(axis=1) == labels[held]).mean())
+
+    return max(values, key=accuracy)

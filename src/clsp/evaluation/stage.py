@@ -1,0 +1,117 @@
+"""The evaluation stage of a run: all arms on the same task, their differences, and pictures of the embedding."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clsp import console, files
+from clsp.encoders.export import read_spec
+from clsp.engine import distributed
+from clsp.engine.stage import stage
+from clsp.evaluation.config import EvaluateConfig
+from clsp.evaluation.evaluate import Result, Task, evaluate_encoder, make_task
+from clsp.evaluation.judge import judge_candidates
+from clsp.evaluation.look import draw_map, draw_neighbours
+from clsp.evaluation.score import difference
+from clsp.images.imageset import Images
+from clsp.positives.bank import PositiveBank
+
+NO_LABELS = "linear probe and kNN need labels, and this source has none: skipped"
+
+
+def evaluate_run(
+    out: Path, arms: dict[str, Path], images: Images, bank: PositiveBank | None, config: EvaluateConfig, *, seed: int
+) -> dict[str, Any]:
+    """Evaluate the arms (the main one first) into ``out/evaluation`` and return what metrics.json holds.
+
+    Args:
+        out: the run's folder.
+        arms: folder of the encoder by arm.
+        images: the data; without labels the accuracies are skipped, and it is said.
+        bank: the bank, whose candidates a classifier of real labels judges.
+        config: the protocol.
+        seed: chooses the images shown.
+    """
+    folder = out / "evaluation"
+    if distributed.rank() != 0:
+        return {}
+    inputs = {arm: files.file_hash(path / "encoder.safetensors")[:16] for arm, path in arms.items()}
+    inputs["data"] = images.fingerprint
+    settings = {n: v for n, v in asdict(config).items() if n != "batch_size"} | {"seed": seed}
+    with stage("evaluation", folder, settings=settings, inputs=inputs) as current:
+        if not current.finished:
+            _evaluate(folder, arms, images, bank, config, seed)
+    metrics: dict[str, Any] = files.read_json(folder / "metrics.json")
+    return metrics
+
+
+def _evaluate(
+    folder: Path, arms: dict[str, Path], images: Images, bank: PositiveBank | None, config: EvaluateConfig, seed: int
+) -> None:
+    task = make_task(images, config, seed=seed)
+    results: dict[str, Result] = {}
+    for arm, path in arms.items():
+        console.say(f"evaluation: {arm}")
+        results[arm] = evaluate_encoder(path, task, config, cache=folder / "features" / f"{arm}.safetensors")
+    main = next(iter(arms))
+    metrics: dict[str, Any] = {"arm": main, "controls": {}}
+    if task.classes:
+        metrics |= _record(results[main])
+        controls = [arm for arm in arms if arm != main]
+        metrics["controls"] = {arm: _record(results[arm]) for arm in controls}
+        metrics["differences"] = {arm: _differences(results[main], results[arm]) for arm in controls}
+        _save_correct(folder, results)
+        if bank is not None and config.classifier_epochs:
+            spec = read_spec(arms[main])
+            judged = judge_candidates(bank, images, task, spec, epochs=config.classifier_epochs, seed=seed)
+            metrics["candidates"] = judged
+    else:
+        metrics["skipped"] = NO_LABELS
+        console.say(f"evaluation: {NO_LABELS}")
+    _draw(folder, results[main], task, images, seed)
+    files.write_json(folder / "metrics.json", metrics)
+
+
+def _record(result: Result) -> dict[str, Any]:
+    assert result.linear is not None
+    assert result.knn is not None
+    return {"linear": result.linear.record(), "knn": result.knn.record()}
+
+
+def _differences(main: Result, control: Result) -> dict[str, Any]:
+    assert main.linear and control.linear and main.knn and control.knn
+    return {"linear": difference(main.linear, control.linear), "knn": difference(main.knn, control.knn)}
+
+
+def _save_correct(folder: Path, results: dict[str, Result]) -> None:
+    """Keep which test images each arm got right, so that paired statistics can be made again."""
+    for arm, result in results.items():
+        assert result.linear is not None
+        assert result.knn is not None
+        both = np.stack([result.linear.correct, result.knn.correct])
+        files.write_array(folder / "features" / f"{arm}.correct.npy", np.packbits(both, axis=1))
+
+
+def _draw(folder: Path, result: Result, task: Task, images: Images, seed: int) -> None:
+    console.say("evaluation: drawing the map and the neighbours")
+    draw_neighbours(result.features, task, folder / "neighbours.png", seed=seed)
+    draw_map(result.features, task, images.classes, folder, seed=seed)
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """Lay out the accuracies of the arms as plain text."""
+    if "skipped" in metrics:
+        return str(metrics["skipped"])
+    main = metrics["arm"]
+    rows = {**metrics["controls"], main: metrics}
+    lines = [f"{'':<16}{'linear':>8}  {'95 % interval':<16}{'kNN':>8}   {main} minus it, linear"]
+    for arm, record in rows.items():
+        linear, gap = record["linear"], metrics.get("differences", {}).get(arm)
+        interval = f"{linear['low']:.2f} to {linear['high']:.2f}"
+        versus = f"{gap['linear']['mean']:+.2f} ({gap['linear']['low']:+.2f} to {gap['linear']['high']:+.2f})" if gap else ""  # fmt: skip
+        lines.append(f"{arm:<16}{linear['top1']:>8.2f}  {interval:<16}{record['knn']['top1']:>8.2f}   {versus}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""How images are read, and how views of them are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(kw_only=True)
+class ImagesConfig:
+    """How images are read and which serve as anchors."""
+
+    size: int | None = None
+    """Height and width in pixels that every image is brought to (shorter side resized, centre cropped);
+    null: the images' own shorter side where all agree on one of at most 256, else 32, 64, 96, 128 or 224,
+    whichever is next below its median (32 where none is)."""
+    channels: Literal[1, 3] | None = None
+    """1 (gray) or 3 (RGB); null: 1 where every image is gray, else 3."""
+    labels: Literal["auto", "none"] = "auto"
+    """auto: labels are read from the source, or from folder names in the layouts train/CLASS/x.png with
+    test/CLASS/x.png, and CLASS/x.png; none: labels are ignored."""
+    limit: int | None = None
+    """Use this many images of the train part, chosen at random by the seed; null: all."""
+    max_pixels: int = 64_000_000
+    """Files with more pixels are left out (a guard against decompression bombs)."""
+
+
+@dataclass(kw_only=True)
+class AugmentConfig:
+    """What a random view may change; the defaults are CLSP-SimCLR's for CIFAR."""
+
+    crop_scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
+    """Smallest and largest area of the crop, as shares of the image."""
+    crop_ratio: list[float] = field(default_factory=lambda: [0.75, 4 / 3])
+    """Smallest and largest aspect ratio (width / height) of the crop."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    jitter: float = 0.8
+    """Probability of a change of colours."""
+    brightness: float = 0.4
+    """The factor is drawn from [1 - b, 1 + b]."""
+    contrast: float = 0.4
+    """Likewise."""
+    saturation: float = 0.4
+    """Likewise; without effect on gray images."""
+    hue: float = 0.1
+    """The shift is drawn from [-h, h] of the colour circle; without effect on gray images."""
+    gray: float = 0.2
+    """Probability of a conversion to gray."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur."""
+    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
+    """Smallest and largest standard deviation of the blur, in pixels."""
+    solarize: float = 0.0
+    """Probability of inverting the pixels above one half."""

@@ -1,0 +1,126 @@
+"""Size and channels: what ``null`` in the configuration becomes, and how whole arrays are brought there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from clsp.images.config import ImagesConfig
+from clsp.images.imageset import Images, Split
+
+SIZES = (32, 64, 96, 128, 224)
+"""Sizes that are chosen where the images' own do not agree."""
+
+LARGEST_OWN = 256
+"""Images that agree on a side above this are brought to one of ``SIZES`` too, to spare time and disk."""
+
+_CHUNK = 1024
+
+
+def choose_size(sides: Sequence[int] | np.ndarray, config: ImagesConfig) -> tuple[int, str | None]:
+    """Choose the height and width of the images.
+
+    Args:
+        sides: the shorter side of each image, in pixels; at least one.
+        config: its ``size`` is taken if set.
+
+    Returns:
+        The size, and a note for the report where it was chosen for the user.
+    """
+    if config.size is not None:
+        return config.size, None
+    low, high, median = int(np.min(sides)), int(np.max(sides)), float(np.median(sides))
+    if low == high <= LARGEST_OWN:
+        return low, None
+    size = max((s for s in SIZES if s <= median), default=SIZES[0])
+    found = f"all {low}" if low == high else f"{low} to {high}, median {median:g}"
+    return (
+        size,
+        f"images are brought to {size} x {size} (shorter sides: {found}); --images.size sets another size",
+    )
+
+
+def choose_channels(gray: Sequence[bool], config: ImagesConfig) -> int:
+    """Choose 1 or 3 channels: the config's, else 1 where every image is gray, else 3."""
+    return config.channels or (1 if all(gray) else 3)
+
+
+def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """Bring images to 1 or 3 channels.
+
+    Args:
+        images: uint8 [N, C, H, W], C is 1 or 3; may be memory-mapped.
+        channels: 1 or 3. Gray is repeated; RGB becomes ITU-R 601 luma, rounded as Pillow's ``convert("L")``.
+
+    Returns:
+        uint8 [N, channels, H, W]; ``images`` itself where nothing is to be done.
+    """
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=1)
+    result = np.empty((len(images), 1, *images.shape[2:]), np.uint8)
+    for first in range(0, len(images), _CHUNK):
+        red, green, blue = images[first : first + _CHUNK].astype(np.uint32).transpose(1, 0, 2, 3)
+        luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+        result[first : first + _CHUNK, 0] = luma
+    return result
+
+
+def squared(images: np.ndarray, size: int) -> np.ndarray:
+    """Bring images to ``size`` x ``size`` as `clsp.images.decode.convert` does: centre square, bicubic.
+
+    Args:
+        images: uint8 [N, C, H, W], C is 1 or 3; may be memory-mapped.
+        size: the new height and width.
+
+    Returns:
+        uint8 [N, C, size, size]; ``images`` itself where they have that size.
+    """
+    if images.shape[2:] == (size, size):
+        return images
+    from PIL import Image
+
+    from clsp.images.decode import convert
+
+    result = np.empty((*images.shape[:2], size, size), np.uint8)
+    for index, image in enumerate(images):
+        plane = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        result[index] = convert(Image.fromarray(np.ascontiguousarray(plane)), size=size).pixels
+    return result
+
+
+def limit_note(used: int, total: int) -> tuple[str, ...]:
+    """A note for the report where ``config.limit`` left images out."""
+    return (f"{used} of {total} train images are used (--images.limit)",) if used < total else ()
+
+
+def row_names(part: str, rows: Iterable[int]) -> tuple[str, ...]:
+    """Names for images that have no files: ``train/00042``."""
+    return tuple(f"{part}/{row:05d}" for row in rows)
+
+
+def sized(
+    source: str, parts: Sequence[Split], classes: tuple[str, ...] | None, config: ImagesConfig, *notes: str
+) -> Images:
+    """Assemble splits that are in memory, brought to the wanted size.
+
+    Args:
+        source: the SOURCE as the user named it.
+        parts: train and perhaps test, uint8 [N, C, H, W] of any sizes.
+        classes: names of the classes, where there are labels.
+        config: its ``size``.
+        notes: what was decided before.
+    """
+    size, note = choose_size([min(part.images.shape[2:]) for part in parts], config)
+    if note is None and any(part.images.shape[2:] != (size, size) for part in parts):
+        note = f"images are brought to {size} x {size}: centre cropped, resized (bicubic)"
+    done = [Split(images=squared(p.images, size), names=p.names, labels=p.labels) for p in parts]
+    return Images(
+        source=source,
+        train=done[0],
+        test=done[1] if len(done) > 1 else None,
+        classes=classes,
+        notes=(*notes, *filter(None, (note,))),
+    )

@@ -1,0 +1,93 @@
+"""What every SOURCE becomes: uint8 images with their index, file names and, where they exist, labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clsp import randomness
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """A file that was left out, and why."""
+
+    name: str
+    """Path relative to the source."""
+    reason: str
+    """One line in plain words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images of one part of a data set. An image's row is its dataset index, the id that everything uses."""
+
+    images: np.ndarray
+    """uint8 [N, C, H, W], in memory or memory-mapped; C is 1 or 3."""
+    names: Sequence[str]
+    """N names: file paths relative to the source, or ``train/00042`` where the source has no files."""
+    labels: np.ndarray | None = None
+    """int64 [N] in [0, classes), or None where the source has no labels. Never invented. In a train
+    part -1 means that this image has no label (stl10): it serves pretraining; evaluation skips it."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """A data set: a train part, perhaps a test part, and what was found while reading it."""
+
+    source: str
+    """The SOURCE as the user named it."""
+    train: Split
+    test: Split | None = None
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, where the source has labels."""
+    excluded: tuple[Excluded, ...] = ()
+    """Files that could not be read."""
+    notes: tuple[str, ...] = field(default=())
+    """What was converted or decided, one plain sentence each (for the report)."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Height of the images, which equals their width, in pixels."""
+        return int(self.train.images.shape[2])
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all pixels, names and labels of the train part (16 hex digits): its identity."""
+        return split_fingerprint(self.train)
+
+
+def split_fingerprint(split: Split) -> str:
+    """Return a sha256 (16 hex digits) over shape, pixels, names and labels, read in chunks."""
+    digest = hashlib.sha256(repr(split.images.shape).encode())
+    for first in range(0, len(split), 4096):
+        digest.update(np.ascontiguousarray(split.images[first : first + 4096]).tobytes())
+    digest.update("\n".join(split.names).encode(errors="surrogateescape"))  # names that are not UTF-8
+    if split.labels is not None:
+        digest.update(split.labels.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def subset(total: int, count: int | None, *, seed: int) -> np.ndarray:
+    """Choose ``count`` of ``total`` dataset indices at random (all, when ``count`` is None or not smaller).
+
+    Smaller subsets of one seed are contained in the larger ones, so that the anchors of a bank are found
+    again among the images that served to train the diffusion model.
+
+    Returns:
+        int64 [min(count, total)], sorted.
+    """
+    if count is None or count >= total:
+        return np.arange(total)
+    return np.sort(randomness.permutation(seed, "subset", 0, total)[:count].numpy())

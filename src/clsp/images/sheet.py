@@ -1,0 +1,91 @@
+"""Contact sheets: many small pictures on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from clsp import files
+
+CELL = 64
+"""About the width of a cell in pixels, when no scale is given."""
+PAPER = (244, 243, 240)
+INK = (70, 70, 70)
+
+
+def contact_sheet(
+    rows: np.ndarray,
+    *,
+    scale: int | None = None,
+    gap: int = 2,
+    separate_first: bool = False,
+    row_labels: Sequence[str] | None = None,
+) -> Image.Image:
+    """Lay out pictures in a grid, each enlarged without smoothing.
+
+    Args:
+        rows: uint8 [R, K, C, H, W]: R rows of K pictures; C is 1 or 3.
+        scale: whole factor of enlargement; by default the one that makes a cell about 64 pixels wide.
+        gap: pixels between cells and around the sheet.
+        separate_first: leave a wider gap after the first column (anchors before their candidates).
+        row_labels: R short texts, written left of the rows.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        ValueError: ``rows`` has another type or shape, or no picture, or there are not R labels.
+    """
+    rows = np.asarray(rows)
+    if rows.ndim != 5 or rows.dtype != np.uint8 or rows.shape[2] not in (1, 3) or 0 in rows.shape:
+        raise ValueError(f"rows must be uint8 [R, K, 1 or 3, H, W], not {rows.dtype} {list(rows.shape)}")
+    if row_labels is not None and len(row_labels) != len(rows):
+        raise ValueError(f"{len(row_labels)} row labels for {len(rows)} rows")
+    count, columns, _, height, width = rows.shape
+    scale = scale or max(1, round(CELL / width))
+    height, width = height * scale, width * scale
+    margin = _label_width(row_labels) + gap
+    apart = max(3 * gap, width // 8) if separate_first and columns > 1 else 0
+    size = (margin + columns * (width + gap) + apart, gap + count * (height + gap))
+    sheet = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for row in range(count):
+        top = gap + row * (height + gap)
+        if row_labels is not None:
+            pen.text((gap + 2, top + height // 2), row_labels[row], INK, _font(), anchor="lm")
+        for column in range(columns):
+            left = margin + column * (width + gap) + (apart if column else 0)
+            sheet.paste(_enlarged(rows[row, column], scale), (left, top))
+    return sheet
+
+
+def save_sheet(
+    path: Path,
+    rows: np.ndarray,
+    *,
+    scale: int | None = None,
+    gap: int = 2,
+    separate_first: bool = False,
+    row_labels: Sequence[str] | None = None,
+) -> None:
+    """Write a contact sheet as PNG, atomically; the arguments are those of ``contact_sheet``."""
+    sheet = contact_sheet(rows, scale=scale, gap=gap, separate_first=separate_first, row_labels=row_labels)
+    with files.atomic(path) as file:
+        sheet.save(file, format="PNG", optimize=True)
+
+
+def _enlarged(image: np.ndarray, scale: int) -> Image.Image:
+    """One picture, uint8 [C, H, W], as RGB, every pixel repeated ``scale`` times both ways."""
+    pixels = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(12)
+
+
+def _label_width(labels: Sequence[str] | None) -> int:
+    return round(max((_font().getlength(label) for label in labels), default=0)) + 12 if labels else 0

@@ -1,0 +1,177 @@
+"""torchvision's classification sets: found or downloaded, then read like any other images."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clsp import files
+from clsp.errors import UserError
+from clsp.images import store as stores
+from clsp.images.catalogue import TORCHVISION
+from clsp.images.config import ImagesConfig
+from clsp.images.decode import Decoded, UnreadableImage, convert
+from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names, sized
+from clsp.images.imageset import Images, Split, subset
+
+_SAMPLE = 256
+"""Images of a set without a pixel array that are looked at to choose size and channels."""
+
+
+def datasets_root() -> Path:
+    """Where torchvision's files are kept: ``$CLSP_DATASETS``, else ``~/.cache/clsp/datasets``."""
+    chosen = os.environ.get("CLSP_DATASETS")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "clsp" / "datasets"
+
+
+def open_torchvision(name: str, config: ImagesConfig, *, seed: int = 0, store: Path | None = None) -> Images:
+    """Open a set of the catalogue; see `clsp.images.builtin.open_builtin`."""
+    entry = TORCHVISION[name]
+    parts = {
+        part: [load_torchvision(name, arguments) for arguments in wanted]
+        for part, wanted in (("train", entry.train), ("test", entry.test))
+        if wanted
+    }
+    first = parts["train"][0]
+    classes = _class_names(first)
+    notes = [f"read by torchvision.datasets.{entry.cls} from {datasets_root()}"]
+    if name == "stl10":
+        notes.append(
+            "the train part is the 5,000 labelled images followed by the 100,000 unlabelled ones (label -1)"
+        )
+    if _array(first) is not None:
+        splits = [_array_split(part, sets[0]) for part, sets in parts.items()]
+        return sized(name, splits, classes or _numbered(splits[0].labels), config, *notes)
+    return _open_pictures(name, parts, classes, config, seed, store, notes)
+
+
+def load_torchvision(name: str, arguments: Mapping[str, Any]) -> Any:
+    """Make one torchvision data set: from the files that are there, else by download.
+
+    Args:
+        name: a key of `clsp.images.catalogue.TORCHVISION`.
+        arguments: what selects the part.
+
+    Raises:
+        UserError: neither works; says where the files were looked for and what to do.
+    """
+    import torchvision.datasets
+
+    root = datasets_root()
+    cls = getattr(torchvision.datasets, TORCHVISION[name].cls)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with contextlib.redirect_stdout(sys.stderr):  # torchvision prints; standard output is for results
+            try:
+                return cls(root, **arguments, download=False)
+            except (RuntimeError, OSError, ValueError):
+                return cls(root, **arguments, download=True)
+    except (RuntimeError, OSError, ValueError, ImportError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"--data {name}: not found in {root}, and the download failed ({reason}): copy the files that "
+            f"torchvision.datasets.{TORCHVISION[name].cls} expects to {root}, "
+            "or set CLSP_DATASETS to the folder that has them"
+        ) from error
+
+
+def _array(dataset: Any) -> np.ndarray | None:
+    """The pixels as uint8 [N, C, H, W] where the data set holds them all in one array, else None."""
+    data = getattr(dataset, "data", None)
+    if data is None or not (hasattr(dataset, "targets") or hasattr(dataset, "labels")):
+        return None
+    pixels = np.asarray(data)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
+        return None
+    if pixels.ndim == 3:
+        return pixels[:, None]
+    return pixels if pixels.shape[1] == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def _array_split(part: str, dataset: Any) -> Split:
+    images = _array(dataset)
+    assert images is not None
+    labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+    return Split(
+        images=images, names=row_names(part, range(len(images))), labels=np.asarray(labels).astype(np.int64)
+    )
+
+
+def _class_names(dataset: Any) -> tuple[str, ...] | None:
+    names = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
+    return names and tuple(str(name[0] if isinstance(name, tuple) else name) for name in names)
+
+
+def _numbered(labels: np.ndarray | None) -> tuple[str, ...] | None:
+    return None if labels is None else tuple(str(index) for index in range(int(labels.max()) + 1))
+
+
+def _open_pictures(
+    name: str,
+    parts: Mapping[str, Sequence[Any]],
+    classes: tuple[str, ...] | None,
+    config: ImagesConfig,
+    seed: int,
+    store: Path | None,
+    notes: Sequence[str],
+) -> Images:
+    """Read a set that hands out Pillow images, through the store."""
+    lengths = {part: [len(dataset) for dataset in sets] for part, sets in parts.items()}
+    chosen_by = None if config.limit is None else seed
+    key = files.fingerprint([stores.VERSION, name, str(datasets_root()), lengths, asdict(config), chosen_by])
+    with stores.locked(store):
+        images = stores.reopen(store, key, name)
+        if images is None:
+            size, channels, note = _look_at(parts["train"], config)
+            train = subset(sum(lengths["train"]), config.limit, seed=seed)
+            rows = {part: train if part == "train" else np.arange(sum(lengths[part])) for part in parts}
+            plan = stores.Plan(
+                source=name,
+                key=key,
+                parts={p: _part(p, sets, rows[p], size, channels) for p, sets in parts.items()},
+                size=size,
+                channels=channels,
+                classes=classes,
+                notes=(*notes, *limit_note(len(train), sum(lengths["train"])), *filter(None, (note,))),
+                max_pixels=config.max_pixels,
+            )
+            images = stores.build(plan, store)
+    return images if images.classes else replace(images, classes=_numbered(images.train.labels))
+
+
+def _item(sets: Sequence[Any], index: int) -> tuple[Any, int]:
+    """Image and label of row ``index`` of the joined sets."""
+    ends = list(accumulate(len(dataset) for dataset in sets))
+    which = bisect_right(ends, index)
+    image, label = sets[which][index - (ends[which - 1] if which else 0)]
+    return image, int(label)
+
+
+def _look_at(sets: Sequence[Any], config: ImagesConfig) -> tuple[int, int, str | None]:
+    """Choose size and channels from images that are spread evenly over the set."""
+    total = sum(len(dataset) for dataset in sets)
+    rows = np.unique(np.linspace(0, total - 1, min(total, _SAMPLE)).astype(int))
+    sample = [_item(sets, int(row))[0] for row in rows]
+    size, note = choose_size([min(image.size) for image in sample], config)
+    return size, choose_channels([image.mode in ("1", "L") for image in sample], config), note
+
+
+def _part(part: str, sets: Sequence[Any], rows: np.ndarray, size: int, channels: int) -> stores.Part:
+    def read(index: int) -> tuple[Decoded, int]:
+        try:
+            image, label = _item(sets, int(rows[index]))
+            return convert(image, size=size, channels=channels), label
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UnreadableImage(f"cannot be read: {error}") from error
+
+    names = row_names(part, rows)
+    return stores.Part(names=names, read=read, labelled=True)

@@ -1,0 +1,85 @@
+"""What a method is: views and positives in, loss terms out. The loop knows no more than this page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from clsp.methods.config import BatchNormMode
+
+
+@dataclass(frozen=True)
+class Views:
+    """A batch as a method sees it."""
+
+    first: Tensor
+    """First view, float [B, C, H, W], normalised."""
+    second: Tensor
+    """Second view, likewise."""
+    positive: Tensor | None
+    """The additional positive (a third view, a candidate of the bank), augmented alike; None without one."""
+    ids: Tensor
+    """Dataset indices, int64 [B]."""
+    done: float
+    """Share of the training that is done, in [0, 1)."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a method makes of a batch."""
+
+    terms: dict[str, Tensor]
+    """The objective's named terms, scalars; the loss is their sum."""
+    first: Tensor
+    """Embeddings of the first view, float [B, D]: for the diagnosis."""
+    second: Tensor
+    """Embeddings of the second view, likewise."""
+    pull: tuple[Tensor, Tensor] | None
+    """What the additional positive pulls together (anchor side, positive side), each float [B, D]; None without."""
+
+
+class Method(Protocol):
+    """A method. Everything trainable is a parameter of it; everything else that must survive a restart is a buffer."""
+
+    encoder: nn.Module
+    """The backbone that users keep."""
+
+    def __call__(self, views: Views) -> Losses:
+        """Compute the loss terms of a batch."""
+        ...
+
+    def before_step(self, done: float) -> None:
+        """Called before the forward pass, at the share ``done`` of the training: target networks move here."""
+        ...
+
+    def after_step(self) -> None:
+        """Called after the optimiser's step: memories take the batch's keys here."""
+        ...
+
+
+def embed(network: nn.Module, views: Views, mode: BatchNormMode) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run ``network`` on the two views and, where there is one, the additional positive.
+
+    Args:
+        network: encoder and projector.
+        views: the batch.
+        mode: whose images share BatchNorm statistics: ``joint``: all views; ``split``: the two real views, the
+            additional positive apart; ``views``: each view by itself.
+
+    Returns:
+        Embeddings float [B, D] of the first view, the second view and the positive (None without one).
+    """
+    parts = [view for view in (views.first, views.second, views.positive) if view is not None]
+    if mode == "views":
+        groups = [[part] for part in parts]
+    elif mode == "split":
+        groups = [parts[:2], parts[2:]] if len(parts) == 3 else [parts]
+    else:
+        groups = [parts]
+    embedded: list[Tensor] = []
+    for group in groups:
+        embedded += network(torch.cat(group)).chunk(len(group))
+    return embedded[0], embedded[1], embedded[2] if len(embedded) == 3 else None

@@ -1,0 +1,1 @@
+"""Objectives: pure functions of embeddings, weights and targets."""

@@ -1,0 +1,26 @@
+"""The pull between an anchor and its additional positive: CLSP's added term."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from clsp.objectives.precision import full_precision
+
+
+@full_precision
+def alignment(anchors: Tensor, positives: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Mean squared distance of unit vectors: mean(2 - 2 cos(z1, z3)) (CLSP, arXiv 2408.16965).
+
+    There is no stop-gradient: both sides move, as in the paper's code.
+
+    Args:
+        anchors: float [B, D], not necessarily normalised.
+        positives: float [B, D], in the same order.
+        weights: a weight for each pair, float [B] (1 = unweighted).
+
+    Returns:
+        A scalar in [0, 4] (for weights of 1).
+    """
+    distances = 2.0 - 2.0 * F.cosine_similarity(anchors, positives, dim=1)
+    return distances.mean() if weights is None else (distances * weights).mean()

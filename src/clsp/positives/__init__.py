@@ -1,0 +1,1 @@
+"""Positives: where they come from (another view, the bank), and how the bank is made and measured."""

@@ -1,0 +1,141 @@
+"""The bank: the candidates of all anchors on disk, memory-mapped, with where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clsp import files
+from clsp.errors import UserError
+
+FORMAT = "clsp-bank-1"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a bank."""
+
+    file: str
+    """File name inside the bank's folder."""
+    first: int
+    """Row of its first anchor."""
+    count: int
+    """Anchors in it."""
+    sha256: str
+    """Of the file's bytes."""
+
+
+class PositiveBank:
+    """k candidates for every anchor, looked up by the anchors' dataset indices.
+
+    ``bank[ids, candidate]`` gives uint8 [B, C, H, W]; ids are dataset indices, never positions in a batch.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it is made of: data, model, sampler, measures.
+        ids: dataset indices of the anchors, int64 [N], sorted.
+        candidates: k.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], ids: np.ndarray, shards: list[np.ndarray]) -> None:
+        self.folder, self.manifest, self.ids = folder, manifest, ids
+        self.candidates = int(manifest["candidates"])
+        self._shards = shards
+        self._firsts = np.cumsum([0] + [len(shard) for shard in shards])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, verify: bool = False) -> PositiveBank:
+        """Open a finished bank.
+
+        Args:
+            folder: a run's ``positives`` folder.
+            verify: compare every shard's bytes with its hash (reads the whole bank).
+
+        Raises:
+            UserError: there is no bank, it is not finished, or a shard is missing or damaged.
+        """
+        folder = Path(folder)
+        path = folder / "manifest.json"
+        if not path.is_file():
+            raise UserError(f"--positives {folder}: no bank there (no manifest.json); make one with 'clsp synthesize'")
+        manifest = files.read_json(path)
+        if manifest.get("format") != FORMAT:
+            raise UserError(f"--positives {folder}: format {manifest.get('format')!r} is not {FORMAT}")
+        shards = [_open_shard(folder, Shard(**entry), manifest, verify=verify) for entry in manifest["shards"]]
+        return cls(folder, manifest, files.read_array(folder / "ids.npy"), shards)
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Find the rows of dataset indices ``ids`` (int64 [B]).
+
+        Raises:
+            UserError: the bank has no candidates for some of them.
+        """
+        places = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
+        missing = ids[self.ids[places] != ids]
+        if len(missing):
+            raise UserError(
+                f"the bank {self.folder} has no candidates for {len(missing)} of the {len(ids)} anchors "
+                f"(first: {int(missing[0])}); make it with --anchors of at least that many, and the same seed"
+            )
+        return places
+
+    def __getitem__(self, key: tuple[Any, Any]) -> Tensor:
+        """Return candidate ``candidate`` (int or int64 [B]) of anchors ``ids`` (int64 [B]): uint8 [B, C, H, W]."""
+        ids, candidate = (np.asarray(part, dtype=np.int64) for part in key)
+        return torch.from_numpy(self.read(self.rows(np.atleast_1d(ids)), candidate))
+
+    def read(self, rows: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+        """Like ``bank[ids, candidate]``, by rows of the bank."""
+        candidate = np.broadcast_to(candidate, rows.shape)
+        if candidate.size and not 0 <= candidate.min() <= candidate.max() < self.candidates:
+            raise IndexError(f"candidate {candidate.max()} is outside 0 to {self.candidates - 1}")
+        height, width, channels = self.manifest["shape"]
+        out = np.empty((len(rows), height, width, channels), dtype=np.uint8)
+        where = np.searchsorted(self._firsts, rows, side="right") - 1
+        for number in np.unique(where):
+            mine = where == number
+            out[mine] = self._shards[number][rows[mine] - self._firsts[number], candidate[mine]]
+        return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
+
+    def array(self, rows: np.ndarray) -> np.ndarray:
+        """Return all candidates of ``rows`` as uint8 [B, k, C, H, W]."""
+        every = [self.read(rows, np.int64(candidate)) for candidate in range(self.candidates)]
+        return np.stack(every, axis=1)
+
+    def require_data(self, fingerprint: str, source: str) -> None:
+        """Refuse a bank whose anchors are other images.
+
+        Raises:
+            UserError: the bank was made from other data.
+        """
+        if self.manifest["data"]["fingerprint"] != fingerprint:
+            raise UserError(
+                f"the bank {self.folder} belongs to other data ({self.manifest['data']['source']}, fingerprint "
+                f"{self.manifest['data']['fingerprint']}), not to {source} ({fingerprint}); "
+                "give the --data it was made from, with the same --images options, or make a new bank"
+            )
+
+
+def _open_shard(folder: Path, shard: Shard, manifest: dict[str, Any], *, verify: bool) -> np.ndarray:
+    path = folder / shard.file
+    if path.parent.resolve() != folder.resolve():
+        raise UserError(f"the bank {folder} names a shard outside of it ({shard.file}); it was tampered with")
+    fix = f"delete {path} and run the same 'clsp synthesize' again: only that shard is made anew"
+    try:
+        array = files.read_array(path, mapped=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"shard {path} is missing or damaged ({error}); {fix}") from error
+    expected = (shard.count, manifest["candidates"], *manifest["shape"])
+    if array.shape != expected or array.dtype != np.uint8:
+        raise UserError(f"shard {path} holds {array.dtype} {array.shape}, not uint8 {expected}; {fix}")
+    if verify and files.file_hash(path) != shard.sha256:
+        raise UserError(f"shard {path} is damaged (its hash differs from the manifest's); {fix}")
+    return array

@@ -1,0 +1,32 @@
+"""How the bank of synthetic positives is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(kw_only=True)
+class SynthesizeConfig:
+    """The bank: k candidates for every anchor. The defaults are the paper's."""
+
+    anchors: int | None = None
+    """Train images that get candidates, chosen at random by the seed; null: all."""
+    candidates: int = 8
+    """k, candidates an anchor."""
+    interpolation_weight: float = 0.1
+    """w in [0, 1], the share of the random sample's own middle features; 0.1 is nine tenths anchor."""
+    steps: int = 100
+    """Denoising steps; must divide the model's noise levels (1000: 10, 20, 25, 40, 50, 100, ...)."""
+    eta: float = 0.1
+    """DDIM's noise, from 0 (deterministic) to 1 (ancestral)."""
+    anchor_noise: Literal["fresh", "fixed"] = "fresh"
+    """Noise of the anchor: fresh at every step, or one fixed noise."""
+    clip_sample: bool = False
+    """Clamp the predicted clean image to [-1, 1] at every step; small models need it."""
+    batch_size: int = 512
+    """Candidates drawn at once; the bank does not depend on it."""
+    shard_anchors: int = 1024
+    """Anchors in a shard: what is lost at most when the run is killed."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """Precision of the U-Net; the sampler itself always computes in 32 bit."""

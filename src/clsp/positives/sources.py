@@ -1,0 +1,72 @@
+"""Sources of the additional positive, acting on images: for a batch of anchors, one more uint8 image each."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clsp import randomness
+from clsp.engine.pixels import Pixels
+from clsp.positives.bank import PositiveBank
+
+
+class PositiveSource(Protocol):
+    """Where the additional positive comes from. A new source is a class with this one method."""
+
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+        """Return the positives of a batch.
+
+        Args:
+            positions: places of the anchors among the images trained on, int64 [B].
+            anchors: their images, uint8 [B, C, H, W].
+            step: the training step, which names random choices.
+
+        Returns:
+            uint8 [B, C, H, W], on the anchors' device; they are augmented afterwards like the anchors.
+        """
+        ...
+
+
+class RealView:
+    """The anchor itself, to be augmented once more: the control for "one more view"."""
+
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+        """Return the anchors."""
+        return anchors
+
+
+class Generated:
+    """One of the k candidates of the bank, drawn uniformly at every visit.
+
+    Args:
+        bank: the bank.
+        ids: dataset indices of the images trained on, int64 [N].
+        seed: names the choices.
+        device: where the candidates go, if they fit there.
+
+    Raises:
+        UserError: the bank lacks candidates for some ids.
+    """
+
+    def __init__(self, bank: PositiveBank, ids: np.ndarray, *, seed: int, device: torch.device) -> None:
+        self._seed, self._candidates = seed, bank.candidates
+        self._ids = torch.from_numpy(ids).to(device)
+        rows = bank.rows(ids)
+        self._bank, self._rows = bank, rows
+        flat = len(rows) * bank.candidates * int(np.prod(bank.manifest["shape"]))
+        self._resident: Pixels | None = None
+        if flat <= Pixels.LIMIT:
+            every = np.concatenate([bank.array(part) for part in np.array_split(rows, max(len(rows) // 1024, 1))])
+            self._resident = Pixels(every.reshape(-1, *every.shape[2:])).to(device)
+
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+        """Return a candidate of each anchor."""
+        ids = self._ids[positions]
+        chosen = randomness.integers(self._seed, "candidate", (step, ids), self._candidates)[:, 0]
+        if self._resident is not None:
+            return self._resident[positions * self._candidates + chosen]
+        rows = self._rows[positions.cpu().numpy()]
+        return torch.from_numpy(self._bank.read(rows, chosen.cpu().numpy())).to(anchors.device)

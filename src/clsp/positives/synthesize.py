@@ -1,0 +1,220 @@
+"""The stage that makes the bank: shard by shard, each written whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clsp import console, faults, files
+from clsp._version import __version__
+from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
+from clsp.diffusion.interpolation import Sampling
+from clsp.diffusion.unet import unet_hash
+from clsp.engine import distributed
+from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
+from clsp.engine.stage import stage
+from clsp.errors import UserError
+from clsp.images.imageset import Images, subset
+from clsp.images.sheet import save_sheet
+from clsp.positives.bank import FORMAT, PositiveBank, Shard
+from clsp.positives.config import SynthesizeConfig
+from clsp.positives.measures import measure
+
+_SHEET_ANCHORS = 16
+_NO_RESULT = ("batch_size", "precision", "shard_anchors")
+"""Settings that do not change what the bank holds (precision: beyond the last bits)."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What every shard needs."""
+
+    pipeline: SyntheticPositivePipeline
+    images: Images
+    config: SynthesizeConfig
+    seed: int
+    autocast: torch.autocast
+
+
+def synthesize(
+    images: Images,
+    diffusion: str | Path,
+    config: SynthesizeConfig,
+    hardware: HardwareConfig,
+    *,
+    seed: int,
+    folder: Path,
+) -> PositiveBank:
+    """Draw k candidates for every anchor of the train part into ``folder`` and measure them.
+
+    A finished bank is opened; an interrupted one continues with the shards that are missing. Under a launcher each
+    process makes its own share of the shards.
+
+    Args:
+        images: the data; its train part holds the anchors.
+        diffusion: the folder of the diffusion stage, or any diffusers folder or hub id.
+        config: the sampler's settings.
+        hardware: the device.
+        seed: names the anchors' subset and all noise.
+        folder: where the bank goes.
+
+    Raises:
+        UserError: the model does not fit the images, the settings are out of range, or the folder holds another bank.
+    """
+    pipeline = SyntheticPositivePipeline.from_pretrained(diffusion, clip_sample=config.clip_sample)
+    how = Sampling(candidates=config.candidates, interpolation_weight=config.interpolation_weight, steps=config.steps,
+                   eta=config.eta, anchor_noise=config.anchor_noise)  # fmt: skip
+    check_sampling(how, pipeline.scheduler)
+    if pipeline.unet.config.in_channels != images.channels:
+        raise UserError(
+            f"--diffusion {diffusion} draws {pipeline.unet.config.in_channels}-channel images, {images.source} has "
+            f"{images.channels}; set --images.channels {pipeline.unet.config.in_channels}"
+        )
+    settings = {"seed": seed, **{n: v for n, v in asdict(config).items() if n not in _NO_RESULT}}
+    inputs = {"data": images.fingerprint, "unet": unet_hash(pipeline.unet)}
+    with stage("synthetic positives", folder, settings=settings, inputs=inputs) as current:
+        if not current.finished:
+            device = device_of(hardware)
+            bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+            plan = _Plan(pipeline.to(device), images, config, seed, autocast)
+            _require_room(plan, folder)
+            shards = _make_shards(plan, folder)
+            manifest = _manifest(plan, shards, settings, inputs)
+            bank = PositiveBank(folder, manifest, _anchor_ids(plan), [files.read_array(folder / s.file, mapped=True) for s in shards])  # fmt: skip
+            manifest["measures"] = measure(bank, images, pipeline.unet, seed=seed)
+            manifest["measures"]["saturated"] = _saturation(folder, shards)
+            _draw_sheet(bank, images, folder / "sheet.png", seed=seed)
+            files.write_json(folder / "manifest.json", manifest)
+            current.facts = {"anchors": len(bank), "candidates": bank.candidates}
+    return PositiveBank.open(folder)
+
+
+def _anchor_ids(plan: _Plan) -> np.ndarray:
+    return subset(len(plan.images.train), plan.config.anchors, seed=plan.seed)
+
+
+def _require_room(plan: _Plan, folder: Path) -> None:
+    """Refuse to start a bank that the disk cannot hold; its size is known beforehand."""
+    import shutil
+
+    needed = len(_anchor_ids(plan)) * plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"the bank needs {needed / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB free; use fewer --candidates or another --out")  # fmt: skip
+
+
+def _make_shards(plan: _Plan, folder: Path) -> list[Shard]:
+    """Make the shards that are missing; a shard and its facts are written together or not at all."""
+    ids = _anchor_ids(plan)
+    if distributed.rank() == 0:
+        files.write_array(folder / "ids.npy", ids)
+    size = plan.config.shard_anchors
+    firsts = list(range(0, len(ids), size))
+    mine = firsts[distributed.rank() :: distributed.world_size()]
+    done = [first for first in mine if _facts_path(folder, first).exists() and _shard_path(folder, first).exists()]
+    counts = {first: len(ids[first : first + size]) for first in firsts}
+    total, finished = sum(counts[f] for f in mine), sum(counts[f] for f in done)
+    if done:
+        console.say(f"synthetic positives: {finished} of {total} anchors were done before")
+    with console.progress("synthetic positives", total, "anchors", finished) as bar:
+        for first in mine:
+            if first not in done:
+                faults.point("shard")
+                _make_shard(plan, ids[first : first + size], first, folder, bar)
+    _wait_for(folder, firsts)
+    return [Shard(**files.read_json(_facts_path(folder, first))["shard"]) for first in firsts]
+
+
+def _make_shard(plan: _Plan, ids: np.ndarray, first: int, folder: Path, bar: console.Progress) -> None:
+    images, saturated = [], []
+    at_once = max(plan.config.batch_size // plan.config.candidates, 1)
+    for start in range(0, len(ids), at_once):
+        some = ids[start : start + at_once]
+        drawn = _draw(plan, some)
+        images.append(drawn[0].permute(0, 1, 3, 4, 2).cpu().numpy())
+        saturated.append(drawn[1].cpu().numpy())
+        bar.advance(len(some))
+    path = _shard_path(folder, first)
+    files.write_array(path, np.concatenate(images))
+    shard = Shard(path.name, first, len(ids), files.file_hash(path))
+    facts = {"shard": asdict(shard), "saturated": float(np.concatenate(saturated).mean())}
+    files.write_json(_facts_path(folder, first), facts)
+
+
+def _draw(plan: _Plan, ids: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Draw the candidates of some anchors; with too little memory, one half after the other (the same images)."""
+    try:
+        if faults.point("draw") == "oom":
+            raise torch.OutOfMemoryError("injected")
+        pixels = torch.from_numpy(np.ascontiguousarray(plan.images.train.images[ids]))
+        with plan.autocast:
+            out = plan.pipeline(
+                pixels.float() / 127.5 - 1.0,
+                candidates=plan.config.candidates,
+                interpolation_weight=plan.config.interpolation_weight,
+                num_inference_steps=plan.config.steps,
+                eta=plan.config.eta,
+                seed=plan.seed,
+                anchor_ids=ids,
+                anchor_noise=plan.config.anchor_noise,
+            )
+    except torch.OutOfMemoryError:
+        if len(ids) == 1:
+            raise
+        halves = [_draw(plan, part) for part in np.array_split(ids, 2)]
+        return torch.cat([half[0] for half in halves]), torch.cat([half[1] for half in halves])
+    return out.images, out.saturated
+
+
+def _shard_path(folder: Path, first: int) -> Path:
+    return folder / f"shard-{first:08d}.npy"
+
+
+def _facts_path(folder: Path, first: int) -> Path:
+    return folder / f"shard-{first:08d}.json"
+
+
+def _wait_for(folder: Path, firsts: list[int]) -> None:
+    """Wait until the other processes of the launcher have finished their shards."""
+    import time
+
+    while not all(_facts_path(folder, first).exists() for first in firsts):
+        time.sleep(1.0)
+
+
+def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
+    channels, height, width = plan.images.train.images.shape[1:]
+    return {
+        "format": FORMAT,
+        "anchors": sum(shard.count for shard in shards),
+        "candidates": plan.config.candidates,
+        "shape": [height, width, channels],
+        "dtype": "uint8",
+        "data": {"source": plan.images.source, "fingerprint": inputs["data"]},
+        "unet": inputs["unet"],
+        "sampler": {**settings, "scheduler": type(plan.pipeline.scheduler).__name__},
+        "version": __version__,
+        "shards": [asdict(shard) for shard in shards],
+    }
+
+
+def _saturation(folder: Path, shards: list[Shard]) -> dict[str, Any]:
+    shares = [files.read_json(_facts_path(folder, shard.first))["saturated"] for shard in shards]
+    weights = [shard.count for shard in shards]
+    return {
+        "value": round(float(np.average(shares, weights=weights)), 4),
+        "meaning": "share of pixel values that had to be cut off at black or white",
+    }
+
+
+def _draw_sheet(bank: PositiveBank, images: Images, path: Path, *, seed: int) -> None:
+    """Draw some anchors, each with its candidates beside it."""
+    rows = subset(len(bank), _SHEET_ANCHORS, seed=seed + 1)
+    anchors = np.asarray(images.train.images[bank.ids[rows]])[:, None]
+    save_sheet(path, np.concatenate((anchors, bank.array(rows)), axis=1), separate_first=True)

@@ -1,0 +1,1 @@
+"""Recipes: whole runs as small YAML files."""

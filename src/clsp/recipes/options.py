@@ -1,0 +1,142 @@
+"""Options: a recipe from defaults, a YAML file and the command line; errors in one line with the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from clsp.errors import UserError, suggest
+from clsp.recipes.recipe import Recipe, flatten, read_recipe
+
+
+def parse_recipe(name: str | None, overrides: Sequence[str], sized: Mapping[str, Any] | None = None) -> Recipe:
+    """Build a recipe: defaults < the recipe's file < what the data's size asks for < ``overrides``.
+
+    Args:
+        name: a built-in recipe or a YAML file; None: the defaults.
+        overrides: ``--pretrain.lr 0.1`` or ``--pretrain.lr=0.1``, as on the command line.
+        sized: dotted values from `clsp.recipes.sizing`.
+
+    Raises:
+        UserError: an unknown name (the right one is suggested) or a value of the wrong type.
+    """
+    parser = _parser()
+    known = known_options()
+    values = flatten(read_recipe(name), known) if name else {}
+    _require_known(values, known, f"--recipe {name}: ")
+    values |= sized or {}
+    arguments = [f"--{key}={_text(value)}" for key, value in values.items()]
+    return _parse(parser, [*arguments, *overrides])
+
+
+def known_options() -> dict[str, Any]:
+    """All dotted names of a recipe with their defaults."""
+    flat: dict[str, Any] = {}
+
+    def visit(value: Any, prefix: str) -> None:
+        for item in fields(value):
+            inner = getattr(value, item.name)
+            if hasattr(inner, "__dataclass_fields__"):
+                visit(inner, f"{prefix}{item.name}.")
+            else:
+                flat[f"{prefix}{item.name}"] = inner
+
+    visit(Recipe(), "")
+    return flat
+
+
+def expand(arguments: Sequence[str], section: str | None) -> list[str]:
+    """Write options out in full: ``--interpolation-weight 0.1`` of ``synthesize`` is one of its section.
+
+    Raises:
+        UserError: an option that no recipe has; the nearest one is suggested.
+    """
+    known = known_options()
+    expanded: list[str] = []
+    for argument in arguments:
+        if not argument.startswith("--"):
+            expanded.append(argument)
+            continue
+        name, equals, value = argument[2:].partition("=")
+        name = name.replace("-", "_")
+        if section and f"{section}.{name}" in known:
+            name = f"{section}.{name}"
+        _require_known({name: None}, known, "")
+        expanded.append(f"--{name}{equals}{value}")
+    return _with_bare_flags(expanded)
+
+
+def _with_bare_flags(arguments: list[str]) -> list[str]:
+    """``--controls`` alone means ``--controls true``."""
+    flags = {f"--{name}" for name, value in known_options().items() if isinstance(value, bool)}
+    filled: list[str] = []
+    for place, argument in enumerate(arguments):
+        following = arguments[place + 1] if place + 1 < len(arguments) else "--"
+        filled.append(f"{argument}=true" if argument in flags and following.startswith("--") else argument)
+    return filled
+
+
+def _require_known(values: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    for name in values:
+        if name not in known:
+            near = suggest(name, known) or suggest(name.split(".")[-1], known)
+            near = near or _by_last_part(name, known)
+            raise UserError(f"{where}unknown option --{name}{near.replace(chr(39), chr(39) + '--', 1)} (clsp COMMAND --help lists all)")  # fmt: skip
+
+
+def _by_last_part(name: str, known: Mapping[str, Any]) -> str:
+    """A right last part under a wrong section is a hint as well."""
+    last = name.split(".")[-1]
+    matches = [option for option in known if option.split(".")[-1] == last]
+    return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def _text(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _parser() -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="clsp", exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    return parser
+
+
+def _parse(parser: Any, arguments: list[str]) -> Recipe:
+    from argparse import ArgumentError
+
+    try:
+        instantiated = parser.instantiate(parser.parse_args(arguments))
+    except ArgumentError as error:
+        raise UserError(_one_line(str(error))) from error
+    return Recipe(**{item.name: getattr(instantiated, item.name) for item in fields(Recipe)})
+
+
+def _one_line(message: str) -> str:
+    """Turn the parser's message into one line: the option, the value, what is allowed."""
+    found = re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL)
+    if not found:
+        return " ".join(message.split())
+    key, rest = found.group(1), " ".join(found.group(2).split())
+    got = re.search(r"Got value: (.*)$", rest)
+    value = got.group(1) if got else ""
+    allowed = re.search(r"Literal\[([^\]]*)\]", rest)
+    if allowed:
+        choices = allowed.group(1).replace("'", "")
+        return f"--{key} '{value}' is not one of {choices}{suggest(value, choices.split(', '))}"
+    kind = re.search(r"<class '(\w+)'>", rest)
+    names = {"float": "a number", "int": "a whole number", "bool": "true or false"}
+    wanted = names.get(kind.group(1), kind.group(1)) if kind else rest.split(". Got")[0]
+    return f"--{key} '{value}' is not valid: expected {wanted}"
+
+
+def help_of_options(section: str | None) -> str:
+    """All dotted options with their defaults, the section of the command first, for ``--help``."""
+    known = known_options()
+    ordered = sorted(known, key=lambda name: not name.startswith(f"{section}."))
+    return "\n".join(f"  --{name:<42} {'null' if known[name] is None else known[name]}" for name in ordered)

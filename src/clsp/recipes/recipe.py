@@ -1,0 +1,107 @@
+"""A recipe: every setting of a run, from defaults, a YAML file, the data's size and the command line, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clsp.diffusion.config import DiffusionConfig
+from clsp.engine.hardware import HardwareConfig
+from clsp.errors import UserError, suggest
+from clsp.evaluation.config import EvaluateConfig
+from clsp.images.config import ImagesConfig
+from clsp.positives.config import SynthesizeConfig
+from clsp.training.config import PretrainConfig
+
+_FOLDER = Path(__file__).parent
+
+PROVENANCE = ("recipe", "command", "data", "versions", "machine")
+"""What a run's recipe.yaml holds besides the recipe: how it came about."""
+
+
+@dataclass(kw_only=True)
+class AboutConfig:
+    """What a recipe is for and what it should reach."""
+
+    title: str = ""
+    """One line."""
+    expected: str = ""
+    """The number that it should reach, and where that number comes from."""
+    time: str = ""
+    """How long it takes, on which hardware."""
+    why: str = ""
+    """Why the sizes are what they are."""
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """All settings of a run."""
+
+    about: AboutConfig = field(default_factory=AboutConfig)
+    seed: int = 0
+    """Names every random draw of the run."""
+    controls: bool = False
+    """Also train the method without the bank, and with a third real view instead of it."""
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+
+def recipe_names() -> list[str]:
+    """Names of the built-in recipes."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def recipe_for(source: str) -> str:
+    """Return the recipe that a SOURCE gets when none is named: its own, else ``folder``."""
+    return source if source in recipe_names() else "folder"
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Read the values that a recipe sets, as nested dicts.
+
+    Args:
+        name: a built-in recipe, or the path of a YAML file (a run's ``recipe.yaml`` serves as well).
+
+    Raises:
+        UserError: there is no such recipe, or the file is no YAML mapping.
+    """
+    path = _FOLDER / f"{name}.yaml"
+    if not path.exists():
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(
+                f"--recipe '{name}' is neither a file nor a built-in recipe ({', '.join(recipe_names())})"
+                f"{suggest(name, recipe_names())}"
+            )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--recipe {path}: no valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--recipe {path}: a recipe is a mapping of sections, this file holds {type(values).__name__}")
+    return {name: value for name, value in values.items() if name not in PROVENANCE}
+
+
+def flatten(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested sections into dotted names; a mapping that is itself a value (``backbone.args``) stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if name not in known and isinstance(value, Mapping):
+            flat |= flatten(value, known, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """Return all values of ``recipe`` as nested dicts, for recipe.yaml."""
+    return asdict(recipe)

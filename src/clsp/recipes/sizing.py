@@ -1,0 +1,86 @@
+"""Values that follow from the number and the size of the images: the ``folder`` and ``smoke`` recipes fit any data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def size_to_data(recipe: str, count: int, size: int, *, accelerated: bool) -> dict[str, Any]:
+    """Return dotted settings for ``count`` train images of ``size`` pixels; empty for recipes with fixed sizes.
+
+    Args:
+        recipe: the recipe's name.
+        count: train images.
+        size: their side in pixels.
+        accelerated: whether there is a GPU.
+    """
+    if recipe == "smoke":
+        batch = _power_of_two(min(32, count))
+        return {"pretrain.batch_size": batch, "diffusion.batch_size": batch}
+    if recipe != "folder":
+        return {}
+    return _large(count, size) if accelerated else _small(count, size)
+
+
+def _power_of_two(value: int) -> int:
+    """The largest power of two that is not above ``value``, at least 2."""
+    return max(2, 1 << (value.bit_length() - 1))
+
+
+def _passes(count: int, seen: int, least: int, most: int) -> int:
+    """Epochs in which about ``seen`` images are seen."""
+    return int(min(max(seen // count, least), most))
+
+
+def _small(count: int, size: int) -> dict[str, Any]:
+    """Sizes that two CPU cores carry in about an hour for up to 10,000 images of 32 pixels."""
+    batch = _power_of_two(min(256, max(count // 4, 2)))
+    levels = 2 if size < 16 else 3 if size <= 32 else 4
+    return {
+        "diffusion.images": 20_000,
+        "diffusion.widths": [32, 64, 128, 128][:levels],
+        "diffusion.blocks": 1,
+        "diffusion.attention": [levels - 1],
+        "diffusion.head_width": 32,
+        "diffusion.norm_groups": 16,
+        "diffusion.dropout": 0.0,
+        "diffusion.steps": 1800,
+        "diffusion.batch_size": min(batch * 2, 128),
+        "diffusion.lr": 5e-4,
+        "diffusion.warmup_steps": 100,
+        "diffusion.schedule": "cosine",
+        "diffusion.ema_decay": 0.998,
+        "diffusion.sample_every": 300,
+        "synthesize.anchors": 10_000,
+        "synthesize.candidates": 4,
+        "synthesize.steps": 10,
+        "synthesize.clip_sample": True,
+        "pretrain.images": 10_000,
+        "pretrain.backbone.args": {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]},
+        "pretrain.projector.hidden": 512,
+        "pretrain.projector.dim": 128,
+        "pretrain.projector.batch_norm": True,
+        "pretrain.moco.memory": 4096,
+        "pretrain.augment.crop_scale": [0.2, 1.0],
+        "pretrain.epochs": _passes(count, 600_000, 40, 400),
+        "pretrain.batch_size": batch,
+        "pretrain.lr": round(0.24 * batch / 256, 4),
+        "pretrain.warmup_epochs": 5,
+        "evaluate.train_images": 10_000,
+    }
+
+
+def _large(count: int, size: int) -> dict[str, Any]:
+    """The paper's settings, with a length that follows the number of images."""
+    batch = _power_of_two(min(1024, max(count // 4, 2)))
+    levels = 4 if size <= 64 else 5
+    return {
+        "diffusion.widths": [128, 256, 256, 256, 512][:levels],
+        "diffusion.attention": [1 if size <= 32 else 2],
+        "diffusion.steps": int(min(max(count * 4, 20_000), 194_000)),
+        "diffusion.batch_size": min(batch, 256),
+        "pretrain.augment.crop_scale": [0.08, 1.0] if count > 20_000 else [0.2, 1.0],
+        "pretrain.epochs": _passes(count, 50_000_000, 200, 1000),
+        "pretrain.batch_size": batch,
+        "pretrain.lr": round(0.5 * batch / 1024, 4),
+    }

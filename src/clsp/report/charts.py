@@ -1,0 +1,257 @@
+"""Small charts as inline SVG. Colours come from CSS classes, so that they follow the page's theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clsp.report.html import Html, data_block, element
+from clsp.report.numbers import fixed, is_number, number
+
+WIDTH, HEIGHT = 320, 180
+LEFT, RIGHT, TOP, BOTTOM = 40, 8, 10, 26
+POINTS = 240
+"""A curve is drawn with at most about this many points: more cannot be seen."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve."""
+
+    name: str
+    colour: str
+    """A CSS class that sets ``--c``."""
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One dot with its interval."""
+
+    name: str
+    colour: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A scale from values to pixels, linear or logarithmic."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The pixel of ``value``; values beyond the ends are put on the ends."""
+        value = min(max(value, self.low), self.high)
+        low, high = self.low, self.high
+        if self.log:
+            value, low, high = math.log(value), math.log(low), math.log(high)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def ticks(self, count: int = 4) -> list[float]:
+        """About ``count`` round values between the ends."""
+        return self._log_ticks(count) if self.log else _round_values(self.low, self.high, count)
+
+    def _log_ticks(self, count: int) -> list[float]:
+        exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for digits in ((1,), (1, 3), (1, 2, 5)):
+            values = [digit * 10.0**exponent for exponent in exponents for digit in digits]
+            inside = [value for value in values if self.low <= value <= self.high]
+            if len(inside) >= 3:
+                return inside[:: math.ceil(len(inside) / (count + 2))]
+        return _round_values(self.low, self.high, count)
+
+
+def _round_values(low: float, high: float, count: int) -> list[float]:
+    """Multiples of 1, 2, 2.5 or 5 times a power of ten in [low, high]."""
+    rough = (high - low) / count
+    if rough <= 0:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(digit * power for digit in (1, 2, 2.5, 5, 10) if digit * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+
+
+def _tick(value: float) -> str:
+    """A short label: ``20k`` for 20,000, ``0.25`` as it is."""
+    if abs(value) >= 10_000 and value % 100 == 0:
+        return f"{value / 1000:g}k"
+    return f"{value:g}".replace("-", "−")
+
+
+def smooth(points: Sequence[Point], *, log: bool = False) -> list[Point]:
+    """A running mean, centred, over about a twentieth of the points (geometric when ``log``)."""
+    sums = [0.0]
+    for _, y in points:
+        sums.append(sums[-1] + (math.log(y) if log else y))
+    smoothed = []
+    for index, (x, _) in enumerate(points):
+        # The window grows from the first point on, since the steep start of a curve would be flattened.
+        reach = min(index, max(1, len(points) // 40))
+        first, last = index - reach, min(index + reach + 1, len(points))
+        mean = (sums[last] - sums[first]) / (last - first)
+        smoothed.append((x, math.exp(mean) if log else mean))
+    return smoothed
+
+
+def _thinned(points: Sequence[Point], count: int = POINTS) -> list[Point]:
+    """Every n-th point, and the last."""
+    stride = math.ceil(len(points) / count)
+    kept = list(points[::stride]) if stride > 1 else list(points)
+    return kept if not kept or kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def _text(content: str, x: float, y: float, anchor: str = "middle", class_: str | None = None) -> Html:
+    return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
+
+
+def _svg(content: list[Html], label: str, height: float = HEIGHT, class_: str = "chart") -> Html:
+    view = f"0 0 {WIDTH} {height:g}"
+    return element("svg", content, viewBox=view, role="img", aria_label=label, class_=class_)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def _dot(x: float, y: float, radius: float, colour: str, title: str | None = None) -> Html:
+    told = element("title", title) if title else None
+    return element("circle", told, cx=x, cy=y, r=radius, class_=f"dot {colour}")
+
+
+def _path(points: Sequence[Point], x: Axis, y: Axis, class_: str) -> Html:
+    steps = "L".join(f"{x(a):g} {y(b):g}" for a, b in points)
+    return element("path", d=f"M{steps}", class_=class_)
+
+
+def line_chart(series: Sequence[Series], *, label: str, log: bool = False, x_label: str = "step") -> Html:
+    """Draw curves over training steps; long ones are smoothed, with the raw values faint behind them.
+
+    Returns:
+        An ``svg`` followed by a data block for the hover, or nothing if no curve has a point.
+    """
+    usable = [Series(s.name, s.colour, [p for p in s.points if not log or p[1] > 0]) for s in series]
+    usable = [one for one in usable if one.points]
+    long = [one for one in usable if len(one.points) > 60]
+    if not usable:
+        return Html()
+    lines = [(one, smooth(one.points, log=log) if one in long else one.points) for one in usable]
+    x, y = _axes(usable, [points for _, points in lines], log=log)
+    drawn = _frame(x, y, x_label)
+    drawn += [_path(_thinned(s.points, 2 * POINTS), x, y, f"raw {s.colour}") for s in long]
+    hover = []
+    for one, points in lines:
+        thin = _thinned(points)
+        drawn.append(_path(thin, x, y, f"curve {one.colour}"))
+        if len(thin) <= 24:
+            drawn += [_dot(x(a), y(b), 2.2, one.colour) for a, b in thin]
+        rows = [[x(a), y(b), number(a), number(b)] for a, b in thin]
+        hover.append({"name": one.name, "colour": one.colour, "points": rows})
+    return Html(_svg(drawn, label, class_="chart curves") + data_block(hover, "hover"))
+
+
+def _axes(series: Sequence[Series], lines: Sequence[Sequence[Point]], *, log: bool) -> tuple[Axis, Axis]:
+    """The axes that hold all curves and all but the wildest raw values."""
+    steps = [x for one in series for x, _ in one.points]
+    values = [y for points in lines for _, y in points]
+    for one in series:
+        ordered = sorted(y for _, y in one.points)
+        values += [ordered[len(ordered) // 50], ordered[-1 - len(ordered) // 50]]
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = (low / 1.1, high * 1.1) if log else (low - 0.5, high + 0.5)
+    elif not log:
+        low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
+    across = Axis(min(steps), max(steps), LEFT, WIDTH - RIGHT)
+    return across, Axis(low, high, HEIGHT - BOTTOM, TOP, log)
+
+
+def _frame(x: Axis, y: Axis, x_label: str) -> list[Html]:
+    """Grid lines, tick labels and the name of the horizontal axis."""
+    parts = []
+    for value in y.ticks():
+        parts.append(_line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"))
+        parts.append(_text(_tick(value), LEFT - 7, y(value) + 3.5, "end"))
+    base = HEIGHT - BOTTOM
+    parts.append(_line(LEFT, base, WIDTH - RIGHT, base, "axis"))
+    for value in x.ticks():
+        at = x(value)
+        parts.append(_line(at, base, at, base + 4, "axis"))
+        if at < WIDTH - RIGHT - 40:
+            parts.append(_text(_tick(value), at, base + 17))
+    parts.append(_text(x_label, WIDTH - RIGHT, base + 17, "end", "unit"))
+    return parts
+
+
+def interval_chart(estimates: Sequence[Estimate], *, label: str, zero: bool = False) -> Html:
+    """Draw one dot with its interval per row; ``zero`` includes and marks the value 0."""
+    ends = [end for one in estimates for end in (one.low, one.high, one.value)] + ([0.0] if zero else [])
+    pad = max(0.08 * (max(ends) - min(ends)), 0.2)
+    gutter = min(140, 14 + 7.1 * max(len(_short(one.name)) for one in estimates))
+    x = Axis(min(ends) - pad, max(ends) + pad, gutter, WIDTH - 44)
+    base = TOP + 30 * len(estimates)
+    parts = []
+    for value in x.ticks():
+        parts.append(_line(x(value), TOP, x(value), base, "axis" if zero and value == 0 else "grid"))
+        parts.append(_text(_tick(value), x(value), base + 16))
+    for row, one in enumerate(estimates):
+        middle = TOP + 30 * row + 15
+        title = f"{one.name}: {fixed(one.value)} ({fixed(one.low)} to {fixed(one.high)})"
+        parts += [
+            _text(_short(one.name), gutter - 12, middle + 4, "end", "name"),
+            _line(x(one.low), middle, x(one.high), middle, f"interval {one.colour}"),
+            _dot(x(one.value), middle, 5, one.colour, title),
+            _text(
+                ("+" if zero and one.value > 0 else "") + fixed(one.value),
+                WIDTH - 4,
+                middle + 4,
+                "end",
+                "value",
+            ),
+        ]
+    return _svg(parts, label, base + 22)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:17]}…"
+
+
+Group = tuple[str, Sequence[int]]
+
+
+def scatter(xs: Sequence[float], ys: Sequence[float], groups: Sequence[Group], *, label: str) -> Html:
+    """Draw points without axes, one path for each group.
+
+    Args:
+        xs: horizontal coordinates in [0, 1].
+        ys: vertical coordinates in [0, 1], upwards.
+        groups: the CSS colour of each group and the rows of its points.
+        label: what a screen reader says.
+    """
+    size = 7.0 if len(xs) < 400 else 5.0 if len(xs) < 2000 else 3.4 if len(xs) < 6000 else 2.4
+    paths = []
+    for colour, rows in groups:
+        # A line of no length with round ends is a dot: a tenth of the bytes of a circle.
+        dots = "".join(f"M{8 + 584 * xs[row]:.1f} {8 + 484 * (1 - ys[row]):.1f}h0" for row in rows)
+        paths.append(element("path", d=dots, style=f"--c:{colour};stroke-width:{size}"))
+    return element("svg", paths, viewBox="0 0 600 500", role="img", aria_label=label, class_="chart map")
+
+
+def series_of(records: Sequence[Mapping[str, object]], key: str) -> list[Point]:
+    """The finite values of ``key`` over ``step``; records that have no step are counted."""
+    found = []
+    for index, record in enumerate(records):
+        step, value = record.get("step", index), record.get(key)
+        if is_number(step) and is_number(value):
+            found.append((float(step), float(value)))
+    return found

@@ -1,0 +1,138 @@
+"""HTML that is escaped unless it says otherwise: plain strings are text, ``Html`` strings are markup."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+Content = str | Iterable[str] | None
+"""A plain string (escaped), ``Html`` (kept), several of both, or nothing."""
+
+
+class Html(str):
+    """Markup that is safe to put on the page as it is. Only this room makes it."""
+
+    __slots__ = ()
+
+
+def join(content: Content) -> Html:
+    """Concatenate ``content``, escaping whatever is not ``Html``."""
+    if content is None:
+        return Html()
+    if isinstance(content, Html):
+        return content
+    if isinstance(content, str):
+        return Html(html.escape(content))
+    return Html("".join(join(part) for part in content))
+
+
+def element(tag: str, content: Content = None, **attributes: object) -> Html:
+    """Write ``<tag attributes>content</tag>``.
+
+    Args:
+        tag: the element's name.
+        content: what is inside; text is escaped.
+        **attributes: a trailing underscore is dropped (``class_``), other underscores become hyphens;
+            ``True`` writes the bare name; ``None`` and ``False`` write nothing.
+    """
+    written = []
+    for name, value in attributes.items():
+        name = name.rstrip("_").replace("_", "-")
+        if value is True:
+            written.append(f" {name}")
+        elif value is not None and value is not False:
+            written.append(f' {name}="{html.escape(str(value))}"')
+    start = f"<{tag}{''.join(written)}>"
+    return Html(start if tag in {"img", "br", "meta"} else f"{start}{join(content)}</{tag}>")
+
+
+def paragraph(content: Content, class_: str | None = None) -> Html:
+    """A paragraph."""
+    return element("p", content, class_=class_)
+
+
+def details(summary: str, content: Content, *, open_: bool = False) -> Html:
+    """A block that unfolds on a click."""
+    return element("details", [element("summary", summary), join(content)], open=open_)
+
+
+def code(text: str) -> Html:
+    """A block of code, with a button that copies it (the page's script reveals the button)."""
+    button = element("button", "Copy", type="button", class_="copy", hidden=True)
+    return element("div", [element("pre", element("code", text)), button], class_="code")
+
+
+def definitions(pairs: Mapping[str, Content]) -> Html:
+    """A definition list in two columns: name, value."""
+    rows = [element("div", [element("dt", name), element("dd", value)]) for name, value in pairs.items()]
+    return element("dl", rows, class_="facts")
+
+
+def table(
+    head: Sequence[Content], rows: Iterable[Sequence[Content]], *, caption: Content = None, class_: str = ""
+) -> Html:
+    """A table in a box that scrolls sideways on narrow screens; the first cell of a row is its header."""
+    head_row = element("tr", [element("th", cell, scope="col") for cell in head])
+    body = []
+    for first, *rest in rows:
+        cells = [element("td", cell) for cell in rest]
+        body.append(element("tr", [element("th", first, scope="row"), *cells]))
+    parts = [element("thead", head_row) if any(head) else "", element("tbody", body)]
+    note = element("p", caption, class_="caption") if caption else ""
+    scroll = element("div", element("table", parts), class_="scroll")
+    return element("div", [scroll, note], class_=f"table {class_}".strip())
+
+
+def figure(content: Content, caption: Content, class_: str | None = None) -> Html:
+    """A figure with its caption."""
+    return element("figure", [join(content), element("figcaption", caption)], class_=class_)
+
+
+def panel(title: str, chart: Html, caption: str) -> Html:
+    """A chart between its title and its caption."""
+    return figure(join([element("p", title, class_="title"), chart]), caption)
+
+
+def picture(path: Path, alt: str, caption: Content) -> Html:
+    """A figure whose PNG is written into the page; one line of text in its place if the file is damaged."""
+    try:
+        image = inline_image(path, alt=alt)
+    except OSError as error:
+        return paragraph(f"{path.parent.name}/{path.name} cannot be shown: {error}", "absent")
+    return figure(image, caption, "picture")
+
+
+def inline_image(path: Path, *, alt: str) -> Html:
+    """An ``img`` that carries its PNG in itself.
+
+    Args:
+        path: the PNG.
+        alt: what the picture shows, for those who do not see it.
+
+    Raises:
+        OSError: the file is no complete image.
+    """
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            width, height = image.size
+    except (SyntaxError, ValueError) as error:  # what Pillow says of some torn files
+        raise OSError(f"damaged: {error}") from error
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    # Below this width a picture is shown at its own size or larger, and smoothing would blur its pixels.
+    class_ = "pixels" if width <= 700 else None
+    return element("img", src=source, alt=alt, width=width, height=height, class_=class_)
+
+
+def data_block(value: Any, class_: str) -> Html:
+    """JSON for the page's script. ``<`` is written as an escape, so that no text can end the block."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return element("script", Html(text), type="application/json", class_=class_)

@@ -1,0 +1,76 @@
+"""How the report writes numbers: few digits, a true minus sign, a dash for what is missing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from clsp import console
+
+MISSING = "–"
+SPELLED = {
+    "knn": "kNN",
+    "nce": "NCE",
+    "infonce": "InfoNCE",
+    "ema": "EMA",
+    "cpu": "CPU",
+    "gpu": "GPU",
+    "cuda": "CUDA",
+}
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether ``value`` is a finite number (booleans are not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: object, digits: int = 3) -> str:
+    """Write ``value`` with about ``digits`` significant digits: ``0.834``, ``12,000``, ``3.2e−05``."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
+        return MISSING if value is None else str(value)
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value) and abs(value) < 1e12:
+        return f"{int(value):,}".replace("-", "−")
+    if 1e-3 <= abs(value) < 1e6:
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        written = f"{value:,.{decimals}f}".replace("-", "−")
+        return written.rstrip("0").rstrip(".") if decimals else written
+    return f"{value:.{max(digits - 2, 0)}e}".replace("-", "−")
+
+
+def fixed(value: object, decimals: int = 1) -> str:
+    """Write ``value`` with exactly ``decimals`` decimals."""
+    return f"{value:.{decimals}f}".replace("-", "−") if isinstance(value, int | float) else MISSING
+
+
+def interval(result: Mapping[str, Any], *, between: str = " to ") -> str:
+    """Write ``low to high``, or nothing where the result has no interval."""
+    low, high = result.get("low"), result.get("high")
+    return f"{fixed(low)}{between}{fixed(high)}" if is_number(low) and is_number(high) else ""
+
+
+def duration(seconds: object) -> str:
+    """Write a duration; a number is never parted from its unit at the end of a line."""
+    if not is_number(seconds):
+        return MISSING
+    return re.sub(r"(\d) ([a-z])", "\\1\u00a0\\2", console.duration(seconds))
+
+
+def words(name: str) -> str:
+    """Turn an identifier into words: ``row_diversity`` becomes ``Row diversity``."""
+    first, *rest = [SPELLED.get(word, word) for word in name.replace("_", " ").split()] or [""]
+    return " ".join([first if first in SPELLED.values() else first[:1].upper() + first[1:], *rest])
+
+
+def text(value: object) -> str:
+    """Write any value of a recipe or a manifest on one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(text(item) for item in value) or MISSING
+    return number(value)

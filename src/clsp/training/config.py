@@ -1,0 +1,52 @@
+"""Pretraining: which method, with which positives, for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from clsp.encoders.config import BackboneConfig, ProjectorConfig
+from clsp.images.config import AugmentConfig
+from clsp.methods.config import BatchNormMode, MoCoConfig, SimCLRConfig
+
+
+@dataclass(kw_only=True)
+class PretrainConfig:
+    """Pretraining; the defaults are CLSP-SimCLR's for CIFAR, and MoCo's own settings stand in its section."""
+
+    method: Literal["simclr", "moco"] = "simclr"
+    """The method: a source, an objective and heads."""
+    images: int | None = None
+    """Train images that serve as anchors, chosen at random by the seed; null: all (with a bank: all of the bank)."""
+    positive_weight: float = 1.0
+    """lambda of the term lambda * mean(2 - 2 cos) that the additional positive adds."""
+    batch_norm: BatchNormMode = "joint"
+    """Whose images share BatchNorm statistics: joint: all views; split: the additional positive apart from the two
+    real views; views: each view by itself."""
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
+    moco: MoCoConfig = field(default_factory=MoCoConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    epochs: int = 1000
+    """Passes over the anchors."""
+    batch_size: int = 1024
+    """Anchors a step, over all processes together."""
+    lr: float = 0.5
+    """Learning rate of SGD, for this batch size (it is not rescaled)."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay of SGD, on all parameters."""
+    warmup_epochs: float = 10.0
+    """Epochs in which the learning rate rises; then a cosine takes it to 0."""
+    gradient_clip: float | None = None
+    """Largest norm of the gradient; null: no clipping."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """auto: bf16 autocast where the hardware has bf16 arithmetic, else 32 bit."""
+    log_every: int = 10
+    """Steps between two lines of metrics.jsonl."""
+    knn_every: int = 10
+    """Epochs between two online kNN readings on held-out train images (needs labels); 0: none."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between two checkpoints."""

@@ -1,0 +1,150 @@
+"""The one loop for all methods: views, the additional positive, the method's terms, one optimiser step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from clsp import console
+from clsp.engine import distributed
+from clsp.engine.batches import Batches, counting_loader
+from clsp.engine.pixels import Pixels
+from clsp.engine.schedule import warmup_factor
+from clsp.engine.trainer import require_finite
+from clsp.evaluation.online import OnlineKNN
+from clsp.images.augment import augment
+from clsp.methods.base import Method, Views
+from clsp.objectives.alignment import alignment
+from clsp.positives.bank import PositiveBank
+from clsp.positives.sources import Generated, PositiveSource, RealView
+from clsp.training.config import PretrainConfig
+from clsp.training.diagnosis import diagnose, health
+
+_WARMUP_START = 1e-3 / 0.5
+"""The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What an encoder is trained on."""
+
+    pixels: Pixels
+    """The anchors, uint8 [N, C, H, W]."""
+    ids: np.ndarray
+    """Their dataset indices, int64 [N]."""
+    mean: Tensor
+    """Mean of the channels on [0, 1], float [C]."""
+    std: Tensor
+    """Their standard deviation, likewise."""
+    positives: str
+    """Source of the additional positive: ``none``, ``view`` or ``bank``."""
+    bank: PositiveBank | None
+    """The bank, for ``bank``."""
+
+
+class Pretraining(LightningModule):
+    """Trains a method. All randomness of a step is a function of (seed, step, image): a resumed run is the same run."""
+
+    def __init__(
+        self, method: Method, data: TrainingData, config: PretrainConfig, *, seed: int, knn: OnlineKNN | None
+    ) -> None:
+        super().__init__()
+        self.method, self.config, self.seed = method, config, seed
+        self.register_buffer("mean", data.mean.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", data.std.view(1, -1, 1, 1), persistent=False)
+        self._data, self._knn = data, knn
+        self.batches = Batches(len(data.pixels), config.batch_size, seed=seed, stream="pretraining", drop_last=True)
+        self.total_steps = self.batches.steps_per_epoch * config.epochs
+        self._source: PositiveSource | None = None
+        self._ids = torch.from_numpy(data.ids)
+        self._told: set[str] = set()
+
+    def train_dataloader(self) -> Any:
+        """Lightning's loop counts the steps of an epoch; `training_step` makes the batch."""
+        return counting_loader(self.batches.steps_per_epoch)
+
+    def on_fit_start(self) -> None:
+        """Move what fits to the device, once."""
+        self._data.pixels.to(self.device)
+        self._ids = self._ids.to(self.device)
+        if self._data.positives == "bank" and self._data.bank is not None:
+            self._source = Generated(self._data.bank, self._data.ids, seed=self.seed, device=self.device)
+        elif self._data.positives == "view":
+            self._source = RealView()
+
+    def views_of(self, step: int) -> Views:
+        """Make the batch of ``step``: pixels, two views, and the additional positive, augmented together."""
+        positions = self.batches.positions(step).to(self.device)
+        ids, anchors = self._ids[positions], self._data.pixels[positions]
+        images = [anchors, anchors]
+        if self._source is not None:
+            images.append(self._source(positions, anchors, step))
+        numbers = torch.arange(len(images), device=self.device).repeat_interleave(len(ids))
+        drawn = augment(
+            torch.cat(images),
+            self.config.augment,
+            seed=self.seed,
+            step=step,
+            ids=ids.repeat(len(images)),
+            views=numbers,
+        )
+        parts = ((drawn - self.mean) / self.std).chunk(len(images))
+        done = step / self.total_steps
+        return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done)
+
+    def training_step(self, _: Any) -> Tensor:
+        """One step: the method's terms and lambda * mean(2 - 2 cos) for the additional positive."""
+        step = self.global_step
+        torch.manual_seed(hash((self.seed, step, distributed.rank())) % 2**63)  # dropout: as after a resume
+        views = self.views_of(step)
+        self.method.before_step(views.done)
+        losses = self.method(views)
+        terms = dict(losses.terms)
+        if losses.pull is not None:
+            terms["positive"] = self.config.positive_weight * alignment(*losses.pull)
+        require_finite(terms, step)
+        loss = torch.stack(list(terms.values())).sum()
+        self.log_dict({"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
+        if (step + 1) % self.config.log_every == 0:
+            self._diagnose(losses.first, losses.second)
+        return loss
+
+    def _diagnose(self, first: Tensor, second: Tensor) -> None:
+        state = health(first, second)
+        self.log_dict(state.metrics())
+        advice = diagnose(state) if self.global_step > self.total_steps // 20 else None
+        if advice and advice.split("(")[0] not in self._told and distributed.rank() == 0:
+            self._told.add(advice.split("(")[0])
+            console.say(f"warning: step {self.global_step}: {advice}")
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Let the method remember the batch; read the online kNN at the end of some epochs."""
+        self.method.after_step()
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        epoch, within = divmod(self.global_step, self.batches.steps_per_epoch)
+        every = self.config.knn_every
+        if self._knn is not None and every and within == 0 and (epoch % every == 0 or epoch == self.config.epochs):
+            self.log("knn", self._knn.accuracy(self.method.encoder, self.mean, self.std))
+
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Clip the gradient where the recipe says so."""
+        if self.config.gradient_clip is not None:
+            self.clip_gradients(optimizer, self.config.gradient_clip, "norm")
+
+    def configure_optimizers(self) -> Any:
+        """SGD with momentum, linear warm-up and cosine to 0, by step."""
+        config = self.config
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(trained, config.lr, config.momentum, weight_decay=config.weight_decay)
+        warmup = round(config.warmup_epochs * self.batches.steps_per_epoch)
+
+        def factor(step: int) -> float:
+            return warmup_factor(step, total=self.total_steps, warmup=warmup, shape="cosine", start=_WARMUP_START)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,147 @@
+"""The stage that trains an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clsp.encoders.backbone import build_backbone, stem_for
+from clsp.encoders.export import EncoderSpec, save_encoder
+from clsp.engine import distributed
+from clsp.engine.hardware import HardwareConfig
+from clsp.engine.pixels import Pixels
+from clsp.engine.stage import Stage, stage
+from clsp.engine.trainer import Fit
+from clsp.errors import UserError
+from clsp.evaluation.online import OnlineKNN
+from clsp.images.imageset import Images, subset
+from clsp.images.sheet import save_sheet
+from clsp.methods.registry import build_method
+from clsp.positives.bank import PositiveBank
+from clsp.training.config import PretrainConfig
+from clsp.training.module import Pretraining, TrainingData
+
+_SHEET = 12
+_NO_RESULT = ("log_every", "knn_every", "checkpoint_minutes")
+
+
+def pretrain(
+    images: Images,
+    config: PretrainConfig,
+    hardware: HardwareConfig,
+    *,
+    seed: int,
+    folder: Path,
+    positives: str = "none",
+    bank: PositiveBank | None = None,
+) -> Stage:
+    """Train an encoder on the train part of ``images`` and write it to ``folder``.
+
+    Args:
+        images: the data; labels serve the online kNN alone.
+        config: method, positives' weight, networks, optimisation.
+        hardware: devices.
+        seed: names the initial weights and all draws.
+        folder: gets encoder.safetensors, config.json, snippet.py, views.png, metrics.jsonl, checkpoints/.
+        positives: ``none``, ``view`` (a third augmented view of the anchor) or ``bank``.
+        bank: the bank, for ``bank``.
+
+    Raises:
+        UserError: the bank belongs to other data, the batch is larger than the data, a loss became non-finite, or
+            the folder belongs to other settings.
+    """
+    anchors = _anchors(images, config, seed, bank if positives == "bank" else None)
+    inputs = {"data": images.fingerprint}
+    if positives == "bank":
+        if bank is None:
+            raise UserError("positives 'bank' need a bank; give --positives BANK")
+        bank.require_data(images.fingerprint, images.source)
+        inputs["bank"] = _bank_fingerprint(bank)
+    settings = {"seed": seed, "positives": positives}
+    settings |= {n: v for n, v in asdict(config).items() if n not in _NO_RESULT}
+    name = config.method if positives == "none" else f"{config.method}+{positives}"
+    with stage(f"encoder {name}", folder, settings=settings, inputs=inputs) as current:
+        if current.finished:
+            return current
+        torch.manual_seed(seed)
+        mean, std = _statistics(images, anchors)
+        spec = EncoderSpec(
+            name=config.backbone.name,
+            args=config.backbone.args,
+            stem=stem_for(config.backbone, images.size),
+            channels=images.channels,
+            size=images.size,
+            mean=mean,
+            std=std,
+        )
+        module = _module(images, config, spec, anchors, positives, bank, seed)
+        fit = Fit(
+            folder=folder,
+            title=f"encoder {name}",
+            steps=module.total_steps,
+            precision=config.precision,
+            hardware=hardware,
+            checkpoint_minutes=config.checkpoint_minutes,
+            log_every=config.log_every,
+        )
+        fit.run(module)
+        if distributed.rank() == 0:
+            provenance = {"method": name, "data": images.source, "fingerprint": images.fingerprint, "seed": seed}
+            save_encoder(folder, module.method.encoder, spec, provenance)
+            _draw_views(module, folder / "views.png")
+            current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps}
+    return current
+
+
+def _module(
+    images: Images, config: PretrainConfig, spec: EncoderSpec, anchors: np.ndarray, positives: str,
+    bank: PositiveBank | None, seed: int,
+) -> Pretraining:  # fmt: skip
+    encoder = build_backbone(spec.name, spec.args, channels=spec.channels, size=spec.size, stem=spec.stem)
+    data = TrainingData(
+        pixels=Pixels(images.train.images, anchors),
+        ids=anchors,
+        mean=torch.tensor(spec.mean),
+        std=torch.tensor(spec.std),
+        positives=positives,
+        bank=bank,
+    )
+    method = build_method(encoder, config, seed=seed)
+    return Pretraining(method, data, config, seed=seed, knn=OnlineKNN.of(images.train, seed=seed))
+
+
+def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBank | None) -> np.ndarray:
+    """Choose the images to train on; with a bank and no number, those that have candidates."""
+    if bank is not None and config.images is None:
+        return bank.ids
+    anchors = subset(len(images.train), config.images, seed=seed)
+    if len(anchors) < 2:
+        raise UserError(f"{images.source} has {len(anchors)} image to train on; contrastive training needs at least 2")
+    return anchors
+
+
+def _bank_fingerprint(bank: PositiveBank) -> str:
+    from clsp import files
+
+    return files.fingerprint([entry["sha256"] for entry in bank.manifest["shards"]])
+
+
+def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of every channel over (at most 10,000 of) the anchors, on [0, 1]."""
+    some = anchors[:: max(len(anchors) // 10_000, 1)]
+    pixels = np.asarray(images.train.images[some])
+    mean, std = pixels.mean(axis=(0, 2, 3)) / 255.0, pixels.std(axis=(0, 2, 3)) / 255.0
+    return [round(float(v), 6) for v in mean], [round(max(float(v), 1e-3), 6) for v in std]
+
+
+def _draw_views(module: Pretraining, path: Path) -> None:
+    """Draw some anchors as the last step saw them: the image, its two views, and the additional positive."""
+    views = module.views_of(module.total_steps - 1)
+    parts = [part[:_SHEET] for part in (views.first, views.second, views.positive) if part is not None]
+    drawn = [((part.cpu() * module.std.cpu() + module.mean.cpu()).clamp(0, 1) * 255).round().to(torch.uint8) for part in parts]  # fmt: skip
+    positions = module.batches.positions(module.total_steps - 1)[:_SHEET].to(module.device)
+    originals = module._data.pixels[positions].cpu()
+    save_sheet(path, torch.stack([originals, *drawn], dim=1).numpy(), separate_first=True)

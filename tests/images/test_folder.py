@@ -1,0 +1,262 @@
+"""Folders: what is taken, what is left out and why, and the store."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsp.errors import UserError
+from clsp.images import store as stores
+from clsp.images.config import ImagesConfig
+from clsp.images.sources import open_images
+
+
+def put(path, value=0, size=(8, 8), mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "clsp te st é"
+
+
+def bomb(path, side=30_000):
+    """A one-colour PNG of about 100 kB."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(bytes(1 + side // 8)) for _ in range(side)) + packer.flush()
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
+def test_nested_unlabelled(folder):
+    put(folder / "b.png", 2)
+    put(folder / "a" / "x y.PNG", 1)
+    put(folder / "a" / "deep" / "ü.png", 3)
+    put(folder / ".hidden" / "x.png", 4)
+    for name in (".DS_Store", "Thumbs.db", "notes.txt"):
+        (folder / name).write_text("x")
+    images = open_images(str(folder), ImagesConfig())
+    assert images.train.names == ["a/deep/ü.png", "a/x y.PNG", "b.png"]
+    assert images.train.images.shape == (3, 1, 8, 8)
+    assert images.train.images[:, 0, 0, 0].tolist() == [3, 1, 2]
+    assert images.train.labels is None
+    assert images.test is None
+    assert images.excluded == ()
+    assert images.notes == ("4 files are ignored because they are no images: 2 hidden, 1 .db, 1 .txt",)
+    assert len(images.fingerprint) == 16
+
+
+def test_links_are_followed_but_not_in_circles(folder, tmp_path):
+    put(tmp_path / "elsewhere" / "1.png")
+    put(folder / "2.png")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "circle").symlink_to(folder)
+    assert open_images(str(folder), ImagesConfig()).train.names == ["2.png", "link/1.png"]
+
+
+def test_quarantine(folder):
+    for number in range(5):
+        put(folder / f"good{number}.png", number)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    Image.fromarray(noise).save(folder / "cut.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:1500])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "page.jpg").write_text("<html>404</html>")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    bomb(folder / "bomb.png")
+    start = time.monotonic()
+    images = open_images(str(folder), ImagesConfig(size=8))
+    assert time.monotonic() - start < 1
+    assert {entry.name: entry.reason for entry in images.excluded} == {
+        "bomb.png": "more than 64,000,000 pixels (--images.max_pixels)",
+        "cut.jpg": "truncated: the file ends before the image does",
+        "empty.png": "empty file (0 bytes)",
+        "gone.png": "cannot be opened: No such file or directory",
+        "page.jpg": "not an image but an HTML page",
+    }
+    assert images.train.names == [f"good{number}.png" for number in range(5)]
+    assert images.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert "5 files cannot be read and are left out" in images.notes
+
+
+def test_labels_stay_with_their_images(folder):
+    for label in ("cat", "dog"):
+        for number in range(3):
+            put(folder / "train" / label / f"{number}.png", 10 * number)
+        put(folder / "test" / label / "9.png", 9)
+    (folder / "train" / "cat" / "1.png").write_bytes(b"")
+    images = open_images(str(folder), ImagesConfig())
+    assert images.classes == ("cat", "dog")
+    assert images.train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert images.train.labels.dtype == np.int64
+    assert images.test.labels.tolist() == [0, 1]
+    assert images.test.names == ["test/cat/9.png", "test/dog/9.png"]
+    plain = open_images(str(folder), ImagesConfig(labels="none"))
+    assert plain.classes is None
+    assert plain.train.labels is None
+    assert plain.test.labels is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(20, 20), (20, 30)], 20),  # shorter sides agree
+        ([(300, 300), (300, 300)], 224),  # agree, but large
+        ([(70, 70), (130, 140), (100, 100)], 96),
+        ([(16, 16), (20, 20)], 32),
+        ([(500, 400), (300, 250)], 224),
+    ],
+)
+def test_size_is_chosen(folder, sizes, expected):
+    for number, size in enumerate(sizes):
+        put(folder / f"{number}.png", size=size)
+    assert open_images(str(folder), ImagesConfig()).size == expected
+
+
+def test_mixed_channels_and_notes(folder):
+    put(folder / "gray.png", 5)
+    put(folder / "red.png", (255, 0, 0), mode="RGB")
+    put(folder / "wide.png", (255, 0, 0), size=(16, 8), mode="RGB")
+    images = open_images(str(folder), ImagesConfig())
+    assert images.channels == 3
+    assert images.notes == ("centre cropped: 1 images", "gray repeated to 3 channels: 1 images")
+    gray = open_images(str(folder), ImagesConfig(channels=1))
+    assert gray.train.images[:, 0, 0, 0].tolist() == [5, 76, 76]
+
+
+def test_limit_is_nested_and_decodes_only_the_chosen(folder):
+    for number in range(20):
+        put(folder / f"{number:02d}.png", number)
+    few = open_images(str(folder), ImagesConfig(limit=4), seed=3)
+    more = open_images(str(folder), ImagesConfig(limit=9), seed=3)
+    assert len(few.train) == 4
+    assert set(few.train.names) < set(more.train.names)
+    assert [f"{value:02d}.png" for value in few.train.images[:, 0, 0, 0]] == few.train.names
+    assert any("4 of 20" in note for note in few.notes)
+
+
+def test_store_is_reused_until_a_file_changes(folder, tmp_path, monkeypatch):
+    for number in range(6):
+        put(folder / f"train/{'ab'[number % 2]}/{number}.png", number)
+    put(folder / "test/a/6.png", 6)
+    (folder / "train/a/bad.png").write_bytes(b"")
+    store = tmp_path / "store"
+    config = ImagesConfig()
+    first = open_images(str(folder), config, store=store)
+    assert isinstance(first.train.images, np.memmap)
+    assert sorted(path.name for path in store.iterdir()) == [".lock", "index.json", "test.npy", "train.npy"]
+    memory = open_images(str(folder), config)
+    assert first.fingerprint == memory.fingerprint
+    assert first.notes == memory.notes
+
+    built = []
+    build = stores.build
+    monkeypatch.setattr(stores, "build", lambda *args: built.append(1) or build(*args))
+    again = open_images(str(folder), config, store=store)
+    assert built == []
+    assert again.fingerprint == first.fingerprint
+    assert (again.excluded, again.notes, again.classes) == (first.excluded, first.notes, first.classes)
+    assert again.test.labels.tolist() == first.test.labels.tolist()
+
+    put(folder / "train/a/0.png", 77)
+    os.utime(folder / "train/a/0.png", ns=(1, 1))
+    changed = open_images(str(folder), config, store=store)
+    assert built == [1]
+    assert changed.train.images[0, 0, 0, 0] == 77
+    assert open_images(str(folder), ImagesConfig(size=4), store=store).size == 4
+    assert built == [1, 1]
+
+
+@pytest.mark.parametrize("damage", ["index", "pixels", "shape"])
+def test_damaged_store_is_made_again(folder, tmp_path, damage):
+    for number in range(4):
+        put(folder / f"{number}.png", number)
+    store = tmp_path / "store"
+    expected = open_images(str(folder), ImagesConfig(), store=store).fingerprint
+    if damage == "index":
+        (store / "index.json").write_text('{"key": ')
+    elif damage == "pixels":
+        (store / "train.npy").write_bytes((store / "train.npy").read_bytes()[:-5])
+    else:
+        index = json.loads((store / "index.json").read_text())
+        index["parts"]["train"]["shape"][0] = 3
+        (store / "index.json").write_text(json.dumps(index))
+    assert open_images(str(folder), ImagesConfig(), store=store).fingerprint == expected
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_killed_writer_leaves_nothing_that_is_used(folder, tmp_path, write):
+    for number in range(4):
+        put(folder / f"{number}.png", number)
+    store = tmp_path / "store"
+    code = (
+        "import sys; from pathlib import Path; from clsp.images.config import ImagesConfig;"
+        "from clsp.images.sources import open_images;"
+        "open_images(sys.argv[1], ImagesConfig(), store=Path(sys.argv[2]))"
+    )
+    environment = {**os.environ, "CLSP_FAULT": f"write:{write}:kill", "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(store)], env=environment, check=False
+    )
+    assert child.returncode == -9
+    assert not (store / "index.json").exists()
+    assert list(store.glob(".*.tmp"))
+    images = open_images(str(folder), ImagesConfig(), store=store)
+    assert images.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert not list(store.glob(".*.tmp"))
+
+
+def test_too_little_room(folder, tmp_path, monkeypatch):
+    put(folder / "1.png")
+    put(folder / "2.png")
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10})())
+    with pytest.raises(UserError, match=r"has 0.0 GB free, the decoded images need"):
+        open_images(str(folder), ImagesConfig(), store=tmp_path / "store")
+
+
+def test_one_image(folder):
+    put(folder / "1.png")
+    (folder / "2.png").write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        open_images(str(folder), ImagesConfig())
+    assert str(error.value) == (
+        f"--data '{folder}': only one image can be used, at least two are needed; "
+        "1 cannot be read, the first: 2.png: empty file (0 bytes); add images or mend them"
+    )
+
+
+def test_all_unreadable(folder, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    folder.mkdir()
+    for number in range(3):
+        path = folder / f"{number}.jpg"
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[:1500])
+    for store in (None, tmp_path / "store"):
+        with pytest.raises(
+            UserError, match=r"none of the images can be used.*; 3 cannot be read, the first: 0.jpg: "
+        ):
+            open_images(str(folder), ImagesConfig(), store=store)
+
+
+def test_no_images(folder):
+    folder.mkdir()
+    (folder / "a.txt").write_text("x")
+    with pytest.raises(UserError) as error:
+        open_images(str(folder), ImagesConfig())
+    assert str(error.value) == (
+        f"--data '{folder}': the folder holds no images; it holds 1 .txt; images are files that end in "
+        ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .gif, .ppm, .pgm"
+    )

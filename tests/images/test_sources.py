@@ -1,0 +1,214 @@
+import gzip
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsp.errors import UserError
+from clsp.images import builtin, torchvision_sets
+from clsp.images.catalogue import TORCHVISION
+from clsp.images.config import ImagesConfig
+from clsp.images.sources import BUILTIN_NAMES, open_images
+
+
+def message(source, **config):
+    with pytest.raises(UserError) as error:
+        open_images(source, ImagesConfig(**config))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, clsp.images.sources; "
+        "print([m for m in ('torch', 'torchvision', 'PIL', 'sklearn', 'numpy') if m in sys.modules])"
+    )
+    path = {"PYTHONPATH": ":".join(sys.path)}
+    assert subprocess.check_output([sys.executable, "-c", code], env=path, text=True).strip() == "[]"
+
+
+def test_digits():
+    images = open_images("digits", ImagesConfig())
+    assert images.train.images.shape[1:] == (1, 8, 8)
+    assert len(images.train) + len(images.test) == 1797
+    assert images.train.images.max() == 255
+    assert images.classes == tuple("0123456789")
+    assert np.bincount(images.test.labels).min() >= 34
+    assert not set(images.train.names) & set(images.test.names)
+    assert images.train.names[0] == "digits/00000"
+    from sklearn.datasets import load_digits
+
+    np.testing.assert_array_equal(images.train.images[0, 0], np.round(load_digits().images[0] * 255 / 16))
+    assert images.fingerprint == open_images("digits", ImagesConfig()).fingerprint
+
+
+def test_digits_with_options():
+    images = open_images("digits", ImagesConfig(size=16, channels=3, limit=50, labels="none"), seed=1)
+    assert images.train.images.shape == (50, 3, 16, 16)
+    assert (images.train.images[:, 0] == images.train.images[:, 2]).all()
+    assert images.train.labels is None
+    assert images.test.labels is None
+    assert images.classes is None
+
+
+@pytest.mark.skipif(not builtin.FASHION_MNIST.is_dir(), reason="dataset-fashion-mnist is not installed")
+def test_fashion_mnist():
+    images = open_images("fashion-mnist", ImagesConfig())
+    assert images.train.images.shape == (60000, 1, 28, 28)
+    assert len(images.test) == 10000
+    assert np.bincount(images.test.labels).tolist() == [1000] * 10
+    assert images.classes[9] == "Ankle boot"
+
+
+def test_idx(tmp_path):
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(b"\x00\x00\x08\x02\x00\x00\x00\x02\x00\x00\x00\x03abcdef"))
+    np.testing.assert_array_equal(builtin.read_idx(path), np.frombuffer(b"abcdef", np.uint8).reshape(2, 3))
+    for junk in (b"junk", gzip.compress(b"junk"), gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09abc")):
+        path.write_bytes(junk)
+        with pytest.raises(UserError, match="cannot be read"):
+            builtin.read_idx(path)
+
+
+@pytest.mark.parametrize("name", sorted(TORCHVISION))
+def test_the_catalogue_names_real_classes_and_arguments(name):
+    import inspect
+
+    import torchvision.datasets
+
+    entry = TORCHVISION[name]
+    cls = getattr(torchvision.datasets, entry.cls)
+    known = set(inspect.signature(cls.__init__).parameters) | set(
+        inspect.signature(cls.__mro__[1].__init__).parameters
+    )
+    for arguments in (*entry.train, *entry.test):
+        assert set(arguments) <= known
+
+
+def fake(monkeypatch, name, cls):
+    import torchvision.datasets
+
+    monkeypatch.setattr(torchvision.datasets, TORCHVISION[name].cls, cls)
+
+
+def test_array_sets(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLSP_DATASETS", str(tmp_path))
+
+    class Cifar:
+        classes = ("plane", "car")
+
+        def __init__(self, root, train, download):
+            assert root == tmp_path
+            count = 6 if train else 2
+            self.data = np.full((count, 32, 32, 3), [1, 2, 3], np.uint8)
+            self.targets = [index % 2 for index in range(count)]
+
+    fake(monkeypatch, "cifar10", Cifar)
+    images = open_images("cifar10", ImagesConfig())
+    assert images.train.images.shape == (6, 3, 32, 32)
+    assert images.train.images[0, :, 0, 0].tolist() == [1, 2, 3]
+    assert images.test.labels.tolist() == [0, 1]
+    assert images.classes == ("plane", "car")
+
+
+def test_stl10_marks_what_has_no_label(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLSP_DATASETS", str(tmp_path))
+
+    class Stl:
+        classes = ("a", "b")
+
+        def __init__(self, root, split, download):
+            self.labels = np.array([0, 1, -1, -1] if split == "train+unlabeled" else [1, 0])
+            self.data = np.zeros((len(self.labels), 3, 96, 96), np.uint8)
+
+    fake(monkeypatch, "stl10", Stl)
+    images = open_images("stl10", ImagesConfig())
+    assert images.train.labels.tolist() == [0, 1, -1, -1]
+    assert images.test.labels.tolist() == [1, 0]
+    assert any("label -1" in note for note in images.notes)
+
+
+class Pictures:
+    """Six pictures of unequal sizes; the fifth is broken."""
+
+    def __init__(self, root, split, download):
+        self.offset = {"train": 0, "val": 100, "test": 200}[split]
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        if index == 4:
+            raise OSError("image file is truncated")
+        return Image.new("RGB", (40 + index, 50), (self.offset + index, 0, 0)), index % 3
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_picture_sets(monkeypatch, tmp_path, stored):
+    monkeypatch.setenv("CLSP_DATASETS", str(tmp_path))
+    monkeypatch.setattr(torchvision_sets, "_SAMPLE", 3)
+    fake(monkeypatch, "dtd", Pictures)
+    store = tmp_path / "store" if stored else None
+    for _ in range(2):
+        images = open_images("dtd", ImagesConfig(), store=store)
+        assert images.train.images.shape == (10, 3, 32, 32)
+        assert images.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 5, 100, 101, 102, 103, 105]
+        assert images.train.labels.tolist() == [0, 1, 2, 0, 2] * 2
+        assert images.train.names[5] == "train/00006"
+        assert images.classes == ("0", "1", "2")
+        assert [entry.name for entry in images.excluded] == ["train/00004", "train/00010", "test/00004"]
+        assert len(images.test) == 5
+    few = open_images("dtd", ImagesConfig(limit=3), store=store)
+    assert len(few.train) <= 3
+
+
+def test_real_torchvision_layout(monkeypatch, tmp_path):
+    """EuroSAT is a plain folder of classes: the real class reads it."""
+    monkeypatch.setenv("CLSP_DATASETS", str(tmp_path))
+    for label in ("Forest", "River"):
+        for number in range(3):
+            path = tmp_path / "eurosat" / "2750" / label / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64), (number, 200, 0)).save(path)
+    images = open_images("eurosat", ImagesConfig())
+    assert images.train.images.shape == (6, 3, 64, 64)
+    assert images.classes == ("Forest", "River")
+    assert images.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert images.test is None
+
+
+def test_failed_download(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLSP_DATASETS", str(tmp_path))
+
+    class Missing:
+        def __init__(self, root, train, download):
+            raise OSError("no route\nto host") if download else RuntimeError("Dataset not found")
+
+    fake(monkeypatch, "cifar10", Missing)
+    assert message("cifar10") == (
+        f"--data cifar10: not found in {tmp_path}, and the download failed (no route): copy the files that "
+        f"torchvision.datasets.CIFAR10 expects to {tmp_path}, "
+        "or set CLSP_DATASETS to the folder that has them"
+    )
+
+
+def test_unknown_sources(tmp_path):
+    assert message("cifar-10").startswith(
+        "--data 'cifar-10' does not exist; did you mean 'cifar10'?; give a folder"
+    )
+    assert all(name in message("/no/where") for name in BUILTIN_NAMES)
+    assert "hf:mnist': Hugging Face datasets are not supported yet" in message("hf:mnist")
+    path = tmp_path / "x.txt"
+    path.write_text("x")
+    assert f"--data '{path}' is a file, but neither .npy nor .npz: give a folder of images" in message(
+        str(path)
+    )
+
+
+def test_bad_options():
+    assert message("digits", size=0) == "--images.size is 0: it must be at least 4"
+    assert message("digits", limit=1) == "--images.limit is 1: it must be at least 2"
+    assert message("digits", channels=2) == "--images.channels is 2: it must be 1 (gray), 3 (RGB) or null"
+    assert message("digits", labels="all") == "--images.labels is 'all': it must be auto or none"
