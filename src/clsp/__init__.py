@@ -35,7 +35,19 @@ _PUBLIC = {
     "train_diffusion": "clsp.api",
 }
 
-__all__ = ["PositiveBank", "SyntheticPositivePipeline", "UserError", "__version__", "evaluate", "load_encoder", "open_images", "pretrain", "run", "synthesize", "train_diffusion"]  # fmt: skip  # noqa: F822
+__all__ = [
+    "PositiveBank",
+    "SyntheticPositivePipeline",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "load_encoder",
+    "open_images",
+    "pretrain",
+    "run",
+    "synthesize",
+    "train_diffusion",
+]
 
 
 def __getattr__(name: str) -> Any:

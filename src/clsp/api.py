@@ -23,7 +23,9 @@ Place = str | Path
 
 def _overrides(settings: Settings | None) -> list[str]:
     """Write settings as options, through the same checks as the command line's."""
-    texts = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in (settings or {}).items()]  # fmt: skip
+    texts = [
+        f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in (settings or {}).items()
+    ]
     return expand(texts, None)
 
 

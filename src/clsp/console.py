@@ -8,13 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from clsp.engine import distributed
+
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines of one stage."""
 
 
 def say(text: str) -> None:
-    """Print one line for the user, on standard error, so that standard output holds results alone."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line for the user, on standard error, so that standard output holds results alone.
+
+    Of several processes the first one speaks.
+    """
+    if distributed.rank() == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -45,7 +51,13 @@ class Progress:
         """The progress as one plain line."""
         left = duration((self.total - self.done) / self.rate) + " left" if self.rate > 0 else ""
         share = 100 * self.done / max(self.total, 1)
-        parts = (f"{self.done}/{self.total} {self.unit}", f"{share:.0f} %", f"{self.rate:.3g}/s", left, self.figures)
+        parts = (
+            f"{self.done}/{self.total} {self.unit}",
+            f"{share:.0f} %",
+            f"{self.rate:.3g}/s",
+            left,
+            self.figures,
+        )
         return f"{self.title}: " + "  ".join(part for part in parts if part)
 
     def advance(self, count: int = 1, **figures: float) -> None:
@@ -62,7 +74,8 @@ class Progress:
 
     def close(self) -> None:
         """Leave the last state on the screen."""
-        say(self.line() if self.done < self.total else f"{self.title}: {self.done} {self.unit} done, {self.figures}")
+        end = f"{self.title}: {self.done} {self.unit} done"
+        say(self.line() if self.done < self.total else ", ".join(part for part in (end, self.figures) if part))
 
 
 class _Live(Progress):
@@ -91,7 +104,7 @@ class _Live(Progress):
 @contextmanager
 def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progress]:
     """Show the progress of ``total`` units of work, of which ``done`` were finished before a restart."""
-    bar = (_Live if sys.stderr.isatty() else Progress)(title, total, unit, done)
+    bar = (_Live if sys.stderr.isatty() and distributed.rank() == 0 else Progress)(title, total, unit, done)
     try:
         yield bar
     finally:

@@ -25,7 +25,10 @@ def preflight(prepared: Prepared) -> str:
     arms = ("bank", "none", "view") if recipe.controls else ("bank",)
     stages += [(f"encoder {recipe.pretrain.method}, positives: {arm}", _encoder(prepared, arm)) for arm in arms]
     lines = [f"recipe {prepared.name}" + ("" if prepared.name in recipe_names() else " (a file)")]
-    lines += [f"images: {len(images.train)} train, {images.channels} x {images.size} x {images.size}; {len(images.excluded)} files left out"]  # fmt: skip
+    lines += [
+        f"images: {len(images.train)} train, {images.channels} x {images.size} x {images.size}; "
+        f"{len(images.excluded)} files left out"
+    ]
     lines += [f"  {name:<42}{text:<64}about {console.duration(seconds)}" for name, (text, seconds) in stages]
     lines += [f"  {'together, without the evaluation':<106}about {console.duration(sum(s for _, (_, s) in stages))}"]
     if recipe.about.expected:
@@ -60,7 +63,7 @@ def _diffusion(prepared: Prepared) -> tuple[str, float]:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = unet(x, t, return_dict=False)[0].float().square().mean()
         loss.backward()
-        float(loss)
+        float(loss.detach())
 
     parameters = sum(p.numel() for p in unet.parameters()) / 1e6
     text = f"{parameters:.1f} M parameters, {config.steps} steps of {config.batch_size} images"
@@ -116,7 +119,14 @@ def _encoder(prepared: Prepared, positives: str) -> tuple[str, float]:
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
     ids = subset(len(images.train), config.images, seed=prepared.recipe.seed)
     ones = torch.ones(images.channels)
-    data = TrainingData(pixels=Pixels(images.train.images, ids), ids=np.asarray(ids), mean=ones * 0.5, std=ones * 0.5, positives="none", bank=None)  # fmt: skip
+    data = TrainingData(
+        pixels=Pixels(images.train.images, ids),
+        ids=np.asarray(ids),
+        mean=ones * 0.5,
+        std=ones * 0.5,
+        positives="none",
+        bank=None,
+    )
     method = build_method(encoder, config, seed=0)
     module = Pretraining(method, data, config, seed=0, knn=None).to(device := device_of(prepared.recipe.hardware))
     module._ids = module._ids.to(device)
@@ -129,7 +139,7 @@ def _encoder(prepared: Prepared, positives: str) -> tuple[str, float]:
             loss = torch.stack(list(losses.terms.values())).sum()
             loss = loss if losses.pull is None else loss + alignment(*losses.pull)
         loss.backward()
-        float(loss)
+        float(loss.detach())
 
     text = f"{parameters:.2f} M parameters, {config.epochs} epochs of {len(ids)} anchors"
     return text, module.total_steps * _timed(step)

@@ -16,6 +16,7 @@ import yaml
 
 from clsp import console, files
 from clsp._version import __version__
+from clsp.engine import distributed
 from clsp.recipes.options import parse_recipe
 from clsp.recipes.recipe import Recipe, recipe_for, resolved
 from clsp.recipes.sizing import size_to_data
@@ -105,8 +106,8 @@ def run(
     bank = bank_stage(prepared, model, out / "positives")
     arms = train_arms(out, prepared, bank)
     metrics = evaluate_run(out, arms, images, bank, settings.evaluate, seed=settings.seed)
-    report = build_report(out)
-    console.say(f"report: {report}")
+    if distributed.rank() == 0:
+        console.say(f"report: {build_report(out)}")
     return metrics
 
 
@@ -132,10 +133,18 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
     from clsp.positives.bank import PositiveBank
     from clsp.training.pretrain import pretrain
 
-    bank = PositiveBank.open(positives) if positives not in (None, "view") else None  # type: ignore[arg-type]
+    bank = PositiveBank.open(positives) if positives not in (None, "view") else None
     kind = "bank" if bank is not None else "view" if positives else "none"
     recipe = prepared.recipe
-    pretrain(prepared.images, recipe.pretrain, recipe.hardware, seed=recipe.seed, folder=out, positives=kind, bank=bank)
+    pretrain(
+        prepared.images,
+        recipe.pretrain,
+        recipe.hardware,
+        seed=recipe.seed,
+        folder=out,
+        positives=kind,
+        bank=bank,
+    )
     return out
 
 
@@ -216,8 +225,6 @@ def describe(images: Images) -> None:
 
 def write_provenance(out: Path, prepared: Prepared, data: str) -> None:
     """Write ``recipe.yaml`` (every value that is used, versions, hardware, data) and ``images.json``."""
-    from clsp.engine import distributed
-
     if distributed.rank() != 0:
         return
     images = prepared.images
@@ -262,7 +269,11 @@ def machine() -> dict[str, Any]:
     """What the run is made on."""
     import torch
 
-    facts: dict[str, Any] = {"cpu_cores": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": _cpu_name()}
+    facts: dict[str, Any] = {
+        "cpu_cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cpu": _cpu_name(),
+    }
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts

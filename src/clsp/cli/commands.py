@@ -36,7 +36,11 @@ def run(call: Call) -> int:
         overrides += ["--pretrain.method", call.own["method"]]
     out = Path(call.own["out"])
     metrics = run_all(
-        call.own["data"], out, recipe=call.own.get("recipe"), overrides=overrides, diffusion=call.own.get("diffusion")
+        call.own["data"],
+        out,
+        recipe=call.own.get("recipe"),
+        overrides=overrides,
+        diffusion=call.own.get("diffusion"),
     )
     if metrics:
         print(table(metrics))
@@ -89,9 +93,15 @@ def evaluate(call: Call) -> int:
         return 0
     for name, score in (("linear", result.linear), ("kNN", result.knn)):
         top5 = "" if score.top5 is None else f", top-5 {score.top5:.2f}"
-        print(f"{name:<7} top-1 {score.top1:.2f} % (95 % interval {score.low:.2f} to {score.high:.2f}){top5}\n        {score.protocol}")  # fmt: skip
+        interval = f"95 % interval {score.low:.2f} to {score.high:.2f}"
+        print(f"{name:<7} top-1 {score.top1:.2f} % ({interval}){top5}\n        {score.protocol}")
     if "out" in call.own:
-        record = {"encoder": str(folder), "data": call.own["data"], "linear": result.linear.record(), "knn": result.knn.record()}  # fmt: skip
+        record = {
+            "encoder": str(folder),
+            "data": call.own["data"],
+            "linear": result.linear.record(),
+            "knn": result.knn.record(),
+        }
         files.write_json(Path(call.own["out"]), record)
     return 0
 
@@ -113,7 +123,9 @@ def embed(call: Call) -> int:
     for split in (prepared.images.train, prepared.images.test):
         if split is not None:
             names += list(split.names)
-            features.append(encode_images(encoder, split.images, torch.tensor(spec.mean), torch.tensor(spec.std)).numpy())  # fmt: skip
+            features.append(
+                encode_images(encoder, split.images, torch.tensor(spec.mean), torch.tensor(spec.std)).numpy()
+            )
     table = np.concatenate(features)
     if out.suffix == ".csv":
         buffer = io.StringIO()
@@ -140,7 +152,9 @@ def export(call: Call) -> int:
         export_onnx(encoder, spec, out / "encoder.onnx")
     except UserError as error:
         console.say(f"encoder.onnx was not written: {error}")
-    print(f"exported: {', '.join(sorted(str(path) for path in out.iterdir() if path.is_file() and path.name[0] != '.'))}")  # fmt: skip
+    print(
+        f"exported: {', '.join(sorted(str(path) for path in out.iterdir() if path.is_file() and path.name[0] != '.'))}"
+    )
     return 0
 
 

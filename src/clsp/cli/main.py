@@ -33,44 +33,76 @@ class Command:
 
 COMMANDS = {
     "run": Command(
-        summary="all stages: a folder of images in, an encoder, its numbers and a report out; a second call finishes what is missing",
-        function="run", required=("data", "out"), optional=("recipe", "diffusion", "method"),
+        summary="all stages: images in, an encoder, its numbers and a report out; a second call finishes what is missing",
+        function="run",
+        required=("data", "out"),
+        optional=("recipe", "diffusion", "method"),
     ),
     "diffusion": Command(
         summary="train the unconditional diffusion model",
-        function="diffusion", required=("data", "out"), optional=("recipe",), section="diffusion",
+        function="diffusion",
+        required=("data", "out"),
+        optional=("recipe",),
+        section="diffusion",
     ),
     "synthesize": Command(
         summary="draw the bank of synthetic positives",
-        function="synthesize", required=("data", "diffusion", "out"), optional=("recipe",), section="synthesize",
+        function="synthesize",
+        required=("data", "diffusion", "out"),
+        optional=("recipe",),
+        section="synthesize",
     ),
     "pretrain": Command(
         summary="train an encoder; with --positives BANK also on the candidates, with --positives view on a third view",
-        function="pretrain", required=("data", "out"), optional=("recipe", "positives"), section="pretrain",
+        function="pretrain",
+        required=("data", "out"),
+        optional=("recipe", "positives"),
+        section="pretrain",
     ),
     "evaluate": Command(
         summary="linear probe and kNN of an encoder (transfer: another --data)",
-        function="evaluate", required=("encoder", "data"), optional=("recipe", "out"), section="evaluate",
+        function="evaluate",
+        required=("encoder", "data"),
+        optional=("recipe", "out"),
+        section="evaluate",
     ),
     "embed": Command(
         summary="embeddings with their file names, as .npz or .csv",
-        function="embed", required=("encoder", "data", "out"), optional=("recipe",), section="images",
+        function="embed",
+        required=("encoder", "data", "out"),
+        optional=("recipe",),
+        section="images",
     ),
     "export": Command(
         summary="safetensors that plain timm loads, and ONNX",
-        function="export", required=("encoder", "out"), recipe=False,
+        function="export",
+        required=("encoder", "out"),
+        recipe=False,
     ),
     "report": Command(
         summary="one self-contained HTML page of one or more runs",
-        function="report", optional=("out",), positional="RUN", recipe=False,
+        function="report",
+        optional=("out",),
+        positional="RUN",
+        recipe=False,
     ),
     "check": Command(
         summary="what would run, what is wrong, how long it takes on this machine",
-        function="check", required=("data",), optional=("recipe", "method"),
+        function="check",
+        required=("data",),
+        optional=("recipe", "method"),
     ),
-}  # fmt: skip
+}
 
-_METAVARS = {"data": "SOURCE", "out": "OUT", "recipe": "NAME|FILE", "diffusion": "DIR|HUB_ID", "method": "NAME", "positives": "BANK|view", "encoder": "DIR"}  # fmt: skip
+_METAVARS = {
+    "data": "SOURCE",
+    "out": "OUT",
+    "recipe": "NAME|FILE",
+    "diffusion": "DIR|HUB_ID",
+    "method": "NAME",
+    "positives": "BANK|view",
+    "encoder": "DIR",
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +128,9 @@ def dispatch(arguments: list[str]) -> int:
             return 0
         name, rest = arguments[0], arguments[1:]
         if name not in COMMANDS:
-            raise UserError(f"unknown command '{name}'; the commands are {', '.join(COMMANDS)}{suggest(name, COMMANDS)}")
+            raise UserError(
+                f"unknown command '{name}'; the commands are {', '.join(COMMANDS)}{suggest(name, COMMANDS)}"
+            )
         if "-h" in rest or "--help" in rest:
             print(help_of(name))
             return 0
@@ -163,7 +197,11 @@ def _nearest_own(command: Command, rest: list[str]) -> str | None:
     known = known_options()
     for argument in rest:
         option = argument.removeprefix("--").partition("=")[0].replace("-", "_")
-        if not argument.startswith("--") or option in known or (command.section and f"{command.section}.{option}" in known):
+        if (
+            not argument.startswith("--")
+            or option in known
+            or (command.section and f"{command.section}.{option}" in known)
+        ):
             continue
         near = suggest(option, command.required + command.optional)
         if near:
@@ -175,7 +213,10 @@ def _expanded(name: str, command: Command, rest: list[str]) -> list[str]:
     from clsp.recipes.options import expand
 
     if rest and not command.recipe:
-        raise UserError(f"unknown option {rest[0]}; clsp {name} takes {', '.join('--' + o for o in command.required + command.optional)}")  # fmt: skip
+        raise UserError(
+            f"unknown option {rest[0]}; clsp {name} takes "
+            + ", ".join(f"--{option}" for option in command.required + command.optional)
+        )
     return expand(rest, command.section)
 
 
@@ -191,7 +232,10 @@ def _guarded(name: str, call: Call) -> int:
         return 130
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _fail(f"no space left for {error.filename or 'the output'}: free some or choose another --out; what was finished is kept, and the same command goes on")  # fmt: skip
+            return _fail(
+                f"no space left for {error.filename or 'the output'}: free some or choose another --out; "
+                "what was finished is kept, and the same command goes on"
+            )
         if error.errno in (errno.EACCES, errno.EROFS):
             return _fail(f"cannot write {error.filename}: {os.strerror(error.errno)}; choose another --out")
         raise
@@ -211,7 +255,7 @@ def overview() -> str:
         "  clsp run --data FOLDER --out RUN      images in, an encoder and the evidence for it out\n"
         "  clsp run --data digits --out demo     the same on images that come with the package\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
-        "SOURCE is a folder of images, an .npz or .npy file, or a data set's name (digits, fashion-mnist, cifar10, ...).\n"
+        "SOURCE is a folder of images, an .npz or .npy file, or a data set's name: digits, fashion-mnist, ...\n"
         "clsp COMMAND --help lists a command's options. Exit status: 0 done, 2 wrong input, 130 interrupted."
     )
 
@@ -221,15 +265,22 @@ def help_of(name: str) -> str:
     command = COMMANDS[name]
     required = " ".join(f"--{option} {_METAVARS[option]}" for option in command.required)
     optional = " ".join(f"[--{option} {_METAVARS[option]}]" for option in command.optional)
-    usage = " ".join(part for part in ("usage: clsp", name, command.positional and f"{command.positional} ...", required, optional) if part)  # fmt: skip
+    usage = " ".join(
+        part
+        for part in ("usage: clsp", name, command.positional and f"{command.positional} ...", required, optional)
+        if part
+    )
     text = f"{usage}\n\n{command.summary}\n"
     if not command.recipe:
         return text
     from clsp.recipes.options import help_of_options
     from clsp.recipes.recipe import recipe_names
 
-    short = f"Options of the section '{command.section}' may be given without their prefix.\n" if command.section else ""
+    short = (
+        f"Options of the section '{command.section}' may be given without their prefix.\n" if command.section else ""
+    )
     return (
-        f"{text}\nrecipes: {', '.join(recipe_names())}, or a YAML file; without --recipe the SOURCE's own, else folder\n\n"
+        f"{text}\nrecipes: {', '.join(recipe_names())}, or a YAML file; "
+        "without --recipe the SOURCE's own, else folder\n\n"
         f"options of the recipe, with their defaults:\n{short}{help_of_options(command.section)}"
     )

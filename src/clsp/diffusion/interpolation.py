@@ -69,7 +69,9 @@ def require_plain(unet: UNet2DModel) -> None:
         raise ValueError("feature interpolation needs an unconditional U-Net with a middle block")
 
 
-def interpolated_noise(unet: UNet2DModel, x: Tensor, anchors: Tensor, timestep: Tensor | float, weight: float) -> Tensor:
+def interpolated_noise(
+    unet: UNet2DModel, x: Tensor, anchors: Tensor, timestep: Tensor | float, weight: float
+) -> Tensor:
     """Predict the noise in x with middle features mixed from x and from the anchors (the paper's equation).
 
     Args:
@@ -148,7 +150,7 @@ def sample(
         noise = randomness.normal(seed, "anchor noise", (ids, index + 1), shape) if fixed is None else fixed
         noised = add_noise(scheduler, anchors, noise, t)
         predicted = interpolated_noise(unet, scheduler.scale_model_input(x, t), noised, t, how.interpolation_weight)
-        extra = _step_options(scheduler, how.eta, lambda i=index: (seed, rows, numbers, i, shape))
+        extra = _step_noise(scheduler, how.eta, seed, (rows, numbers, index), shape)
         x = scheduler.step(predicted.float(), t, x, return_dict=False, **extra)[0]
         if callback is not None:
             callback(index, x)
@@ -156,7 +158,7 @@ def sample(
 
 
 def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-    """Noise ``clean`` to ``timestep``: sqrt(abar_t) x + sqrt(1 - abar_t) noise, the scale that the U-Net was trained on.
+    """Noise ``clean`` to ``timestep`` on the scale that the U-Net knows: sqrt(abar_t) x + sqrt(1 - abar_t) noise.
 
     Written out because schedulers that work in sigma space scale their own ``add_noise`` differently.
     """
@@ -165,16 +167,17 @@ def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timestep: Tensor) ->
     return abar**0.5 * clean + (1.0 - abar) ** 0.5 * noise
 
 
-def _step_options(scheduler: Any, eta: float, where: Callable[[], tuple[int, Tensor, Tensor, int, Any]]) -> dict[str, Any]:
-    """Give a scheduler's ``step`` its noise, in the form that it takes, as a function of (seed, id, candidate, step)."""
+def _step_noise(
+    scheduler: Any, eta: float, seed: int, where: tuple[Tensor, Tensor, int], shape: torch.Size
+) -> dict[str, Any]:
+    """Give a scheduler's ``step`` its noise in the form that it takes: named by (anchor id, candidate, step)."""
     accepted = inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"eta": eta} if "eta" in accepted else {}
     if "eta" in accepted and eta == 0:
         return options
-    seed, rows, numbers, index, shape = where()
     if "variance_noise" in accepted:
-        options["variance_noise"] = randomness.normal(seed, "sampler noise", (rows, numbers, index), shape)
+        options["variance_noise"] = randomness.normal(seed, "sampler noise", where, shape)
     elif "generator" in accepted:
-        words = randomness.bits(seed, "sampler noise", (rows, numbers, index), 1)[:, 0].tolist()
-        options["generator"] = [torch.Generator(rows.device).manual_seed(word) for word in words]
+        words = randomness.bits(seed, "sampler noise", where, 1)[:, 0].tolist()
+        options["generator"] = [torch.Generator(where[0].device).manual_seed(word) for word in words]
     return options

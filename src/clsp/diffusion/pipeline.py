@@ -27,7 +27,7 @@ class SyntheticPositiveOutput(BaseOutput):
     """float32 [B, candidates]: the share of values that were cut off at the ends of [-1, 1]."""
 
 
-class SyntheticPositivePipeline(DiffusionPipeline):  # type: ignore[misc]
+class SyntheticPositivePipeline(DiffusionPipeline):
     """Draws synthetic positives: images with an anchor's content and another background.
 
     Any unconditional `UNet2DModel` that predicts noise and any diffusers scheduler over the same betas serve. The
@@ -43,9 +43,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_modules(unet=unet, scheduler=scheduler)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, source: str | Path, *, clip_sample: bool = False
-    ) -> SyntheticPositivePipeline:
+    def from_pretrained(cls, source: str | Path, *, clip_sample: bool = False) -> SyntheticPositivePipeline:
         """Load a diffusers folder or a hub id and give it the paper's sampler.
 
         Only a `UNet2DModel` in safetensors and a scheduler's JSON are read; no code from the folder runs.

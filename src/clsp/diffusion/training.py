@@ -60,7 +60,7 @@ class DiffusionTraining(LightningModule):
         rows = self.batches.positions(step).to(self.device)
         clean = self._clean(rows, step)
         # A row may occur twice in one batch (more images a step than there are images): its place tells them apart.
-        place = torch.arange(len(rows), device=self.device) + distributed.rank() * len(rows)
+        place = self.batches.share().to(self.device)
         t = randomness.integers(self.seed, "diffusion time", (step, place), self.config.timesteps)[:, 0]
         noise = randomness.normal(self.seed, "diffusion noise", (step, place), clean.shape[1:])
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
@@ -73,7 +73,7 @@ class DiffusionTraining(LightningModule):
         """uint8 rows to float in [-1, 1], flipped by recipe and padded to the U-Net's grid."""
         images = self._pixels[rows].float().div_(127.5).sub_(1.0)
         if self.config.horizontal_flip:
-            place = torch.arange(len(rows), device=self.device) + distributed.rank() * len(rows)
+            place = self.batches.share().to(self.device)
             flip = randomness.uniform(self.seed, "diffusion flip", (step, place), 1)[:, 0] < 0.5
             images = torch.where(flip[:, None, None, None], images.flip(-1), images)
         return pad(images, len(self.config.widths))
@@ -130,7 +130,10 @@ def train_diffusion(
         UserError: settings do not fit, or the folder belongs to other settings or data.
     """
     chosen = subset(len(images.train), config.images, seed=seed)
-    settings = {"seed": seed, **{n: v for n, v in asdict(config).items() if n not in ("checkpoint_minutes", "sample_every")}}
+    settings = {
+        "seed": seed,
+        **{n: v for n, v in asdict(config).items() if n not in ("checkpoint_minutes", "sample_every")},
+    }
     with stage("diffusion model", folder, settings=settings, inputs={"data": images.fingerprint}) as current:
         if current.finished:
             return current

@@ -52,10 +52,14 @@ def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DMo
     levels = len(config.widths)
     uneven = [width for width in config.widths if width % config.norm_groups]
     if uneven:
-        raise UserError(f"diffusion.norm_groups {config.norm_groups} does not divide width {uneven[0]}; choose a divisor")
+        raise UserError(
+            f"diffusion.norm_groups {config.norm_groups} does not divide width {uneven[0]}; choose a divisor"
+        )
     wrong = [level for level in config.attention if not 0 <= level < levels]
     if wrong:
-        raise UserError(f"diffusion.attention {wrong[0]} is no level; the {levels} widths have levels 0 to {levels - 1}")
+        raise UserError(
+            f"diffusion.attention {wrong[0]} is no level; the {levels} widths have levels 0 to {levels - 1}"
+        )
     attends = [level in config.attention for level in range(levels)]
     return UNet2DModel(
         sample_size=padded_size(size, levels),

@@ -70,9 +70,7 @@ def stem_snippet(stem: str, name: str) -> str:
         return ""
     if hasattr(model, "conv_stem"):
         return "model.conv_stem.stride = (1, 1)\n"
-    lines = (
-        "model.conv1 = torch.nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, 1, 1, bias=False)\n"
-    )
+    lines = "model.conv1 = torch.nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, 1, 1, bias=False)\n"
     return lines + ("model.maxpool = torch.nn.Identity()\n" if stem == "small" else "")
 
 

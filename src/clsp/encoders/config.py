@@ -17,8 +17,8 @@ class BackboneConfig:
     stem: Literal["auto", "small", "mid", "big"] = "auto"
     """small: 3x3 stride 1, no pooling; mid: 3x3 stride 1 with pooling; big: timm's own. auto: by image size,
     small up to 48 pixels, mid up to 96."""
-    channels_last: bool = False
-    """Memory format of the images; pays on GPUs with bf16."""
+    channels_last: bool = True
+    """Memory format of convolutions; with bf16 about twice as fast as channels first, on CPUs as on GPUs."""
 
 
 @dataclass(kw_only=True)

@@ -27,37 +27,43 @@ class Batches:
             batch may be larger than N.
 
     Raises:
-        UserError: ``drop_last`` and fewer images than a batch, or a batch that the processes cannot share equally.
+        UserError: ``drop_last`` and fewer images than a batch.
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int, stream: str, drop_last: bool) -> None:
-        world = distributed.world_size()
         if drop_last and count < batch_size:
             raise UserError(f"batch_size {batch_size} is larger than the {count} images; choose at most {count}")
-        if batch_size % world:
-            raise UserError(f"batch_size {batch_size} cannot be shared by {world} processes; choose a multiple")
         self.count, self.batch_size, self.drop_last = count, batch_size, drop_last
         self._permutation = lru_cache(maxsize=2)(
             lambda epoch: randomness.permutation(seed, f"order of {stream}", epoch, count)
         )
-        self._share = batch_size // world
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps after which every image (but a dropped remainder) was seen once; at least 1."""
         return max(self.count // self.batch_size, 1)
 
+    def share(self) -> Tensor:
+        """Places of this process's images in the batch: int64 [batch_size / processes].
+
+        Raises:
+            UserError: the processes cannot share the batch equally.
+        """
+        world = distributed.world_size()
+        if self.batch_size % world:
+            raise UserError(f"batch_size {self.batch_size} cannot be shared by {world} processes; choose a multiple")
+        each = self.batch_size // world
+        return torch.arange(each) + each * distributed.rank()
+
     def positions(self, step: int) -> Tensor:
-        """Return this process's share of the batch of ``step``: int64 [batch_size / processes], in [0, N)."""
-        first = self._share * distributed.rank()
-        rows = torch.arange(first, first + self._share)
+        """Return the images of this process's share of the batch of ``step``: int64 [batch_size / processes]."""
+        rows = self.share()
         if self.drop_last:
             epoch, within = divmod(step, self.steps_per_epoch)
             return self._permutation(epoch)[within * self.batch_size + rows]
         places = step * self.batch_size + rows
         epochs = places // self.count
-        order = torch.stack([self._permutation(int(e))[p % self.count] for e, p in zip(epochs, places)])
-        return order
+        return torch.stack([self._permutation(int(e))[p % self.count] for e, p in zip(epochs, places)])
 
 
 class _Steps(torch.utils.data.Dataset[int]):

@@ -1,30 +1,39 @@
-"""The process group, where there is one; a single process is the group of one."""
+"""The process group, where there is one; a single process is the group of one.
+
+Importing this module imports no torch: the console asks it who may speak.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from typing import TYPE_CHECKING
 
-import torch.distributed as dist
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_RANK = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+_WORLD = ("WORLD_SIZE", "SLURM_NTASKS")
 
 
 def active() -> bool:
     """Return whether this process belongs to a process group."""
-    return dist.is_available() and dist.is_initialized()
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and dist.is_available() and dist.is_initialized()
 
 
 def world_size() -> int:
-    """Number of processes, from the group, else from the launcher (torchrun, SLURM), else 1."""
+    """Number of processes: from the group, else from the launcher (torchrun, SLURM, Lightning), else 1."""
     if active():
-        return dist.get_world_size()
-    return int(os.environ.get("WORLD_SIZE", 1))
+        return int(sys.modules["torch.distributed"].get_world_size())
+    return int(next((os.environ[name] for name in _WORLD if name in os.environ), 1))
 
 
 def rank() -> int:
-    """This process's number in the group, from 0."""
+    """This process's number, from 0: from the group, else from the launcher, else 0."""
     if active():
-        return dist.get_rank()
-    return int(os.environ.get("RANK", 0))
+        return int(sys.modules["torch.distributed"].get_rank())
+    return int(next((os.environ[name] for name in _RANK if name in os.environ), 0))
 
 
 def gather(rows: Tensor) -> Tensor:
@@ -45,6 +54,8 @@ def gather_detached(rows: Tensor) -> Tensor:
     """Like `gather`, without gradient: for keys and memories."""
     if world_size() == 1:
         return rows.detach()
+    import torch.distributed as dist
+
     rows = rows.detach().contiguous()
     parts = [rows.new_empty(rows.shape) for _ in range(world_size())]
     dist.all_gather(parts, rows)

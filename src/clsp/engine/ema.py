@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
@@ -20,10 +20,11 @@ class EMA(nn.Module, Generic[Network]):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.average = cast(Network, copy.deepcopy(network).requires_grad_(False))
+        self.average: Network = copy.deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
         """Move the average towards ``network`` by (1 - ``decay``)."""
-        averages, newest = list(self.average.parameters()), [p.detach() for p in network.parameters()]
+        averages = [p.data for p in self.average.parameters()]
+        newest = [p.detach() for p in network.parameters()]
         torch._foreach_lerp_(averages, newest, 1.0 - decay)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+
 class Pixels:
     """Rows of a uint8 array [N, ...], fetched by index as uint8 tensors on a device.
 

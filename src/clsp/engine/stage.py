@@ -84,6 +84,17 @@ def stage(name: str, folder: Path, *, settings: dict[str, Any], inputs: dict[str
             current.save("interrupted")
             raise
         current.save("finished")
+        _wait_until_finished(current)
+
+
+def _wait_until_finished(current: Stage) -> None:
+    """Let the other processes of a launcher wait for the first one, which writes the results, and take its facts."""
+    if distributed.rank() == 0:
+        return
+    path = current.folder / "stage.json"
+    while not path.exists() or (record := files.read_json(path))["status"] != "finished":
+        time.sleep(0.2)
+    current.facts = record["facts"]
 
 
 def _ensure_folder(folder: Path) -> None:
@@ -117,7 +128,9 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(f"{folder} is in use by process {_holder(lock)}; wait for it, or choose another --out") from error
+            raise UserError(
+                f"{folder} is in use by process {_holder(lock)}; wait for it, or choose another --out"
+            ) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()} ({name})")
         lock.flush()

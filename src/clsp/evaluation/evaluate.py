@@ -129,9 +129,11 @@ def _features(folder: Path, task: Task, config: EvaluateConfig, cache: Path | No
                 return stored["train"], stored["test"]
         except (SafetensorError, KeyError, UnicodeDecodeError):
             pass  # a damaged or foreign cache is made anew
-    encoder, spec = load_encoder(folder), read_spec(folder)
+    encoder, spec = load_encoder(folder).to(memory_format=torch.channels_last), read_spec(folder)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-    train, test = (encode_images(encoder, part.images, mean, std, batch_size=config.batch_size) for part in (task.train, task.test))  # fmt: skip
+    train, test = (
+        encode_images(encoder, part.images, mean, std, batch_size=config.batch_size) for part in (task.train, task.test)
+    )
     if cache is not None:
         mark = torch.frombuffer(bytearray(key.encode()), dtype=torch.uint8)
         files.write_bytes(cache, save({"train": train, "test": test, "key": mark}))

@@ -43,14 +43,18 @@ def judge_candidates(
     scores = _predict(classifier, candidates.reshape(-1, *candidates.shape[2:]), mean, std).softmax(dim=1)
     agrees = scores.argmax(dim=1).numpy() == labels[bank.ids[rows]].repeat(bank.candidates)
 
-    def entry(value: float, meaning: str) -> dict[str, Any]:
+    def entry(value: Any, meaning: str) -> dict[str, Any]:
         return {"value": round(float(value), 4), "meaning": meaning}
 
     return {
-        "classifier_accuracy": entry(accuracy.mean(), "accuracy on real test images of a classifier trained on real labels"),
-        "classifier_agreement": entry(agrees.mean(), "share of candidates to which that classifier gives the anchor's label"),
+        "classifier_accuracy": entry(
+            accuracy.mean(), "accuracy on real test images of a classifier trained on real labels"
+        ),
+        "classifier_agreement": entry(
+            agrees.mean(), "share of candidates to which that classifier gives the anchor's label"
+        ),
         "classifier_confidence": entry(scores.max(dim=1).values.mean(), "its mean confidence on the candidates"),
-    }  # fmt: skip
+    }
 
 
 def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int) -> nn.Module:

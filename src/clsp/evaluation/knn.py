@@ -49,7 +49,12 @@ def vote(similarities: Tensor, labels: Tensor, classes: int, *, k: int, temperat
 
 
 def choose(
-    features: Tensor, labels: Tensor, classes: int, held: Tensor, ks: Sequence[int], temperatures: Sequence[float]
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    held: Tensor,
+    ks: Sequence[int],
+    temperatures: Sequence[float],
 ) -> tuple[int, float]:
     """Choose k and temperature by the accuracy on the rows ``held`` (bool [N]) against the others."""
     references, own = features[~held], labels[~held]

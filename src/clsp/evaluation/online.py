@@ -35,12 +35,17 @@ class OnlineKNN:
             return None
         chosen = labelled[subset(len(labelled), _REFERENCES + _QUERIES, seed=seed + 5)]
         is_query = np.arange(len(chosen)) % 5 == 0
-        parts = [(np.asarray(train.images[rows]), torch.from_numpy(train.labels[rows])) for rows in (chosen[~is_query], chosen[is_query])]  # fmt: skip
+        parts = [
+            (np.asarray(train.images[rows]), torch.from_numpy(train.labels[rows]))
+            for rows in (chosen[~is_query], chosen[is_query])
+        ]
         return cls(parts[0][0], parts[1][0], parts[0][1], parts[1][1], int(train.labels.max()) + 1)
 
     def accuracy(self, encoder: nn.Module, mean: Tensor, std: Tensor) -> float:
         """Accuracy in percent with k = 20 and temperature 0.07 (fixed: nothing is chosen on it)."""
-        features = [encode_images(encoder, part, mean.flatten(), std.flatten()) for part in (self.references, self.queries)]  # fmt: skip
+        features = [
+            encode_images(encoder, part, mean.flatten(), std.flatten()) for part in (self.references, self.queries)
+        ]
         k = min(_K, len(self.references))
         similarities, indices = nearest(features[1], features[0], k)
         scores = vote(similarities, self.reference_labels[indices], self.classes, k=k, temperature=_TEMPERATURE)

@@ -50,4 +50,6 @@ def difference(first: Score, second: Score) -> dict[str, float]:
     """Return first - second in points with its 95 % interval, paired over the test images (one run of each)."""
     gaps = first.correct.astype(float) - second.correct.astype(float)
     mean, spread = gaps.mean(), 1.96 * gaps.std(ddof=1) / len(gaps) ** 0.5
-    return {name: round(100 * float(v), 2) for name, v in (("mean", mean), ("low", mean - spread), ("high", mean + spread))}  # fmt: skip
+    return {
+        name: round(100 * float(v), 2) for name, v in (("mean", mean), ("low", mean - spread), ("high", mean + spread))
+    }

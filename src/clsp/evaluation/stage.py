@@ -24,7 +24,13 @@ NO_LABELS = "linear probe and kNN need labels, and this source has none: skipped
 
 
 def evaluate_run(
-    out: Path, arms: dict[str, Path], images: Images, bank: PositiveBank | None, config: EvaluateConfig, *, seed: int
+    out: Path,
+    arms: dict[str, Path],
+    images: Images,
+    bank: PositiveBank | None,
+    config: EvaluateConfig,
+    *,
+    seed: int,
 ) -> dict[str, Any]:
     """Evaluate the arms (the main one first) into ``out/evaluation`` and return what metrics.json holds.
 
@@ -50,7 +56,12 @@ def evaluate_run(
 
 
 def _evaluate(
-    folder: Path, arms: dict[str, Path], images: Images, bank: PositiveBank | None, config: EvaluateConfig, seed: int
+    folder: Path,
+    arms: dict[str, Path],
+    images: Images,
+    bank: PositiveBank | None,
+    config: EvaluateConfig,
+    seed: int,
 ) -> None:
     task = make_task(images, config, seed=seed)
     results: dict[str, Result] = {}
@@ -112,6 +123,10 @@ def table(metrics: dict[str, Any]) -> str:
     for arm, record in rows.items():
         linear, gap = record["linear"], metrics.get("differences", {}).get(arm)
         interval = f"{linear['low']:.2f} to {linear['high']:.2f}"
-        versus = f"{gap['linear']['mean']:+.2f} ({gap['linear']['low']:+.2f} to {gap['linear']['high']:+.2f})" if gap else ""  # fmt: skip
-        lines.append(f"{arm:<16}{linear['top1']:>8.2f}  {interval:<16}{record['knn']['top1']:>8.2f}   {versus}".rstrip())
+        versus = (
+            f"{gap['linear']['mean']:+.2f} ({gap['linear']['low']:+.2f} to {gap['linear']['high']:+.2f})" if gap else ""
+        )
+        lines.append(
+            f"{arm:<16}{linear['top1']:>8.2f}  {interval:<16}{record['knn']['top1']:>8.2f}   {versus}".rstrip()
+        )
     return "\n".join(lines)

@@ -48,9 +48,7 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
     unused = sorted(set(found) - set(names))
     if unused:
         notes.append(f"arrays that are not used: {', '.join(unused)}")
-    images = {
-        part: as_images(source, found[key]) for part, key in (("train", names[0]), ("test", names[2])) if key
-    }
+    images = {part: as_images(source, found[key]) for part, key in (("train", names[0]), ("test", names[2])) if key}
     labels = {part: found[key] for part, key in (("train", names[1]), ("test", names[3])) if key}
     numbers, classes = _labels(source, images, labels, config, notes)
     parts = [
@@ -122,13 +120,10 @@ def _labels(
     """Number the labels, int64 [N] in [0, classes) for each part, and name the classes by their values."""
     if config.labels == "none" or "train" not in labels:
         if labels:
-            notes.append(
-                "labels are ignored" + (" (--images.labels none)" if config.labels == "none" else "")
-            )
+            notes.append("labels are ignored" + (" (--images.labels none)" if config.labels == "none" else ""))
         return {}, None
     flat = {
-        part: values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-        for part, values in labels.items()
+        part: values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values for part, values in labels.items()
     }
     if any(values.ndim != 1 for values in flat.values()):
         notes.append("labels are ignored: they are not one class for each image")

@@ -71,9 +71,7 @@ def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def open_folder(
-    source: str, folder: Path, config: ImagesConfig, *, seed: int = 0, store: Path | None = None
-) -> Images:
+def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 0, store: Path | None = None) -> Images:
     """Read a folder of images.
 
     Every file's header is read first, which settles size and channels; then the images are decoded once, in
@@ -145,9 +143,7 @@ def _plan(
     )
 
 
-def _read_headers(
-    folder: Path, names: Sequence[str], max_pixels: int
-) -> tuple[dict[str, Header], list[Excluded]]:
+def _read_headers(folder: Path, names: Sequence[str], max_pixels: int) -> tuple[dict[str, Header], list[Excluded]]:
     def attempt(name: str) -> Header | str:
         try:
             return read_header(folder / name, max_pixels=max_pixels)

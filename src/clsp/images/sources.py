@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from clsp.images.imageset import Images
 
 
-def open_images(
-    source: str, config: ImagesConfig | None = None, *, seed: int = 0, store: Path | None = None
-) -> Images:
+def open_images(source: str, config: ImagesConfig | None = None, *, seed: int = 0, store: Path | None = None) -> Images:
     """Open a SOURCE.
 
     Args:
@@ -40,9 +38,7 @@ def open_images(
     images = _with_channels(images, config.channels)
     images = _limited(images, config.limit, seed)
     if len(images.train) < 2:
-        raise UserError(
-            f"--data '{source}' has {len(images.train)} images, at least two are needed: add some"
-        )
+        raise UserError(f"--data '{source}' has {len(images.train)} images, at least two are needed: add some")
     return images
 
 

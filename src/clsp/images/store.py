@@ -198,9 +198,7 @@ def check_enough(source: str, count: int, excluded: Iterable[Excluded]) -> None:
     bad = list(excluded)
     first = f"; {len(bad)} cannot be read, the first: {bad[0].name}: {bad[0].reason}" if bad else ""
     found = "none of the images" if count == 0 else "only one image"
-    raise UserError(
-        f"--data '{source}': {found} can be used, at least two are needed{first}; add images or mend them"
-    )
+    raise UserError(f"--data '{source}': {found} can be used, at least two are needed{first}; add images or mend them")
 
 
 def _prepare(folder: Path, needed: int) -> None:

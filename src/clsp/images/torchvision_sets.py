@@ -45,9 +45,7 @@ def open_torchvision(name: str, config: ImagesConfig, *, seed: int = 0, store: P
     classes = _class_names(first)
     notes = [f"read by torchvision.datasets.{entry.cls} from {datasets_root()}"]
     if name == "stl10":
-        notes.append(
-            "the train part is the 5,000 labelled images followed by the 100,000 unlabelled ones (label -1)"
-        )
+        notes.append("the train part is the 5,000 labelled images followed by the 100,000 unlabelled ones (label -1)")
     if _array(first) is not None:
         splits = [_array_split(part, sets[0]) for part, sets in parts.items()]
         return sized(name, splits, classes or _numbered(splits[0].labels), config, *notes)
@@ -101,9 +99,7 @@ def _array_split(part: str, dataset: Any) -> Split:
     images = _array(dataset)
     assert images is not None
     labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
-    return Split(
-        images=images, names=row_names(part, range(len(images))), labels=np.asarray(labels).astype(np.int64)
-    )
+    return Split(images=images, names=row_names(part, range(len(images))), labels=np.asarray(labels).astype(np.int64))
 
 
 def _class_names(dataset: Any) -> tuple[str, ...] | None:

@@ -1,5 +1,7 @@
-"""MoCo v2+: queries attract the momentum network's keys, a memory of past keys repels. He et al., arXiv 1911.05722;
-Chen et al., arXiv 2003.04297; symmetric and with a cosine momentum, as solo-learn has it and CLSP uses it.
+"""MoCo v2+: queries attract the momentum network's keys, a memory of past keys repels.
+
+He et al., arXiv 1911.05722; Chen et al., arXiv 2003.04297; symmetric and with a cosine momentum, as solo-learn has it
+and CLSP uses it.
 
 q = g(f(x)), k = g_m(f_m(x)); L = 1/2 [InfoNCE(q1, k2, M2) + InfoNCE(q2, k1, M1)], where M_v remembers the keys of view
 v. The additional positive adds lambda * mean(2 - 2 cos(q1, q3)), both from the trained network, as in CLSP-MoCo's code
@@ -27,13 +29,20 @@ class MoCo(nn.Module):
     """Encoder f and projector g, their momentum copy, and two memories."""
 
     def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, config: MoCoConfig, *, batch_norm: BatchNormMode, seed: int
+        self,
+        encoder: nn.Module,
+        head: ProjectorConfig,
+        config: MoCoConfig,
+        *,
+        batch_norm: BatchNormMode,
+        seed: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector(feature_count(encoder), head)
         self.momentum = EMA(nn.Sequential(self.encoder, self.projector))
-        self.memories = nn.ModuleList(Memory(config.memory, head.dim, seed=seed + view) for view in (0, 1))
+        self.first_keys = Memory(config.memory, head.dim, seed=seed)
+        self.second_keys = Memory(config.memory, head.dim, seed=seed + 1)
         self.config, self.batch_norm = config, batch_norm
         self._keys: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -43,8 +52,8 @@ class MoCo(nn.Module):
         with torch.no_grad():
             real = Views(views.first, views.second, None, views.ids, views.done)
             k1, k2, _ = embed(self.momentum.average, real, "views" if self.batch_norm == "views" else "joint")
-        tau, (m1, m2) = self.config.temperature, self.memories
-        loss = 0.5 * (info_nce(q1, k2, m2.rows, tau) + info_nce(q2, k1, m1.rows, tau))
+        tau = self.config.temperature
+        loss = 0.5 * (info_nce(q1, k2, self.second_keys.rows, tau) + info_nce(q2, k1, self.first_keys.rows, tau))
         self._keys = k1.detach(), k2.detach(), views.ids
         return Losses({"info_nce": loss}, q1, q2, None if q3 is None else (q1, q3))
 
@@ -58,6 +67,6 @@ class MoCo(nn.Module):
         assert self._keys is not None
         k1, k2, ids = self._keys
         everyone = distributed.gather_detached(ids)
-        for memory, keys in zip(self.memories, (k1, k2)):
-            memory.add(distributed.gather_detached(keys), everyone)
+        self.first_keys.add(distributed.gather_detached(k1), everyone)
+        self.second_keys.add(distributed.gather_detached(k2), everyone)
         self._keys = None

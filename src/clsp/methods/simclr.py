@@ -20,7 +20,13 @@ class SimCLR(nn.Module):
     """Encoder f and projector g, trained with NT-Xent."""
 
     def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, config: SimCLRConfig, *, batch_norm: BatchNormMode, seed: int
+        self,
+        encoder: nn.Module,
+        head: ProjectorConfig,
+        config: SimCLRConfig,
+        *,
+        batch_norm: BatchNormMode,
+        seed: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -107,7 +107,7 @@ class PositiveBank:
 
     def array(self, rows: np.ndarray) -> np.ndarray:
         """Return all candidates of ``rows`` as uint8 [B, k, C, H, W]."""
-        every = [self.read(rows, np.int64(candidate)) for candidate in range(self.candidates)]
+        every = [self.read(rows, np.array(candidate)) for candidate in range(self.candidates)]
         return np.stack(every, axis=1)
 
     def require_data(self, fingerprint: str, source: str) -> None:

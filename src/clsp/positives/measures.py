@@ -70,7 +70,7 @@ def measure(bank: PositiveBank, images: Images, unet: UNet2DModel, *, seed: int)
     return results
 
 
-def _result(value: float, meaning: str) -> Measure:
+def _result(value: Any, meaning: str) -> Measure:
     return {"value": round(float(value), 4), "meaning": meaning}
 
 
@@ -86,7 +86,11 @@ def _random_similarity(real: Tensor) -> Measure:
 
 def _pixel_distances(anchors: np.ndarray, candidates: np.ndarray) -> dict[str, Measure]:
     a, c = anchors.astype(np.float32) / 255.0, candidates.astype(np.float32) / 255.0
-    return {"pixel_distance": _result(((c - a[:, None]) ** 2).mean(), "mean squared pixel distance to the anchor, pixels from 0 to 1")}  # fmt: skip
+    return {
+        "pixel_distance": _result(
+            ((c - a[:, None]) ** 2).mean(), "mean squared pixel distance to the anchor, pixels from 0 to 1"
+        )
+    }
 
 
 def _diversity(candidates: Tensor) -> dict[str, Measure]:

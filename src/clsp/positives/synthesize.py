@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from torch import Tensor
 
 from clsp import console, faults, files
 from clsp._version import __version__
-from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.interpolation import Sampling
+from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import unet_hash
 from clsp.engine import distributed
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
@@ -67,8 +69,13 @@ def synthesize(
         UserError: the model does not fit the images, the settings are out of range, or the folder holds another bank.
     """
     pipeline = SyntheticPositivePipeline.from_pretrained(diffusion, clip_sample=config.clip_sample)
-    how = Sampling(candidates=config.candidates, interpolation_weight=config.interpolation_weight, steps=config.steps,
-                   eta=config.eta, anchor_noise=config.anchor_noise)  # fmt: skip
+    how = Sampling(
+        candidates=config.candidates,
+        interpolation_weight=config.interpolation_weight,
+        steps=config.steps,
+        eta=config.eta,
+        anchor_noise=config.anchor_noise,
+    )
     check_sampling(how, pipeline.scheduler)
     if pipeline.unet.config.in_channels != images.channels:
         raise UserError(
@@ -85,14 +92,23 @@ def synthesize(
             plan = _Plan(pipeline.to(device), images, config, seed, autocast)
             _require_room(plan, folder)
             shards = _make_shards(plan, folder)
-            manifest = _manifest(plan, shards, settings, inputs)
-            bank = PositiveBank(folder, manifest, _anchor_ids(plan), [files.read_array(folder / s.file, mapped=True) for s in shards])  # fmt: skip
-            manifest["measures"] = measure(bank, images, pipeline.unet, seed=seed)
-            manifest["measures"]["saturated"] = _saturation(folder, shards)
-            _draw_sheet(bank, images, folder / "sheet.png", seed=seed)
-            files.write_json(folder / "manifest.json", manifest)
-            current.facts = {"anchors": len(bank), "candidates": bank.candidates}
+            if distributed.rank() == 0:
+                current.facts = _finish(plan, folder, shards, settings, inputs)
     return PositiveBank.open(folder)
+
+
+def _finish(
+    plan: _Plan, folder: Path, shards: list[Shard], settings: dict[str, Any], inputs: dict[str, str]
+) -> dict[str, Any]:
+    """Measure the bank, draw its sheet, and write the manifest, which makes it a bank."""
+    manifest = _manifest(plan, shards, settings, inputs)
+    arrays = [files.read_array(folder / shard.file, mapped=True) for shard in shards]
+    bank = PositiveBank(folder, manifest, _anchor_ids(plan), arrays)
+    manifest["measures"] = measure(bank, plan.images, plan.pipeline.unet, seed=plan.seed)
+    manifest["measures"]["saturated"] = _saturation(folder, shards)
+    _draw_sheet(bank, plan.images, folder / "sheet.png", seed=plan.seed)
+    files.write_json(folder / "manifest.json", manifest)
+    return {"anchors": len(bank), "candidates": bank.candidates}
 
 
 def _anchor_ids(plan: _Plan) -> np.ndarray:
@@ -101,12 +117,13 @@ def _anchor_ids(plan: _Plan) -> np.ndarray:
 
 def _require_room(plan: _Plan, folder: Path) -> None:
     """Refuse to start a bank that the disk cannot hold; its size is known beforehand."""
-    import shutil
-
     needed = len(_anchor_ids(plan)) * plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(f"the bank needs {needed / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB free; use fewer --candidates or another --out")  # fmt: skip
+        raise UserError(
+            f"the bank needs {needed / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB free; "
+            "use fewer --candidates or another --out"
+        )
 
 
 def _make_shards(plan: _Plan, folder: Path) -> list[Shard]:
@@ -182,8 +199,6 @@ def _facts_path(folder: Path, first: int) -> Path:
 
 def _wait_for(folder: Path, firsts: list[int]) -> None:
     """Wait until the other processes of the launcher have finished their shards."""
-    import time
-
     while not all(_facts_path(folder, first).exists() for first in firsts):
         time.sleep(1.0)
 

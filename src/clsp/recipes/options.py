@@ -83,7 +83,8 @@ def _require_known(values: Mapping[str, Any], known: Mapping[str, Any], where: s
         if name not in known:
             near = suggest(name, known) or suggest(name.split(".")[-1], known)
             near = near or _by_last_part(name, known)
-            raise UserError(f"{where}unknown option --{name}{near.replace(chr(39), chr(39) + '--', 1)} (clsp COMMAND --help lists all)")  # fmt: skip
+            hint = near.replace("'", "'--", 1)
+            raise UserError(f"{where}unknown option --{name}{hint} (clsp COMMAND --help lists all)")
 
 
 def _by_last_part(name: str, known: Mapping[str, Any]) -> str:

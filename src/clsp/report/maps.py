@@ -16,8 +16,7 @@ PALETTE = (
 """Ten hues of middle lightness, readable on white and on black."""
 UNTOLD = "A projection of the test embeddings"
 READING = (
-    "One dot is one test image; near dots have similar embeddings, "
-    "while distances between far groups mean little."
+    "One dot is one test image; near dots have similar embeddings, while distances between far groups mean little."
 )
 
 
@@ -45,9 +44,7 @@ def embedding_map(folder: Folder) -> Html:
     drawn = scatter(xs, ys, groups, label="Map of the test images; images with similar embeddings are near")
     block = data_block({"x": xs, "y": ys, "labels": labels, "classes": classes, **_extras(content)}, "points")
     legend = _legend(classes, colours) if labels is not None else Html()
-    caption = _caption(
-        str(content.get("method") or "A projection of the test embeddings"), labels is not None
-    )
+    caption = _caption(str(content.get("method") or "A projection of the test embeddings"), labels is not None)
     return figure(join([drawn, legend, _sprite(folder), block]), caption, "embedding")
 
 

@@ -188,7 +188,7 @@ def settings(folder: Folder) -> Html:
     """Everything that is needed to repeat the run and to use its encoder."""
     recipe = folder.recipe
     versions = {str(name): text(value) for name, value in mapping(recipe.get("versions")).items()}
-    hardware = {words(str(name)): text(value) for name, value in mapping(recipe.get("hardware")).items()}
+    hardware = {words(str(name)): text(value) for name, value in mapping(recipe.get("machine")).items()}
     parts: list[Content] = [_times(folder)]
     if recipe.get("command"):
         parts += [paragraph("This repeats the run:"), code(str(recipe["command"]))]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clsp.encoders.backbone import build_backbone, stem_for
+from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec, save_encoder
 from clsp.engine import distributed
 from clsp.engine.hardware import HardwareConfig
@@ -89,7 +89,12 @@ def pretrain(
         )
         fit.run(module)
         if distributed.rank() == 0:
-            provenance = {"method": name, "data": images.source, "fingerprint": images.fingerprint, "seed": seed}
+            provenance = {
+                "method": name,
+                "data": images.source,
+                "fingerprint": images.fingerprint,
+                "seed": seed,
+            }
             save_encoder(folder, module.method.encoder, spec, provenance)
             _draw_views(module, folder / "views.png")
             current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps}
@@ -97,10 +102,17 @@ def pretrain(
 
 
 def _module(
-    images: Images, config: PretrainConfig, spec: EncoderSpec, anchors: np.ndarray, positives: str,
-    bank: PositiveBank | None, seed: int,
-) -> Pretraining:  # fmt: skip
-    encoder = build_backbone(spec.name, spec.args, channels=spec.channels, size=spec.size, stem=spec.stem)
+    images: Images,
+    config: PretrainConfig,
+    spec: EncoderSpec,
+    anchors: np.ndarray,
+    positives: str,
+    bank: PositiveBank | None,
+    seed: int,
+) -> Pretraining:
+    encoder = spec.build()
+    if config.backbone.channels_last:
+        encoder.to(memory_format=torch.channels_last)
     data = TrainingData(
         pixels=Pixels(images.train.images, anchors),
         ids=anchors,
@@ -141,7 +153,10 @@ def _draw_views(module: Pretraining, path: Path) -> None:
     """Draw some anchors as the last step saw them: the image, its two views, and the additional positive."""
     views = module.views_of(module.total_steps - 1)
     parts = [part[:_SHEET] for part in (views.first, views.second, views.positive) if part is not None]
-    drawn = [((part.cpu() * module.std.cpu() + module.mean.cpu()).clamp(0, 1) * 255).round().to(torch.uint8) for part in parts]  # fmt: skip
+    drawn = [
+        ((part.cpu() * module.std.cpu() + module.mean.cpu()).clamp(0, 1) * 255).round().to(torch.uint8)
+        for part in parts
+    ]
     positions = module.batches.positions(module.total_steps - 1)[:_SHEET].to(module.device)
     originals = module._data.pixels[positions].cpu()
     save_sheet(path, torch.stack([originals, *drawn], dim=1).numpy(), separate_first=True)
