@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from clsp.engine import distributed
+from clsp import distributed
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines of one stage."""

@@ -18,9 +18,11 @@ def preflight(prepared: Prepared) -> str:
     Raises:
         UserError: a setting does not fit the data; what a run would say hours later is said now.
     """
+    from clsp.recipes.limits import check_fit
     from clsp.recipes.recipe import recipe_names
 
     recipe, images = prepared.recipe, prepared.images
+    check_fit(recipe, images, own_model=True)
     stages = [("diffusion model", _diffusion(prepared)), ("synthetic positives", _bank(prepared))]
     arms = ("bank", "none", "view") if recipe.controls else ("bank",)
     stages += [(f"encoder {recipe.pretrain.method}, positives: {arm}", _encoder(prepared, arm)) for arm in arms]

@@ -16,7 +16,8 @@ import yaml
 
 from clsp import console, files
 from clsp._version import __version__
-from clsp.engine import distributed
+from clsp import distributed
+from clsp.recipes.limits import check_fit, check_values
 from clsp.recipes.options import parse_recipe
 from clsp.recipes.recipe import Recipe, recipe_for, resolved
 from clsp.recipes.sizing import size_to_data
@@ -57,6 +58,7 @@ def prepare(
 
     name = recipe or recipe_for(data)
     first = parse_recipe(name, overrides)
+    check_values(first)
     images = open_images(data, first.images, seed=first.seed, store=store)
     sized = size_to_data(name, len(images.train), images.size, accelerated=_accelerated(first))
     return Prepared(parse_recipe(name, overrides, sized), name, images)
@@ -98,14 +100,20 @@ def run(
     prepared = prepare(data, recipe=recipe, overrides=overrides, store=out / "images")
     settings, images = prepared.recipe, prepared.images
     describe(images)
+    check_fit(settings, images, own_model=diffusion is None)
+    _require_backbone(settings, images)
     _require_same_data(out, images)
-    write_provenance(out, prepared, data)
+    if not (out / "recipe.yaml").exists():
+        write_provenance(out, prepared, data)
     model: str | Path = diffusion or out / "diffusion"
     if diffusion is None:
         diffusion_stage(prepared, out / "diffusion")
     bank = bank_stage(prepared, model, out / "positives")
     arms = train_arms(out, prepared, bank)
     metrics = evaluate_run(out, arms, images, bank, settings.evaluate, seed=settings.seed)
+    for leftover in out.glob(".*.tmp"):  # of killed calls; the stages sweep their own folders
+        leftover.unlink(missing_ok=True)
+    write_provenance(out, prepared, data)  # only now may it replace an earlier call's: every stage agreed to it
     if distributed.rank() == 0:
         console.say(f"report: {build_report(out)}")
     return metrics
@@ -197,6 +205,15 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
             bank=bank,
         )
     return {arm: folder for arm, (_, folder) in arms.items()}
+
+
+def _require_backbone(recipe: Recipe, images: Images) -> None:
+    """Refuse a backbone that cannot be built before the stages that come first have taken hours."""
+    from clsp.encoders.backbone import build_backbone, stem_for
+
+    config = recipe.pretrain.backbone
+    stem = stem_for(config, images.size)
+    build_backbone(config.name, config.args, channels=images.channels, size=images.size, stem=stem)
 
 
 def _require_same_data(out: Path, images: Images) -> None:

@@ -207,9 +207,7 @@ def test_killed_writer_leaves_nothing_that_is_used(folder, tmp_path, write):
         "open_images(sys.argv[1], ImagesConfig(), store=Path(sys.argv[2]))"
     )
     environment = {**os.environ, "CLSP_FAULT": f"write:{write}:kill", "PYTHONPATH": os.pathsep.join(sys.path)}
-    child = subprocess.run(
-        [sys.executable, "-c", code, str(folder), str(store)], env=environment, check=False
-    )
+    child = subprocess.run([sys.executable, "-c", code, str(folder), str(store)], env=environment, check=False)
     assert child.returncode == -9
     assert not (store / "index.json").exists()
     assert list(store.glob(".*.tmp"))
@@ -245,9 +243,7 @@ def test_all_unreadable(folder, tmp_path):
         Image.fromarray(noise).save(path)
         path.write_bytes(path.read_bytes()[:1500])
     for store in (None, tmp_path / "store"):
-        with pytest.raises(
-            UserError, match=r"none of the images can be used.*; 3 cannot be read, the first: 0.jpg: "
-        ):
+        with pytest.raises(UserError, match=r"none of the images can be used.*; 3 cannot be read, the first: 0.jpg: "):
             open_images(str(folder), ImagesConfig(), store=store)
 
 

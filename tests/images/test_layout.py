@@ -9,9 +9,7 @@ def test_one_folder_per_class():
     assert layout.classes == ("a b", "b")
     assert layout.train_labels.tolist() == [1, 1, 0, 0]
     assert layout.test == ()
-    assert layout.notes == (
-        "labels read from the folder names: 2 classes; --images.labels none ignores them",
-    )
+    assert layout.notes == ("labels read from the folder names: 2 classes; --images.labels none ignores them",)
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,7 @@ def test_the_catalogue_names_real_classes_and_arguments(name):
 
     entry = TORCHVISION[name]
     cls = getattr(torchvision.datasets, entry.cls)
-    known = set(inspect.signature(cls.__init__).parameters) | set(
-        inspect.signature(cls.__mro__[1].__init__).parameters
-    )
+    known = set(inspect.signature(cls.__init__).parameters) | set(inspect.signature(cls.__mro__[1].__init__).parameters)
     for arguments in (*entry.train, *entry.test):
         assert set(arguments) <= known
 
@@ -195,16 +193,12 @@ def test_failed_download(monkeypatch, tmp_path):
 
 
 def test_unknown_sources(tmp_path):
-    assert message("cifar-10").startswith(
-        "--data 'cifar-10' does not exist; did you mean 'cifar10'?; give a folder"
-    )
+    assert message("cifar-10").startswith("--data 'cifar-10' does not exist; did you mean 'cifar10'?; give a folder")
     assert all(name in message("/no/where") for name in BUILTIN_NAMES)
     assert "hf:mnist': Hugging Face datasets are not supported yet" in message("hf:mnist")
     path = tmp_path / "x.txt"
     path.write_text("x")
-    assert f"--data '{path}' is a file, but neither .npy nor .npz: give a folder of images" in message(
-        str(path)
-    )
+    assert f"--data '{path}' is a file, but neither .npy nor .npz: give a folder of images" in message(str(path))
 
 
 def test_bad_options():

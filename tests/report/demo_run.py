@@ -54,7 +54,8 @@ def write_recipe(run: Path) -> None:
     }
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    (run / "snippet.py").write_text(f'import clsp\n\nencoder = clsp.load_encoder("{run.name}/encoder")\n')
+    (run / "encoder").mkdir(parents=True, exist_ok=True)
+    (run / "encoder" / "snippet.py").write_text(f'import clsp\n\nencoder = clsp.load_encoder("{run.name}/encoder")\n')
 
 
 def write_images(run: Path) -> None:
@@ -131,19 +132,13 @@ def write_positives(run: Path, images: np.ndarray, labels: np.ndarray, rng: np.r
         "candidates": 8,
         "anchors": 1437,
         "sampler": {"scheduler": "DDIM", "steps": 20, "eta": 0.1, "interpolation_weight": 0.1},
-        "measures": {
-            name: {"value": value, "meaning": meaning} for name, (value, meaning) in measures.items()
-        },
+        "measures": {name: {"value": value, "meaning": meaning} for name, (value, meaning) in measures.items()},
     }
     dump(run / "positives/manifest.json", manifest)
-    dump(
-        run / "positives/stage.json", {"stage": "positives", "status": "done", "seconds": 402.0, "facts": {}}
-    )
+    dump(run / "positives/stage.json", {"stage": "positives", "status": "done", "seconds": 402.0, "facts": {}})
 
 
-def write_encoder(
-    folder: Path, level: float, seconds: float, rng: np.random.Generator, synthetic: bool
-) -> None:
+def write_encoder(folder: Path, level: float, seconds: float, rng: np.random.Generator, synthetic: bool) -> None:
     records = []
     for step in range(0, 900, 3):
         loss = 1.2 + 3.1 * math.exp(-step / 220) + rng.normal(0, 0.07)
@@ -229,9 +224,7 @@ def write_run(run: Path) -> Path:
     write_encoder(run / "encoder", 84, 212.0, rng, True)
     write_encoder(run / "controls/simclr", 81, 151.4, rng, False)
     write_encoder(run / "controls/simclr+view", 81.5, 209.9, rng, False)
-    views = np.stack(
-        [np.stack([np.roll(images[k], (s, -s), (1, 2)) for s in range(-3, 5)]) for k in range(5)]
-    )
+    views = np.stack([np.stack([np.roll(images[k], (s, -s), (1, 2)) for s in range(-3, 5)]) for k in range(5)])
     save_sheet(run / "encoder/views.png", noisy(views, 12, rng), scale=7)
     write_evaluation(run, images, labels, rng)
     return run

@@ -66,9 +66,7 @@ def test_page_needs_nothing_but_itself(run: Path) -> None:
         assert value.startswith(("data:image/png;base64,", "#"))
     assert not [1 for tag, name, _ in outline.attributes if tag == "script" and name == "src"]
     assert "link" not in {tag for tag, _, _ in outline.attributes}
-    assert not re.search(
-        r"@import|url\((?!\$)|https?://", page.read_text().replace("http://www.w3.org/2000/svg", "")
-    )
+    assert not re.search(r"@import|url\((?!\$)|https?://", page.read_text().replace("http://www.w3.org/2000/svg", ""))
     assert not list(run.glob(".*.tmp"))
 
 
@@ -82,10 +80,7 @@ def test_every_section_and_picture_is_there(run: Path) -> None:
 
 def test_main_result_is_one_sentence(run: Path) -> None:
     text = parse(build_report(run)).text
-    assert (
-        "simclr+bank reaches 85.4 % linear accuracy, 1.9 points above simclr (95 % interval 0.9 to 2.9)"
-        in text
-    )
+    assert "simclr+bank reaches 85.4 % linear accuracy, 1.9 points above simclr (95 % interval 0.9 to 2.9)" in text
     assert "and 2.1 points above simclr+view (95 % interval 1.0 to 3.2)." in text
 
 
@@ -114,9 +109,7 @@ def test_markup_in_every_text_is_escaped(copy: Path) -> None:
     change(copy / "evaluation/map.json", classes=[evil] * 10, method=evil)
     change(copy / "encoder/stage.json", facts={evil: evil}, status=evil)
     change(copy / "positives/manifest.json", measures={evil: {"value": evil, "meaning": evil}})
-    (copy / "recipe.yaml").write_text(
-        f"recipe: '{evil}'\ncommand: '{evil}'\nversions: {{'{evil}': '{evil}'}}\n"
-    )
+    (copy / "recipe.yaml").write_text(f"recipe: '{evil}'\ncommand: '{evil}'\nversions: {{'{evil}': '{evil}'}}\n")
     outline = parse(build_report(copy))
     assert not [value for _, name, value in outline.attributes if name.startswith("on")]
     assert "x" not in outline.values("src")
@@ -132,7 +125,7 @@ def test_markup_in_every_text_is_escaped(copy: Path) -> None:
         "encoder",
         "controls",
         "evaluation",
-        "snippet.py",
+        "encoder/snippet.py",
     ],
 )
 def test_any_part_may_be_missing(copy: Path, gone: str) -> None:
@@ -149,9 +142,7 @@ def test_empty_run_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_run_without_labels(copy: Path) -> None:
-    (copy / "evaluation/metrics.json").write_text(
-        '{"arm": "simclr+bank", "skipped": "the images have no labels"}'
-    )
+    (copy / "evaluation/metrics.json").write_text('{"arm": "simclr+bank", "skipped": "the images have no labels"}')
     change(copy / "images.json", classes=None)
     change(copy / "evaluation/map.json", labels=None, classes=None)
     text = parse(build_report(copy)).text

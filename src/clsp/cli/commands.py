@@ -88,21 +88,19 @@ def evaluate(call: Call) -> int:
 
     folder = workflow.encoder_folder(call.own["encoder"])
     result = workflow.rate(folder, _for_encoder(call, folder))
+    record: dict[str, object] = {"encoder": str(folder), "data": call.own["data"]}
     if result.linear is None or result.knn is None:
         print(NO_LABELS)
+        if "out" in call.own:
+            files.write_json(Path(call.own["out"]), record | {"skipped": NO_LABELS})
         return 0
     for name, score in (("linear", result.linear), ("kNN", result.knn)):
         top5 = "" if score.top5 is None else f", top-5 {score.top5:.2f}"
         interval = f"95 % interval {score.low:.2f} to {score.high:.2f}"
         print(f"{name:<7} top-1 {score.top1:.2f} % ({interval}){top5}\n        {score.protocol}")
     if "out" in call.own:
-        record = {
-            "encoder": str(folder),
-            "data": call.own["data"],
-            "linear": result.linear.record(),
-            "knn": result.knn.record(),
-        }
-        files.write_json(Path(call.own["out"]), record)
+        scores = {"linear": result.linear.record(), "knn": result.knn.record()}
+        files.write_json(Path(call.own["out"]), record | scores)
     return 0
 
 

@@ -33,7 +33,7 @@ class Command:
 
 COMMANDS = {
     "run": Command(
-        summary="all stages: images in, an encoder, its numbers and a report out; a second call finishes what is missing",
+        summary="all stages: images in, an encoder, its numbers and a report out; again: what is missing",
         function="run",
         required=("data", "out"),
         optional=("recipe", "diffusion", "method"),
@@ -236,8 +236,9 @@ def _guarded(name: str, call: Call) -> int:
                 f"no space left for {error.filename or 'the output'}: free some or choose another --out; "
                 "what was finished is kept, and the same command goes on"
             )
-        if error.errno in (errno.EACCES, errno.EROFS):
-            return _fail(f"cannot write {error.filename}: {os.strerror(error.errno)}; choose another --out")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+            where = error.filename or "a file"
+            return _fail(f"cannot read or write {where}: {os.strerror(error.errno)}; mend it, or choose another --out")
         raise
 
 

@@ -18,6 +18,7 @@ from diffusers import UNet2DModel
 from torch import Tensor
 
 from clsp import randomness
+from clsp.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ def require_plain(unet: UNet2DModel) -> None:
     """Refuse U-Nets whose blocks carry a second stream past the middle block (``SkipDownBlock2D`` and the like).
 
     Raises:
-        ValueError: names the block.
+        UserError: names the block.
     """
     for block in (*unet.down_blocks, *unet.up_blocks):
         if hasattr(block, "skip_conv"):
-            raise ValueError(f"a U-Net with {type(block).__name__} has no single middle feature; use plain blocks")
+            raise UserError(f"a U-Net with {type(block).__name__} has no single middle feature; use plain blocks")
     if unet.mid_block is None or unet.class_embedding is not None:
-        raise ValueError("feature interpolation needs an unconditional U-Net with a middle block")
+        raise UserError("feature interpolation needs an unconditional U-Net with a middle block")
 
 
 def interpolated_noise(

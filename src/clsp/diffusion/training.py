@@ -17,7 +17,7 @@ from clsp import randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.unet import build_scheduler, build_unet, crop, pad, unet_hash
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.ema import EMA
 from clsp.engine.hardware import HardwareConfig
@@ -95,10 +95,15 @@ class DiffusionTraining(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Update the average; draw a sheet of samples now and then."""
-        step = self.global_step
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step and update the average: `on_train_batch_end` comes after the checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        step = self.global_step + 1
         self.ema.update(self.unet, min(self.config.ema_decay, (1 + step) / (10 + step)))
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Draw a sheet of samples now and then."""
+        step = self.global_step
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         every = self.config.sample_every
         if distributed.rank() == 0 and (step == self.config.steps or (every and step % every == 0)):

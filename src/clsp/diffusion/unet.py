@@ -125,7 +125,8 @@ def _hub_has_unet_folder(name: str) -> bool:
 
 def unet_hash(unet: UNet2DModel) -> str:
     """Return a sha256 (16 hex digits) over the names and values of all weights and the configuration."""
-    digest = hashlib.sha256(json.dumps(dict(unet.config), sort_keys=True, default=str).encode())
+    config = {name: value for name, value in unet.config.items() if not name.startswith("_")}  # without its folder
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(unet.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -31,7 +31,7 @@ def build_backbone(name: str, args: dict[str, Any], *, channels: int, size: int,
     if name not in timm.list_models(name):
         raise UserError(f"backbone '{name}' is no model of timm{suggest(name, timm.list_models())}")
     try:
-        model: nn.Module = timm.create_model(name, num_classes=0, in_chans=channels, **args, **_size_args(name, size))
+        model: nn.Module = timm.create_model(name, num_classes=0, in_chans=channels, **args, **size_args(name, size))
     except (TypeError, RuntimeError, AssertionError) as error:
         raise UserError(f"backbone {name} cannot be built with {args}: {error}") from error
     if stem != "big":
@@ -39,7 +39,7 @@ def build_backbone(name: str, args: dict[str, Any], *, channels: int, size: int,
     return model
 
 
-def _size_args(name: str, size: int) -> dict[str, Any]:
+def size_args(name: str, size: int) -> dict[str, Any]:
     """Transformers have position embeddings for one image size; convolutional networks take any."""
     fixed = ("vit", "deit", "beit", "eva", "mixer", "swin", "cait", "xcit", "volo")
     return {"img_size": size} if name.startswith(fixed) else {}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from clsp import files
-from clsp.encoders.backbone import build_backbone, feature_count, stem_snippet
+from clsp.encoders.backbone import build_backbone, feature_count, size_args, stem_snippet
 from clsp.errors import UserError
 
 
@@ -48,7 +48,7 @@ def save_encoder(folder: Path, encoder: nn.Module, spec: EncoderSpec, provenance
         "architecture": spec.name,
         "num_classes": 0,
         "num_features": feature_count(encoder),
-        "model_args": {**spec.args, "in_chans": spec.channels},
+        "model_args": {**spec.args, **size_args(spec.name, spec.size), "in_chans": spec.channels},
         "pretrained_cfg": {
             "input_size": [spec.channels, spec.size, spec.size],
             "fixed_input_size": False,
@@ -113,7 +113,7 @@ def load_encoder(folder: str | Path) -> nn.Module:
 
 def snippet(folder: Path, spec: EncoderSpec) -> str:
     """Return a script of plain timm and torch, without clsp, that loads the encoder from ``folder``."""
-    args = "".join(f", {name}={value!r}" for name, value in spec.args.items())
+    args = "".join(f", {name}={value!r}" for name, value in (spec.args | size_args(spec.name, spec.size)).items())
     return (
         "import timm\nimport torch\nfrom safetensors.torch import load_file\n\n"
         f'model = timm.create_model("{spec.name}", num_classes=0, in_chans={spec.channels}{args})\n'

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clsp import randomness
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.errors import UserError
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from clsp import distributed
 
 
 @dataclass(kw_only=True)
@@ -12,7 +15,7 @@ class HardwareConfig:
     """Devices and loggers. Under torchrun or SLURM the launcher's processes are used."""
 
     accelerator: str = "auto"
-    """auto, cpu, gpu, mps, ..."""
+    """auto, cpu, gpu (or cuda), mps."""
     devices: int = 1
     """Devices (or CPU processes) a node."""
     nodes: int = 1
@@ -24,19 +27,25 @@ class HardwareConfig:
 
     def trainer_options(self) -> dict[str, Any]:
         """The options that Lightning's Trainer takes."""
+        devices, nodes = self._layout()
         options: dict[str, Any] = {
             "accelerator": self.accelerator,
-            "devices": self.devices,
-            "num_nodes": self.nodes,
+            "devices": devices,
+            "num_nodes": nodes,
             "sync_batchnorm": self.sync_batch_norm,
         }
-        if self.devices * self.nodes > 1:
+        if devices * nodes > 1:
             from lightning.pytorch.strategies import DDPStrategy
 
             # Buffers (memories, BatchNorm statistics) are kept equal by the methods; broadcasting them from the
             # first process each step would send a MoCo queue over the wire every time.
             options["strategy"] = DDPStrategy(broadcast_buffers=False)
         return options
+
+    def _layout(self) -> tuple[int, int]:
+        """Devices a node and nodes: torchrun's where it started this process, else as set."""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", 0))
+        return (local, distributed.world_size() // local) if local else (self.devices, self.nodes)
 
     def extra_loggers(self, folder: Path) -> list[Any]:
         """Make the loggers that were asked for.
@@ -79,11 +88,29 @@ def autocast_precision(wanted: Literal["auto", "32", "bf16"], hardware: Hardware
 
 
 def device_of(hardware: HardwareConfig) -> Any:
-    """Return the torch device on which stages without a trainer (sampling, evaluation) work."""
+    """Return the torch device on which stages without a trainer (sampling, evaluation) work.
+
+    Raises:
+        UserError: this machine, or this build of torch, has no such device.
+    """
     import torch
 
-    if hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    from clsp.errors import UserError, suggest
+
+    wanted = hardware.accelerator
+    there = {
+        "gpu": torch.cuda.is_available(),
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if wanted not in ("auto", "cpu", *there):
+        raise UserError(
+            f"--hardware.accelerator '{wanted}' is not one of auto, cpu, gpu, cuda, mps{suggest(wanted, there)}"
+        )
+    if wanted in there and not there[wanted]:
+        raise UserError(f"--hardware.accelerator {wanted}: torch finds no such device here; choose auto or cpu")
+    if wanted in ("auto", "gpu", "cuda") and there["cuda"]:
         return torch.device("cuda")
-    if hardware.accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+    if wanted in ("auto", "mps") and there["mps"]:
         return torch.device("mps")
     return torch.device("cpu")

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from clsp import console, files
 from clsp._version import __version__
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.errors import UserError
 
 

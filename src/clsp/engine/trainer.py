@@ -14,10 +14,11 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from clsp import console, faults, files
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.engine.checkpoint import SafeCheckpointIO
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.errors import UserError
@@ -33,7 +34,7 @@ def require_finite(terms: dict[str, Tensor], step: int) -> None:
     Raises:
         NonFiniteLossError: names the terms, the step, and what usually helps.
     """
-    if faults.point("loss") == "nan":
+    if faults.point("gradient" if "gradient norm" in terms else "loss") == "nan":
         terms = {name: term * math.nan for name, term in terms.items()}
     if bool(torch.isfinite(torch.stack([term.detach().float() for term in terms.values()])).all()):
         return
@@ -101,6 +102,10 @@ class _Watch(Callback):
             trainer.save_checkpoint(self.checkpoint)
             self._saved = time.monotonic()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException):  # raised between two steps: preempted, nothing need be lost
+            trainer.save_checkpoint(self.checkpoint)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._context is not None:
             self._context.__exit__(None, None, None)
@@ -130,6 +135,8 @@ class Fit:
 
         Raises:
             UserError: the checkpoint in the folder cannot be read, or a loss became non-finite.
+            KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
+            SystemExit: with status 143 after SIGTERM (preemption), once a checkpoint is written.
         """
         _quiet()
         logger = JsonlLogger(self.folder / "metrics.jsonl")
@@ -156,9 +163,17 @@ class Fit:
             num_sanity_val_steps=0,
             default_root_dir=self.folder,
         )
-        trainer.fit(module, ckpt_path=resume)
-        if trainer.global_step < self.steps:  # Lightning ends a run that Ctrl-C or SIGTERM interrupted without raising
-            raise KeyboardInterrupt
+        if distributed.world_size() not in (1, trainer.world_size):
+            raise UserError(
+                f"the launcher started {distributed.world_size()} processes, the trainer expects {trainer.world_size}: "
+                "set --hardware.devices (a node) and --hardware.nodes to match"
+            )
+        try:
+            trainer.fit(module, ckpt_path=resume)
+        except SIGTERMException:
+            raise SystemExit(143) from None
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
         trainer.save_checkpoint(self.checkpoint)
 
 

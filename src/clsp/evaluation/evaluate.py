@@ -18,7 +18,7 @@ from clsp.evaluation import knn, linear
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.features import encode_images
 from clsp.evaluation.score import Score, score
-from clsp.images.imageset import Images, Split, subset
+from clsp.images.imageset import Images, Split, split_fingerprint, subset
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
             note = f"the source's {len(test)} test images"
         parts = (_rows(train, known[subset(len(known), config.train_images, seed=seed)]), test)
     held = _every_fifth(parts[0].labels, config.holdout) if classes else np.zeros(len(parts[0]), dtype=bool)
-    key = files.fingerprint([images.fingerprint, len(parts[0]), len(parts[1]), seed, config.test_share, note])
+    key = files.fingerprint([split_fingerprint(part) for part in parts])
     return Task(parts[0], parts[1], classes, held, note, key)
 
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from clsp import console, files
 from clsp.encoders.export import read_spec
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.engine.stage import stage
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluate import Result, Task, evaluate_encoder, make_task
 from clsp.evaluation.judge import judge_candidates
 from clsp.evaluation.look import draw_map, draw_neighbours
 from clsp.evaluation.score import difference
-from clsp.images.imageset import Images
+from clsp.images.imageset import Images, split_fingerprint
 from clsp.positives.bank import PositiveBank
 
 NO_LABELS = "linear probe and kNN need labels, and this source has none: skipped"
@@ -47,6 +47,7 @@ def evaluate_run(
         return {}
     inputs = {arm: files.file_hash(path / "encoder.safetensors")[:16] for arm, path in arms.items()}
     inputs["data"] = images.fingerprint
+    inputs["test"] = split_fingerprint(images.test) if images.test is not None else "none"
     settings = {n: v for n, v in asdict(config).items() if n != "batch_size"} | {"seed": seed}
     with stage("evaluation", folder, settings=settings, inputs=inputs) as current:
         if not current.finished:

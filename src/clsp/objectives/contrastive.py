@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.objectives.precision import full_precision
 
 

@@ -17,7 +17,7 @@ def full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        first = next(value for value in args if isinstance(value, Tensor))
+        first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         with torch.autocast(first.device.type, enabled=False):
             cast = [_cast(value) for value in args]
             return function(*cast, **{name: _cast(value) for name, value in kwargs.items()})  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ def _open_shard(folder: Path, shard: Shard, manifest: dict[str, Any], *, verify:
     fix = f"delete {path} and run the same 'clsp synthesize' again: only that shard is made anew"
     try:
         array = files.read_array(path, mapped=True)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise UserError(f"shard {path} is missing or damaged ({error}); {fix}") from error
     expected = (shard.count, manifest["candidates"], *manifest["shape"])
     if array.shape != expected or array.dtype != np.uint8:

@@ -65,8 +65,12 @@ def measure(bank: PositiveBank, images: Images, unet: UNet2DModel, *, seed: int)
         **_diversity(c),
         "duplicates": _duplicates(candidates, real),
     }
-    if images.train.labels is not None:
-        results["neighbour_label_agreement"] = _label_agreement(c, r, images.train.labels, ids, real_ids)
+    if (labels := images.train.labels) is not None:
+        known, known_real = labels[ids] >= 0, labels[real_ids] >= 0  # -1: without label
+        if known.any() and known_real.sum() > 1:
+            results["neighbour_label_agreement"] = _label_agreement(
+                c[torch.from_numpy(known)], r[torch.from_numpy(known_real)], labels, ids[known], real_ids[known_real]
+            )
     return results
 
 

@@ -33,6 +33,11 @@ def parse_recipe(name: str | None, overrides: Sequence[str], sized: Mapping[str,
 
 def known_options() -> dict[str, Any]:
     """All dotted names of a recipe with their defaults."""
+    return flat_options(Recipe())
+
+
+def flat_options(recipe: Recipe) -> dict[str, Any]:
+    """All values of ``recipe`` by their dotted names."""
     flat: dict[str, Any] = {}
 
     def visit(value: Any, prefix: str) -> None:
@@ -43,7 +48,7 @@ def known_options() -> dict[str, Any]:
             else:
                 flat[f"{prefix}{item.name}"] = inner
 
-    visit(Recipe(), "")
+    visit(recipe, "")
     return flat
 
 
@@ -122,7 +127,11 @@ def _one_line(message: str) -> str:
     """Turn the parser's message into one line: the option, the value, what is allowed."""
     found = re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL)
     if not found:
-        return " ".join(message.split())
+        bare = re.fullmatch(r"argument (--\S+): expected one argument", message.strip())
+        extra = re.fullmatch(r"unrecognized arguments: (.*)", message.strip())
+        if extra:
+            return f"unexpected argument '{extra.group(1)}'; an option takes one value, and lists are written '[1, 2]'"
+        return f"{bare.group(1)} needs a value: {bare.group(1)} VALUE" if bare else " ".join(message.split())
     key, rest = found.group(1), " ".join(found.group(2).split())
     got = re.search(r"Got value: (.*)$", rest)
     value = got.group(1) if got else ""
@@ -131,7 +140,8 @@ def _one_line(message: str) -> str:
         choices = allowed.group(1).replace("'", "")
         return f"--{key} '{value}' is not one of {choices}{suggest(value, choices.split(', '))}"
     kind = re.search(r"<class '(\w+)'>", rest)
-    names = {"float": "a number", "int": "a whole number", "bool": "true or false"}
+    mapping = "a mapping such as '{layers: [1, 1, 1, 1]}' (with a space after the colon)"
+    names = {"float": "a number", "int": "a whole number", "bool": "true or false", "dict": mapping}
     wanted = names.get(kind.group(1), kind.group(1)) if kind else rest.split(". Got")[0]
     return f"--{key} '{value}' is not valid: expected {wanted}"
 

@@ -33,7 +33,7 @@ MANY = 500
 CURVES = {
     "loss": ("Pretraining loss", "What the training minimises; arms with other terms have another scale"),
     "knn": ("Online kNN accuracy, %", "Of the encoder while it trains; it decides nothing"),
-    "alignment": ("Alignment", "Closeness of the positives of one image in the embedding"),
+    "alignment": ("Alignment", "Mean of 2 - 2 cos between the two views of an image; 0 when they agree"),
     "effective_rank": ("Effective rank", "Dimensions that the embeddings fill; a fall towards 1 is collapse"),
     "feature_std": ("Feature std", "Spread of the normalised embeddings; 0 is collapse"),
 }
@@ -43,7 +43,19 @@ NEIGHBOURS = (
     " Right of it: the images nearest to it in the embedding, nearest first. "
     "A good encoder finds the same kind of thing."
 )
-NO_TERMS = {"step", "epoch", "lr", "learning_rate", "seconds", "time", "images", "images_per_second", "rate"}
+DIAGNOSES = {"center_norm": "Length of the mean embedding; 1 when all images get the same"}
+NO_TERMS = {
+    "gradient_norm",
+    "step",
+    "epoch",
+    "lr",
+    "learning_rate",
+    "seconds",
+    "time",
+    "images",
+    "images_per_second",
+    "rate",
+}
 
 
 def data(folder: Folder) -> Html:
@@ -107,7 +119,9 @@ def positives(folder: Folder) -> Html:
         "Candidates of each": number(manifest.get("candidates")),
     }
     facts |= {words(name): text(value) for name, value in mapping(manifest.get("sampler")).items()}
-    beside = join([_measures(mapping(manifest.get("measures"))), details("The sampler", definitions(facts))])
+    judged = mapping(folder.json("evaluation/metrics.json").get("candidates"))
+    measures = {**mapping(manifest.get("measures")), **judged}
+    beside = join([_measures(measures), details("The sampler", definitions(facts))])
     return element("div", [shown, element("div", beside if manifest else "")], class_="beside")
 
 
@@ -127,7 +141,10 @@ def views(folder: Folder) -> Html:
     sheet = folder.picture("encoder/views.png")
     if not sheet:
         return Html()
-    caption = "Augmented views, as the encoder sees them: one image a row, one random view a column."
+    caption = [
+        element("b", "Left, apart: the image."),
+        " Right of it what the last training step saw: its two views, and the augmented additional positive.",
+    ]
     return picture(sheet, "Rows of augmented views; all views of a row come from the same image", caption)
 
 
@@ -163,7 +180,11 @@ def training(folder: Folder) -> Html:
         return Html()
     keys = dict.fromkeys(key for lines in records.values() for record in lines for key in record)
     terms = [key for key in keys if key not in NO_TERMS and key not in CURVES]
-    shown = {"loss": CURVES["loss"]} | {key: (words(key), "A term of the loss") for key in terms} | CURVES
+    shown = (
+        {"loss": CURVES["loss"]}
+        | {key: (words(key), DIAGNOSES.get(key, "A term of the loss")) for key in terms}
+        | CURVES
+    )
     charts = []
     for key, (title, meaning) in shown.items():
         lines = [Series(arm, folder.colours[arm], series_of(found, key)) for arm, found in records.items()]
@@ -192,9 +213,8 @@ def settings(folder: Folder) -> Html:
     parts: list[Content] = [_times(folder)]
     if recipe.get("command"):
         parts += [paragraph("This repeats the run:"), code(str(recipe["command"]))]
-    snippet = folder.text("snippet.py").strip()
-    if not snippet and (folder.path / "encoder").is_dir():
-        snippet = f"import clsp\n\nencoder = clsp.load_encoder({str(folder.path / 'encoder')!r})"
+    # The page may travel: it names the run's folder, not where that folder lay.
+    snippet = folder.text("encoder/snippet.py").strip().replace(str(folder.path.resolve()), folder.path.resolve().name)
     parts += [paragraph("This loads the encoder:"), code(snippet)] if snippet else []
     if versions or hardware:
         parts.append(details("Versions and hardware", definitions({**versions, **hardware})))

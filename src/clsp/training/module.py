@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from clsp import console
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
@@ -117,24 +118,30 @@ class Pretraining(LightningModule):
     def _diagnose(self, first: Tensor, second: Tensor) -> None:
         state = health(first, second)
         self.log_dict(state.metrics())
-        advice = diagnose(state) if self.global_step > self.total_steps // 20 else None
+        advice = diagnose(state) if self.global_step > self.total_steps // 5 else None
         if advice and advice.split("(")[0] not in self._told and distributed.rank() == 0:
             self._told.add(advice.split("(")[0])
             console.say(f"warning: step {self.global_step}: {advice}")
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Let the method remember the batch; read the online kNN at the end of some epochs."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step and let the method remember the batch: `on_train_batch_end` comes after the checkpoint."""
+        super().optimizer_step(*args, **kwargs)
         self.method.after_step()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Read the online kNN at the end of some epochs."""
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         epoch, within = divmod(self.global_step, self.batches.steps_per_epoch)
         every = self.config.knn_every
         if self._knn is not None and every and within == 0 and (epoch % every == 0 or epoch == self.config.epochs):
             self.log("knn", self._knn.accuracy(self.method.encoder, self.mean, self.std))
 
-    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        """Clip the gradient where the recipe says so."""
-        if self.config.gradient_clip is not None:
-            self.clip_gradients(optimizer, self.config.gradient_clip, "norm")
+    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        """Log the gradient's norm, stop when it is not finite, and clip it where the recipe says so."""
+        limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        require_finite({"gradient norm": norm}, self.global_step)
+        self.log("gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
         """SGD with momentum, linear warm-up and cosine to 0, by step."""

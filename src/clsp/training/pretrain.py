@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec, save_encoder
-from clsp.engine import distributed
+from clsp import distributed
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage
@@ -19,7 +20,7 @@ from clsp.errors import UserError
 from clsp.evaluation.online import OnlineKNN
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
-from clsp.methods.registry import build_method
+from clsp.methods.registry import NAMES, build_method
 from clsp.positives.bank import PositiveBank
 from clsp.training.config import PretrainConfig
 from clsp.training.module import Pretraining, TrainingData
@@ -60,8 +61,7 @@ def pretrain(
             raise UserError("positives 'bank' need a bank; give --positives BANK")
         bank.require_data(images.fingerprint, images.source)
         inputs["bank"] = _bank_fingerprint(bank)
-    settings = {"seed": seed, "positives": positives}
-    settings |= {n: v for n, v in asdict(config).items() if n not in _NO_RESULT}
+    settings = {"seed": seed, "positives": positives, **_settings(config)}
     name = config.method if positives == "none" else f"{config.method}+{positives}"
     with stage(f"encoder {name}", folder, settings=settings, inputs=inputs) as current:
         if current.finished:
@@ -99,6 +99,12 @@ def pretrain(
             _draw_views(module, folder / "views.png")
             current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps}
     return current
+
+
+def _settings(config: PretrainConfig) -> dict[str, Any]:
+    """The values that decide what is learned; of the methods' own sections that of the chosen one."""
+    others = {name for name in NAMES if name != config.method}
+    return {name: value for name, value in asdict(config).items() if name not in (*_NO_RESULT, *others)}
 
 
 def _module(

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_RANK = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-_WORLD = ("WORLD_SIZE", "SLURM_NTASKS")
 
 
 def active() -> bool:
@@ -26,14 +24,20 @@ def world_size() -> int:
     """Number of processes: from the group, else from the launcher (torchrun, SLURM, Lightning), else 1."""
     if active():
         return int(sys.modules["torch.distributed"].get_world_size())
-    return int(next((os.environ[name] for name in _WORLD if name in os.environ), 1))
+    return int(os.environ.get("WORLD_SIZE") or (os.environ.get("SLURM_NTASKS") if _under_srun() else None) or 1)
 
 
 def rank() -> int:
     """This process's number, from 0: from the group, else from the launcher, else 0."""
     if active():
         return int(sys.modules["torch.distributed"].get_rank())
-    return int(next((os.environ[name] for name in _RANK if name in os.environ), 0))
+    slurm = os.environ.get("SLURM_PROCID") if _under_srun() else None
+    return int(os.environ.get("RANK") or slurm or os.environ.get("LOCAL_RANK") or 0)
+
+
+def _under_srun() -> bool:
+    """A batch script sees SLURM's variables too; only srun starts one process a task."""
+    return "SLURM_STEP_ID" in os.environ
 
 
 def gather(rows: Tensor) -> Tensor:
@@ -43,26 +47,37 @@ def gather(rows: Tensor) -> Tensor:
     global batch; DDP's averaging of parameter gradients then makes it the gradient of the mean of the processes'
     losses, which equals the one-process loss when each process takes the mean over its own share of the anchors.
     """
-    if world_size() == 1:
-        return rows
-    from torch.distributed.nn.functional import all_gather
-
-    return _concatenate(all_gather(rows.contiguous()))
+    return rows if world_size() == 1 else _gather_function().apply(rows)
 
 
 def gather_detached(rows: Tensor) -> Tensor:
     """Like `gather`, without gradient: for keys and memories."""
     if world_size() == 1:
         return rows.detach()
+    import torch
     import torch.distributed as dist
 
     rows = rows.detach().contiguous()
-    parts = [rows.new_empty(rows.shape) for _ in range(world_size())]
+    parts = [torch.empty_like(rows) for _ in range(world_size())]
     dist.all_gather(parts, rows)
-    return _concatenate(parts)
+    return torch.cat(parts)
 
 
-def _concatenate(parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+@cache
+def _gather_function() -> Any:
+    """Make the autograd function of `gather`, once torch is there."""
     import torch
+    import torch.distributed as dist
 
-    return torch.cat(list(parts))
+    class Gather(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, rows: Tensor) -> Tensor:
+            return gather_detached(rows)
+
+        @staticmethod
+        def backward(context: Any, gradient: Tensor) -> Tensor:
+            gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may share it
+            dist.all_reduce(gradient)
+            return gradient.chunk(world_size())[rank()]
+
+    return Gather

@@ -1,0 +1,52 @@
+# make demo and make test do all their set-up themselves: they need Python >= 3.10 (with venv) and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint format check clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
+	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part)"
+	@echo "make lint    style, format and types"
+	@echo "make check   lint and test"
+	@echo "make clean   remove $(VENV), $(DEMO) and caches"
+	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR another place for the environment"
+
+demo: $(VENV)/.installed
+	$(BIN)/clsp run --data digits --out $(DEMO)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(T)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint test
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "Python >= 3.10 is needed, $(PYTHON) is `$(PYTHON) --version 2>&1`; try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "$(PYTHON) lacks venv or ensurepip; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test,dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,98 @@
+"""What values may be, and what must fit together: said before the first stage runs, not hours later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from clsp.errors import UserError
+from clsp.recipes.options import flat_options
+from clsp.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from clsp.images.imageset import Images
+
+_AT_LEAST = {
+    1: """diffusion.blocks diffusion.timesteps diffusion.steps diffusion.batch_size diffusion.norm_groups
+    synthesize.anchors synthesize.candidates synthesize.steps synthesize.batch_size synthesize.shard_anchors
+    pretrain.epochs pretrain.log_every pretrain.projector.hidden pretrain.projector.dim pretrain.projector.layers
+    pretrain.moco.memory evaluate.batch_size hardware.devices hardware.nodes""".split(),
+    2: "diffusion.images pretrain.images pretrain.batch_size evaluate.train_images".split(),
+    0: """diffusion.warmup_steps diffusion.sample_every diffusion.checkpoint_minutes pretrain.warmup_epochs
+    pretrain.positive_weight pretrain.momentum pretrain.weight_decay pretrain.knn_every pretrain.checkpoint_minutes
+    evaluate.classifier_epochs pretrain.augment.brightness pretrain.augment.contrast
+    pretrain.augment.saturation""".split(),
+}
+_ABOVE_ZERO = """diffusion.lr diffusion.gradient_clip pretrain.lr pretrain.gradient_clip pretrain.simclr.temperature
+    pretrain.moco.temperature""".split()
+_SHARES = """diffusion.dropout diffusion.ema_decay synthesize.interpolation_weight synthesize.eta evaluate.holdout
+    evaluate.test_share pretrain.augment.flip pretrain.augment.jitter pretrain.augment.gray pretrain.augment.blur
+    pretrain.augment.solarize pretrain.moco.momentum""".split()
+_LISTS = "diffusion.widths evaluate.regularisation evaluate.neighbours evaluate.temperatures".split()
+_PAIRS = "pretrain.augment.crop_scale pretrain.augment.crop_ratio pretrain.augment.blur_sigma".split()
+
+
+def check_values(recipe: Recipe) -> None:
+    """Refuse values that no data could make sense of.
+
+    Raises:
+        UserError: names the option, its value and what is allowed.
+    """
+    values = flat_options(recipe)
+    for least, names in _AT_LEAST.items():
+        for name in names:
+            _require(name, values, f"at least {least}", lambda value, least=least: value >= least)  # type: ignore[misc]
+    for name in _ABOVE_ZERO:
+        _require(name, values, "above 0", lambda value: value > 0)
+    for name in _SHARES:
+        _require(name, values, "between 0 and 1", lambda value: 0 <= value <= 1)
+    for name in _LISTS:
+        _require(name, values, "a list of one or more numbers above 0", lambda value: value > 0, filled=True)
+    for name in _PAIRS:
+        if len(values[name]) != 2 or not 0 < values[name][0] <= values[name][1]:
+            raise UserError(f"--{name} {values[name]} must be two numbers above 0, the smaller one first: [0.2, 1.0]")
+    if len(values["pretrain.moco.momentum"]) != 2:
+        raise UserError(
+            f"--pretrain.moco.momentum {values['pretrain.moco.momentum']} must be two numbers: [0.99, 0.999]"
+        )
+
+
+def _require(name: str, values: dict[str, Any], allowed: str, test: Any, *, filled: bool = False) -> None:
+    value = values[name]
+    if value is None:
+        return
+    parts: Sequence[Any] = value if isinstance(value, list) else [value]
+    if (filled and not parts) or not all(test(part) for part in parts):
+        raise UserError(f"--{name} {value} must be {allowed}")
+
+
+def check_fit(recipe: Recipe, images: Images, *, own_model: bool) -> None:
+    """Refuse a run whose later stages could not work on what the earlier ones make.
+
+    Args:
+        recipe: the resolved recipe.
+        images: the data.
+        own_model: whether the diffusion model is trained by this recipe.
+
+    Raises:
+        UserError: names the option, its value and what is allowed.
+    """
+    total = len(images.train)
+    anchors = min(recipe.synthesize.anchors or total, total)
+    trained = min(recipe.pretrain.images or anchors, total)
+    if trained > anchors:
+        raise UserError(
+            f"--pretrain.images {trained} is more than the {anchors} anchors that get candidates; "
+            f"choose at most {anchors}, or --synthesize.anchors {trained}"
+        )
+    if recipe.pretrain.batch_size > trained:
+        raise UserError(
+            f"--pretrain.batch_size {recipe.pretrain.batch_size} is larger than the {trained} images to train on; "
+            f"choose at most {trained}"
+        )
+    levels, steps = recipe.diffusion.timesteps, recipe.synthesize.steps
+    if own_model and (steps > levels or levels % steps):
+        near = min((s for s in range(1, levels + 1) if levels % s == 0), key=lambda s: abs(s - steps))
+        raise UserError(
+            f"--synthesize.steps {steps} does not divide the model's {levels} noise levels; the nearest is {near}"
+        )

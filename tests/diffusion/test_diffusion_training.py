@@ -1,0 +1,58 @@
+"""Training of the diffusion model: the averaged weights, and what a kill costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDPMPipeline
+from safetensors.torch import load_file
+
+from clsp import files
+from clsp.diffusion.training import train_diffusion
+from clsp.engine.hardware import HardwareConfig
+from clsp.engine.trainer import NonFiniteLossError
+
+CPU = HardwareConfig(accelerator="cpu")
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def train(make_images, tiny_diffusion):
+    def run(folder, **changes):
+        images = make_images(20, None, channels=1, size=8)
+        return train_diffusion(images, tiny_diffusion(dropout=0.1, **changes), CPU, seed=0, folder=folder)
+
+    return run
+
+
+def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(train, tmp_path, monkeypatch):
+    train(tmp_path / "straight")
+    monkeypatch.setenv("CLSP_FAULT", "step:4:eio")
+    with pytest.raises(OSError, match="Input/output"):
+        train(tmp_path / "killed", checkpoint_minutes=0)
+    assert files.read_json(tmp_path / "killed/stage.json")["status"] == "interrupted"
+    monkeypatch.delenv("CLSP_FAULT")
+    train(tmp_path / "killed", checkpoint_minutes=0)
+    straight, resumed = (load_file(tmp_path / name / WEIGHTS) for name in ("straight", "killed"))
+    assert [name for name in straight if not torch.equal(straight[name], resumed[name])] == []
+    steps = [line["step"] for line in files.read_jsonl(tmp_path / "killed/metrics.jsonl")]
+    assert steps == sorted(set(steps))
+
+
+def test_the_folder_is_a_diffusers_pipeline_and_is_not_trained_twice(train, tmp_path):
+    first = train(tmp_path)
+    time = (tmp_path / WEIGHTS).stat().st_mtime_ns
+    assert train(tmp_path).facts == first.facts
+    assert (tmp_path / WEIGHTS).stat().st_mtime_ns == time
+    pipeline = DDPMPipeline.from_pretrained(tmp_path)
+    assert pipeline.scheduler.config.num_train_timesteps == 100
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_a_loss_that_is_nan_stops_before_the_weights_take_it(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLSP_FAULT", "loss:5:nan")
+    with pytest.raises(NonFiniteLossError, match=r"noise prediction|gradient norm"):
+        train(tmp_path, checkpoint_minutes=0)
+    saved = load_file(tmp_path / "checkpoints/last.safetensors")
+    assert saved
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in saved.values() if tensor.is_floating_point())

@@ -1,0 +1,89 @@
+"""Files: whole or not at all; and no source line that could run what a file says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clsp
+from clsp import files
+
+SOURCES = sorted(Path(clsp.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize(("fault", "message"), [("write:1:enospc", "No space"), ("write:1:eio", "Input/output")])
+def test_the_old_file_stays_when_the_disk_fails(tmp_path, monkeypatch, fault, message):
+    files.write_text(tmp_path / "a", "old")
+    monkeypatch.setenv("CLSP_FAULT", fault)
+    with pytest.raises(OSError, match=message):
+        files.write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    files.write_text(tmp_path / "a", "new")  # the fault strikes once
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_the_old_file_stays_when_the_writer_fails(tmp_path):
+    files.write_text(tmp_path / "a", "old")
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "a") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert (tmp_path / "a").read_text() == "old"
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a", {"x": float("nan")})
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_arrays_come_back_and_objects_are_neither_written_nor_read(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (3, 4), dtype=np.uint8)
+    files.write_array(tmp_path / "a.npy", array)
+    assert np.array_equal(files.read_array(tmp_path / "a.npy"), array)
+    assert np.array_equal(files.read_array(tmp_path / "a.npy", mapped=True), array)
+    objects = np.array([{}, "x"], dtype=object)
+    with pytest.raises(ValueError, match=r"[Oo]bject"):
+        files.write_array(tmp_path / "a.npy", objects)
+    assert np.array_equal(files.read_array(tmp_path / "a.npy"), array)
+    np.save(tmp_path / "b.npy", objects, allow_pickle=True)
+    for mapped in (False, True):
+        with pytest.raises(ValueError):
+            files.read_array(tmp_path / "b.npy", mapped=mapped)
+
+
+def test_a_torn_last_line_of_a_log_is_left_out(tmp_path):
+    for number in range(3):
+        files.append_jsonl(tmp_path / "log", {"step": number})
+    with (tmp_path / "log").open("a") as log:
+        log.write('{"step": 3, "lo')
+    assert files.read_jsonl(tmp_path / "log") == [{"step": 0}, {"step": 1}, {"step": 2}]
+    assert files.read_jsonl(tmp_path / "none") == []
+
+
+def test_fingerprints_tell_values_apart_and_not_orders_of_keys():
+    assert files.fingerprint({"a": 1, "b": 2}) == files.fingerprint({"b": 2, "a": 1})
+    assert files.fingerprint({"a": 1}) != files.fingerprint({"a": 2})
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        r"import (c?pickle|dill|joblib|shelve|marshal)\b",
+        r"from (c?pickle|dill|joblib|shelve|marshal)\b",
+        r"\bpickle\.",
+        r"torch\.load\(",
+        r"yaml\.(unsafe_|full_)?load\(",
+        r"(?<![.\w])eval\(",
+        r"(?<![.\w])exec\(",
+        r"allow_pickle\s*=\s*True",
+        r"\bextractall\(",
+        r"trust_remote_code\s*=\s*True",
+        r"shell\s*=\s*True",
+        r"\bos\.system\(",
+    ],
+)
+def test_no_source_line_runs_what_a_file_says(forbidden):
+    lines = [(path, line) for path in SOURCES for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) > 3000
+    assert [f"{path.name}: {line}" for path, line in lines if re.search(forbidden, line)] == []
