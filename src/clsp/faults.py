@@ -3,10 +3,10 @@
 ``CLSP_FAULT=POINT:N:KIND`` acts when the point named POINT is passed for the N-th time (from 1) in this process:
 ``kill`` sends SIGKILL to the process, ``enospc`` and ``eio`` raise that OSError, ``nan`` and ``oom`` are answered to
 the caller, who knows what they mean there. Points: ``write`` (an atomic write is about to be renamed), ``step``
-(a training step), ``shard`` (a bank shard is about to be generated), ``loss`` (a loss was
-gradient was), ``draw`` (candidates are about to be drawn).
-
+(a training step), ``shard`` (a bank shard is about to be generated), ``loss`` (a loss was computed),
+``gradient`` (its gradient was), ``draw`` (candidates are about to be drawn).
 """
+
 from __future__ import annotations
 
 import errno
