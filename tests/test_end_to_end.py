@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from workshop import CLEAN, ENVIRONMENT, shared, stamps
 
 from clsp import files
+from workshop import CLEAN, ENVIRONMENT, shared, stamps
 
 ARMS = ("simclr+bank", "simclr", "simclr+view")
 RUN_FILES = (
-    "recipe.yaml images.json report.html "
-    "diffusion/model_index.json diffusion/unet/diffusion_pytorch_model.safetensors diffusion/samples.png "
-    "diffusion/scheduler/scheduler_config.json diffusion/metrics.jsonl diffusion/stage.json "
-    "positives/manifest.json positives/sheet.png positives/ids.npy positives/stage.json "
-    "encoder/encoder.safetensors encoder/config.json encoder/snippet.py encoder/metrics.jsonl encoder/stage.json "
-    "controls/simclr/encoder.safetensors controls/simclr+view/encoder.safetensors "
-    "evaluation/metrics.json evaluation/neighbours.png evaluation/stage.json"
-).split()
+    "recipe.yaml", "images.json", "report.html", "diffusion/model_index.json",
+    "diffusion/unet/diffusion_pytorch_model.safetensors", "diffusion/samples.png",
+    "diffusion/scheduler/scheduler_config.json", "diffusion/metrics.jsonl", "diffusion/stage.json",
+    "positives/manifest.json", "positives/sheet.png", "positives/ids.npy", "positives/stage.json",
+    "encoder/encoder.safetensors", "encoder/config.json", "encoder/snippet.py", "encoder/metrics.jsonl",
+    "encoder/stage.json", "controls/simclr/encoder.safetensors", "controls/simclr+view/encoder.safetensors",
+    "evaluation/metrics.json", "evaluation/neighbours.png", "evaluation/stage.json",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +335,8 @@ def test_clsp_run_from_python(tmp_path):
         "model = clsp.train_diffusion('digits', 'm', recipe='smoke')\n"
         "bank = clsp.synthesize('digits', model, 'b', recipe='smoke', settings=small)\n"
         "assert bank[bank.ids[:3], 1].shape == (3, 1, 16, 16)\n"
-        "encoder = clsp.pretrain('digits', 'e', positives='b', recipe='smoke', settings=small | {'pretrain.images': None})\n"
+        "few = small | {'pretrain.images': None}\n"
+        "encoder = clsp.pretrain('digits', 'e', positives='b', recipe='smoke', settings=few)\n"
         "result = clsp.evaluate(encoder, 'digits', recipe='smoke')\n"
         "assert 0 <= result.linear.top1 <= 100\n"
     )

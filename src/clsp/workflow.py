@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from clsp import console, files
+from clsp import console, distributed, files
 from clsp._version import __version__
-from clsp import distributed
 from clsp.recipes.limits import check_fit, check_values
 from clsp.recipes.options import parse_recipe
 from clsp.recipes.recipe import Recipe, recipe_for, resolved

@@ -11,8 +11,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from clsp.encoders.config import ProjectorConfig
 from clsp import distributed
+from clsp.encoders.config import ProjectorConfig
 from clsp.engine.batches import Batches
 from clsp.methods.base import Views
 from clsp.methods.config import MoCoConfig

@@ -162,7 +162,7 @@ def report(call: Call) -> int:
 
     runs = [Path(name) for name in call.positional]
     for path in runs:
-        if not (path / "recipe.yaml").is_file():
+        if not (path / "recipe.yaml").is_file() or (path / "stage.json").is_file():
             raise UserError(f"{path} is no run (no recipe.yaml there); give the --out of a 'clsp run'")
     if len(runs) == 1 and "out" not in call.own:
         print(build_report(runs[0]).resolve())

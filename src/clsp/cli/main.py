@@ -165,8 +165,12 @@ def parse_call(name: str, arguments: Sequence[str]) -> Call:
                 rest.append(queue.pop(0))
         else:
             positional.append(argument)
-    _require(name, command, own, positional, rest)
-    return Call(command, own, positional, _expanded(name, command, rest))
+    mistyped = _nearest_own(command, rest)
+    if mistyped:
+        raise UserError(mistyped)
+    overrides = _expanded(name, command, rest)
+    _require(name, command, own, positional)
+    return Call(command, own, positional, overrides)
 
 
 def _is_number(text: str) -> bool:
@@ -177,10 +181,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _require(name: str, command: Command, own: dict[str, str], positional: list[str], rest: list[str]) -> None:
-    mistyped = _nearest_own(command, rest)
-    if mistyped:
-        raise UserError(mistyped)
+def _require(name: str, command: Command, own: dict[str, str], positional: list[str]) -> None:
     for option in command.required:
         if option not in own:
             raise UserError(f"clsp {name} needs --{option} {_METAVARS[option]} (clsp {name} --help)")
@@ -236,7 +237,7 @@ def _guarded(name: str, call: Call) -> int:
                 f"no space left for {error.filename or 'the output'}: free some or choose another --out; "
                 "what was finished is kept, and the same command goes on"
             )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR):
             where = error.filename or "a file"
             return _fail(f"cannot read or write {where}: {os.strerror(error.errno)}; mend it, or choose another --out")
         raise
@@ -281,7 +282,8 @@ def help_of(name: str) -> str:
         f"Options of the section '{command.section}' may be given without their prefix.\n" if command.section else ""
     )
     return (
-        f"{text}\nrecipes: {', '.join(recipe_names())}, or a YAML file; "
-        "without --recipe the SOURCE's own, else folder\n\n"
-        f"options of the recipe, with their defaults:\n{short}{help_of_options(command.section)}"
+        f"{text}\nrecipes: {', '.join(recipe_names())},\n"
+        "         or a YAML file; without --recipe the SOURCE's own, else folder\n\n"
+        f"options of the recipe, with their defaults, which a recipe may change:\n{short}\n"
+        f"{help_of_options(command.section)}"
     )

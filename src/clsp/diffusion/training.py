@@ -13,11 +13,10 @@ from diffusers import DDIMScheduler, DDPMPipeline
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from clsp import randomness
+from clsp import distributed, randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.unet import build_scheduler, build_unet, crop, pad, unet_hash
-from clsp import distributed
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.ema import EMA
 from clsp.engine.hardware import HardwareConfig

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from clsp import randomness
-from clsp import distributed
+from clsp import distributed, randomness
 from clsp.errors import UserError
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from clsp import console, files
+from clsp import console, distributed, files
 from clsp._version import __version__
-from clsp import distributed
 from clsp.errors import UserError
 
 

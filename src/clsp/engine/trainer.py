@@ -17,8 +17,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from clsp import console, faults, files
-from clsp import distributed
+from clsp import console, distributed, faults, files
 from clsp.engine.checkpoint import SafeCheckpointIO
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.errors import UserError
@@ -39,8 +38,9 @@ def require_finite(terms: dict[str, Tensor], step: int) -> None:
     if bool(torch.isfinite(torch.stack([term.detach().float() for term in terms.values()])).all()):
         return
     bad = " and ".join(name for name, term in terms.items() if not bool(torch.isfinite(term)))
+    what = bad if "gradient norm" in terms else f"loss term {bad}"
     raise NonFiniteLossError(
-        f"the loss term {bad} became non-finite at step {step}; the last checkpoint is intact: "
+        f"the {what} became non-finite at step {step}; the last checkpoint is intact: "
         "lower the learning rate, lengthen the warm-up, or use precision 32"
     )
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from clsp import console, files
+from clsp import console, distributed, files
 from clsp.encoders.export import read_spec
-from clsp import distributed
 from clsp.engine.stage import stage
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluate import Result, Task, evaluate_encoder, make_task

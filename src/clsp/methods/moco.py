@@ -13,11 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from clsp import distributed
 from clsp.encoders.backbone import feature_count
 from clsp.encoders.config import ProjectorConfig
 from clsp.encoders.heads import projector
 from clsp.encoders.memory import Memory
-from clsp import distributed
 from clsp.engine.ema import EMA
 from clsp.engine.schedule import cosine_between
 from clsp.methods.base import Losses, Views, embed

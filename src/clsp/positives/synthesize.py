@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsp import console, faults, files
+from clsp import console, distributed, faults, files
 from clsp._version import __version__
 from clsp.diffusion.interpolation import Sampling
 from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import unet_hash
-from clsp import distributed
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.stage import stage
 from clsp.errors import UserError

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import le
 from typing import TYPE_CHECKING, Any
 
 from clsp.errors import UserError
@@ -13,23 +15,67 @@ if TYPE_CHECKING:
     from clsp.images.imageset import Images
 
 _AT_LEAST = {
-    1: """diffusion.blocks diffusion.timesteps diffusion.steps diffusion.batch_size diffusion.norm_groups
-    synthesize.anchors synthesize.candidates synthesize.steps synthesize.batch_size synthesize.shard_anchors
-    pretrain.epochs pretrain.log_every pretrain.projector.hidden pretrain.projector.dim pretrain.projector.layers
-    pretrain.moco.memory evaluate.batch_size hardware.devices hardware.nodes""".split(),
-    2: "diffusion.images pretrain.images pretrain.batch_size evaluate.train_images".split(),
-    0: """diffusion.warmup_steps diffusion.sample_every diffusion.checkpoint_minutes pretrain.warmup_epochs
-    pretrain.positive_weight pretrain.momentum pretrain.weight_decay pretrain.knn_every pretrain.checkpoint_minutes
-    evaluate.classifier_epochs pretrain.augment.brightness pretrain.augment.contrast
-    pretrain.augment.saturation""".split(),
+    "diffusion.blocks": 1,
+    "diffusion.timesteps": 1,
+    "diffusion.steps": 1,
+    "diffusion.batch_size": 1,
+    "diffusion.norm_groups": 1,
+    "diffusion.images": 2,
+    "diffusion.warmup_steps": 0,
+    "diffusion.sample_every": 0,
+    "diffusion.checkpoint_minutes": 0,
+    "synthesize.anchors": 1,
+    "synthesize.candidates": 1,
+    "synthesize.steps": 1,
+    "synthesize.batch_size": 1,
+    "synthesize.shard_anchors": 1,
+    "pretrain.images": 2,
+    "pretrain.batch_size": 2,
+    "pretrain.epochs": 1,
+    "pretrain.warmup_epochs": 0,
+    "pretrain.positive_weight": 0,
+    "pretrain.momentum": 0,
+    "pretrain.weight_decay": 0,
+    "pretrain.log_every": 1,
+    "pretrain.knn_every": 0,
+    "pretrain.checkpoint_minutes": 0,
+    "pretrain.projector.hidden": 1,
+    "pretrain.projector.dim": 1,
+    "pretrain.projector.layers": 1,
+    "pretrain.moco.memory": 1,
+    "pretrain.augment.brightness": 0,
+    "pretrain.augment.contrast": 0,
+    "pretrain.augment.saturation": 0,
+    "evaluate.train_images": 2,
+    "evaluate.batch_size": 1,
+    "evaluate.classifier_epochs": 0,
+    "hardware.devices": 1,
+    "hardware.nodes": 1,
 }
-_ABOVE_ZERO = """diffusion.lr diffusion.gradient_clip pretrain.lr pretrain.gradient_clip pretrain.simclr.temperature
-    pretrain.moco.temperature""".split()
-_SHARES = """diffusion.dropout diffusion.ema_decay synthesize.interpolation_weight synthesize.eta evaluate.holdout
-    evaluate.test_share pretrain.augment.flip pretrain.augment.jitter pretrain.augment.gray pretrain.augment.blur
-    pretrain.augment.solarize pretrain.moco.momentum""".split()
-_LISTS = "diffusion.widths evaluate.regularisation evaluate.neighbours evaluate.temperatures".split()
-_PAIRS = "pretrain.augment.crop_scale pretrain.augment.crop_ratio pretrain.augment.blur_sigma".split()
+_ABOVE_ZERO = (
+    "diffusion.lr",
+    "diffusion.gradient_clip",
+    "pretrain.lr",
+    "pretrain.gradient_clip",
+    "pretrain.simclr.temperature",
+    "pretrain.moco.temperature",
+)
+_SHARES = (
+    "diffusion.dropout",
+    "diffusion.ema_decay",
+    "synthesize.interpolation_weight",
+    "synthesize.eta",
+    "evaluate.holdout",
+    "evaluate.test_share",
+    "pretrain.moco.momentum",
+    "pretrain.augment.flip",
+    "pretrain.augment.jitter",
+    "pretrain.augment.gray",
+    "pretrain.augment.blur",
+    "pretrain.augment.solarize",
+)
+_LISTS = ("diffusion.widths", "evaluate.regularisation", "evaluate.neighbours", "evaluate.temperatures")
+_PAIRS = ("pretrain.augment.crop_scale", "pretrain.augment.crop_ratio", "pretrain.augment.blur_sigma")
 
 
 def check_values(recipe: Recipe) -> None:
@@ -39,9 +85,8 @@ def check_values(recipe: Recipe) -> None:
         UserError: names the option, its value and what is allowed.
     """
     values = flat_options(recipe)
-    for least, names in _AT_LEAST.items():
-        for name in names:
-            _require(name, values, f"at least {least}", lambda value, least=least: value >= least)  # type: ignore[misc]
+    for name, least in _AT_LEAST.items():
+        _require(name, values, f"at least {least}", partial(le, least))
     for name in _ABOVE_ZERO:
         _require(name, values, "above 0", lambda value: value > 0)
     for name in _SHARES:
@@ -57,7 +102,9 @@ def check_values(recipe: Recipe) -> None:
         )
 
 
-def _require(name: str, values: dict[str, Any], allowed: str, test: Any, *, filled: bool = False) -> None:
+def _require(
+    name: str, values: dict[str, Any], allowed: str, test: Callable[[Any], bool], *, filled: bool = False
+) -> None:
     value = values[name]
     if value is None:
         return

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 from clsp.errors import UserError, suggest
@@ -68,7 +73,7 @@ def expand(arguments: Sequence[str], section: str | None) -> list[str]:
         name = name.replace("-", "_")
         if section and f"{section}.{name}" in known:
             name = f"{section}.{name}"
-        _require_known({name: None}, known, "")
+        _require_known({name: None}, known, "", section)
         expanded.append(f"--{name}{equals}{value}")
     return _with_bare_flags(expanded)
 
@@ -83,20 +88,24 @@ def _with_bare_flags(arguments: list[str]) -> list[str]:
     return filled
 
 
-def _require_known(values: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+def _require_known(values: Mapping[str, Any], known: Mapping[str, Any], where: str, section: str | None = None) -> None:
     for name in values:
         if name not in known:
-            near = suggest(name, known) or suggest(name.split(".")[-1], known)
-            near = near or _by_last_part(name, known)
-            hint = near.replace("'", "'--", 1)
+            hint = _nearest(name, known, section).replace("'", "'--", 1)
             raise UserError(f"{where}unknown option --{name}{hint} (clsp COMMAND --help lists all)")
 
 
-def _by_last_part(name: str, known: Mapping[str, Any]) -> str:
-    """A right last part under a wrong section is a hint as well."""
-    last = name.split(".")[-1]
-    matches = [option for option in known if option.split(".")[-1] == last]
-    return f"; did you mean '{matches[0]}'?" if matches else ""
+def _nearest(name: str, known: Mapping[str, Any], section: str | None) -> str:
+    """Suggest an option: by its whole name, else by its last part, those of the command's own section first."""
+    whole = suggest(name, known)
+    if whole:
+        return whole
+    ordered = sorted(known, key=lambda option: not option.startswith(f"{section}."))
+    by_last: dict[str, str] = {}
+    for option in ordered:
+        by_last.setdefault(option.split(".")[-1], option)
+    near = get_close_matches(name.split(".")[-1], by_last, n=1)
+    return f"; did you mean '{by_last[near[0]]}'?" if near else ""
 
 
 def _text(value: Any) -> str:
@@ -147,7 +156,30 @@ def _one_line(message: str) -> str:
 
 
 def help_of_options(section: str | None) -> str:
-    """All dotted options with their defaults, the section of the command first, for ``--help``."""
-    known = known_options()
-    ordered = sorted(known, key=lambda name: not name.startswith(f"{section}."))
-    return "\n".join(f"  --{name:<42} {'null' if known[name] is None else known[name]}" for name in ordered)
+    """All dotted options with their defaults and meanings, the section of the command first, for ``--help``."""
+    known, meanings = known_options(), _meanings()
+    shown = [name for name in known if not name.startswith("about.")]
+    lines = []
+    for name in sorted(shown, key=lambda name: not name.startswith(f"{section}.")):
+        value = _text(known[name]).replace('"', "")
+        lines.append(f"  --{name} {value}".rstrip())
+        lines += textwrap.wrap(meanings.get(name, ""), 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def _meanings() -> dict[str, str]:
+    """What stands below each field of the config classes in their source: the one place where it is written."""
+    found: dict[str, str] = {}
+
+    def visit(config: Any, prefix: str) -> None:
+        body = ast.parse(inspect.getsource(type(config))).body[0].body  # type: ignore[attr-defined]
+        for field, text in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[f"{prefix}{ast.unparse(field.target)}"] = " ".join(str(text.value.value).split())
+        for item in fields(config):
+            inner = getattr(config, item.name)
+            if hasattr(inner, "__dataclass_fields__"):
+                visit(inner, f"{prefix}{item.name}.")
+
+    visit(Recipe(), "")
+    return found

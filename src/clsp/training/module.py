@@ -11,8 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from clsp import console
-from clsp import distributed
+from clsp import console, distributed
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from clsp import distributed
 from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec, save_encoder
-from clsp import distributed
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage

@@ -1,0 +1,73 @@
+"""The command starts fast and imports nothing heavy before it knows what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from workshop import ENVIRONMENT
+
+HEAVY = ("torch", "numpy", "timm", "diffusers", "lightning", "sklearn", "PIL")
+
+
+def python(*arguments):
+    """Run Python; return what came out and the processor's time in seconds, which other work does not change."""
+    before = os.times()
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return done, spent
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("--version",), ()])
+def test_help_answers_within_a_second(arguments):
+    assert min(python("-m", "clsp", *arguments)[1] for _ in range(3)) < 0.6
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import clsp; clsp.__version__; clsp.UserError",
+        "from clsp.cli.main import dispatch; dispatch(['--help'])",
+        "from clsp.cli.main import dispatch; dispatch(['run', '--help'])",
+        "from clsp.cli.main import dispatch; dispatch(['run', '--prtrain.lr', '1'])",
+    ],
+)
+def test_nothing_heavy_is_imported(code):
+    done, _ = python("-c", f"{code}\nimport sys; print('found', [n for n in {HEAVY} if n in sys.modules])")
+    assert done.stdout.splitlines()[-1] == "found []", done.stderr
+
+
+def test_help_names_commands_and_status():
+    text = python("-m", "clsp", "--help")[0].stdout
+    for word in ("run", "synthesize", "Exit status: 0 done, 2 wrong input", "SOURCE is a folder of images"):
+        assert word in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_run_help_lists_every_option():
+    from clsp.recipes.options import known_options
+
+    text = python("-m", "clsp", "run", "--help")[0].stdout
+    known = [name for name in known_options() if not name.startswith("about.")]
+    assert [name for name in known if f"  --{name} " not in text] == []
+    assert "    lambda of the term lambda * mean(2 - 2 cos)" in text
+
+
+def test_a_reader_who_has_seen_enough():
+    """`clsp run --help | head -1` leaves no traceback."""
+    command = f"{sys.executable} -m clsp run --help | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    assert done.stdout.startswith("usage: clsp run")
+    assert done.stderr == ""
+
+
+def test_the_exit_status_reaches_the_shell():
+    done, _ = python("-m", "clsp", "run", "--prtrain.lr", "1")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "clsp: error: unknown option --prtrain.lr; did you mean '--pretrain.lr'? (clsp COMMAND --help lists all)\n"
+    )

@@ -1,0 +1,103 @@
+"""What the documents say can be done: every command parses or runs, every script runs, every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from clsp.cli.main import COMMANDS, parse_call
+from clsp.recipes.options import parse_recipe
+from clsp.recipes.recipe import recipe_for, recipe_names
+from workshop import shared
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/images.md")
+
+
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    for name in DOCUMENTS:
+        for block in blocks("bash", (ROOT / name).read_text(encoding="utf-8")):
+            yield from (line for line in block.splitlines() if line.strip())
+
+
+CALLS = [line for line in commands() if line.startswith("clsp ")]
+
+
+def test_there_is_nothing_else_to_type():
+    others = [line for line in commands() if not line.startswith(("clsp ", "make "))]
+    assert others == ["pip install ."]
+
+
+@pytest.mark.parametrize("line", CALLS)
+def test_commands_parse(line):
+    """Names, options and values are right; without running hours of training."""
+    name, *arguments = shlex.split(line)[1:]
+    assert name in COMMANDS
+    if "--help" in arguments:
+        return
+    call = parse_call(name, arguments)
+    overrides = list(call.overrides)
+    if "method" in call.own:
+        overrides += ["--pretrain.method", call.own["method"]]
+    if call.command.recipe:
+        parse_recipe(call.own.get("recipe") or recipe_for(call.own["data"]), overrides)
+
+
+def test_commands_of_the_stages_run_as_they_stand(tmp_path):
+    """The block that makes everything stage by stage, line by line, in one folder."""
+    block = next(block for block in blocks("bash") if "stages/diffusion" in block)
+    for line in block.splitlines():
+        done = shared().clsp(*shlex.split(line)[1:], folder=tmp_path)
+        assert done.status == 0, f"{line}\n{done.err}"
+    assert (tmp_path / "stages" / "shipped" / "encoder.safetensors").is_file()
+    assert (tmp_path / "stages" / "embeddings.csv").is_file()
+
+
+def test_scripts_run_in_their_order(tmp_path):
+    done = shared().python("\n".join(blocks("python")), tmp_path)
+    assert done.status == 0, done.err
+    assert "[4, 2, 1, 16, 16]" in done.out
+    promised = re.findall(
+        r"^\| `([\w./]+)` \|", README[README.index("| file |") : README.index("## The table")], re.MULTILINE
+    )
+    assert len(promised) == 8
+    missing = [name for name in promised if not (tmp_path / "first-look" / name).exists()]
+    assert missing == ["controls/"]  # smoke has none
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("line", sorted({line for line in commands() if line.startswith("make ")}))
+def test_make_targets_exist(line):
+    done = subprocess.run(["make", "-n", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_tables_name_all_commands_and_recipes():
+    table = README[README.index("## Commands") :]
+    assert set(re.findall(r"^\| `clsp (\w+)`", table, re.MULTILINE)) == set(COMMANDS)
+    assert {name for name in recipe_names() if f"`{name}`" not in README[README.index("## Recipes") :]} == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "Makefile", "pyproject.toml", ".ci/run"])
+def test_no_machine_paths(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert re.findall(r"(?<![\w.])/(?:home|work|root|tmp|Users)/\S+", text) == []
