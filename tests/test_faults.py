@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite(golden, tmp_path, fault, named, stage):
     done = shared().clsp(*RUN, "--out", folder, fault=fault)
     assert done.status == 2
     assert named in done.error
-    assert "lower the learning rate" in done.error
+    assert "a lower learning rate" in done.error
     assert files.read_json(folder / stage / "stage.json")["status"] == "interrupted"
     finish(folder)
     assert results(folder) == results(golden)

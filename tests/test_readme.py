@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clsp.cli.main import COMMANDS, parse_call
+from clsp.cli.calls import COMMANDS, parse_call
 from clsp.recipes.options import parse_recipe
 from clsp.recipes.recipe import recipe_for, recipe_names
 from workshop import shared

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsp.cli.main import COMMANDS, dispatch
+from clsp.cli.calls import COMMANDS
+from clsp.cli.main import dispatch
 
 DIGITS = ("--data", "digits", "--recipe", "smoke")
 

@@ -14,7 +14,7 @@ from clsp.errors import UserError
 from clsp.workflow import Prepared, describe, prepare, write_provenance
 
 if TYPE_CHECKING:
-    from clsp.cli.main import Call
+    from clsp.cli.calls import Call
 
 
 def _prepared(call: Call, *, store: Path | None = None) -> Prepared:

@@ -40,8 +40,8 @@ def require_finite(terms: dict[str, Tensor], step: int) -> None:
     bad = " and ".join(name for name, term in terms.items() if not bool(torch.isfinite(term)))
     what = bad if "gradient norm" in terms else f"loss term {bad}"
     raise NonFiniteLossError(
-        f"the {what} became non-finite at step {step}; the last checkpoint is intact: "
-        "lower the learning rate, lengthen the warm-up, or use precision 32"
+        f"the {what} became non-finite at step {step}; the last checkpoint is intact; "
+        "start anew in another --out with a lower learning rate, a longer warm-up, or precision 32"
     )
 
 

@@ -28,6 +28,9 @@ from clsp.training.diagnosis import diagnose, health
 _WARMUP_START = 1e-3 / 0.5
 """The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
 
+_SETTLED = 50
+"""Steps before which an embedding is not judged: every network starts with all images close together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
@@ -117,7 +120,7 @@ class Pretraining(LightningModule):
     def _diagnose(self, first: Tensor, second: Tensor) -> None:
         state = health(first, second)
         self.log_dict(state.metrics())
-        advice = diagnose(state) if self.global_step > self.total_steps // 5 else None
+        advice = diagnose(state) if self.global_step > max(self.total_steps // 5, _SETTLED) else None
         if advice and advice.split("(")[0] not in self._told and distributed.rank() == 0:
             self._told.add(advice.split("(")[0])
             console.say(f"warning: step {self.global_step}: {advice}")
