@@ -29,7 +29,7 @@ def encode_images(
     mean, std = mean.to(device).view(-1, 1, 1), std.to(device).view(-1, 1, 1)
     features = []
     for first in range(0, len(images), batch_size):
-        batch = torch.from_numpy(np.ascontiguousarray(images[first : first + batch_size])).to(device)
+        batch = torch.from_numpy(np.array(images[first : first + batch_size])).to(device)
         features.append(encoder((batch.float() / 255.0 - mean) / std).float().cpu())
     encoder.train(training)
     return torch.cat(features)

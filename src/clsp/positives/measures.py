@@ -35,7 +35,7 @@ def bottleneck_features(unet: UNet2DModel, images: np.ndarray, *, batch_size: in
     levels, device = len(unet.config.block_out_channels), unet.device
     features = []
     for first in range(0, len(images), batch_size):
-        batch = torch.from_numpy(np.ascontiguousarray(images[first : first + batch_size])).to(device)
+        batch = torch.from_numpy(np.array(images[first : first + batch_size])).to(device)
         encoded = encode(unet, pad(batch.float() / 127.5 - 1.0, levels), _TIME)
         features.append(F.normalize(encoded.middle.float().mean(dim=(2, 3)), dim=1).cpu())
     return torch.cat(features)
