@@ -17,7 +17,7 @@ from clsp import files
 from clsp.encoders.backbone import build_backbone, feature_count, stem_for
 from clsp.encoders.config import BackboneConfig, ProjectorConfig
 from clsp.encoders.export import EncoderSpec, export_onnx, read_spec, save_encoder
-from clsp.encoders.heads import projector
+from clsp.encoders.heads import HeadShape, projector
 from clsp.errors import UserError
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]}
@@ -156,7 +156,7 @@ def test_damaged_encoders_are_user_errors(tmp_path, damage):
 
 @pytest.mark.parametrize(("layers", "batch_norm"), [(1, False), (2, False), (3, True)])
 def test_the_projector_is_the_card(layers, batch_norm):
-    head = projector(10, ProjectorConfig(hidden=7, dim=5, layers=layers, batch_norm=batch_norm))
+    head = projector(10, ProjectorConfig(hidden=7, dim=5, layers=layers, batch_norm=batch_norm), HeadShape())
     hidden = [nn.Linear, nn.BatchNorm1d, nn.ReLU] if batch_norm else [nn.Linear, nn.ReLU]
     assert [type(layer) for layer in head] == hidden * (layers - 1) + [nn.Linear]
     assert all(layer.bias is not None for layer in head if isinstance(layer, nn.Linear))

@@ -75,6 +75,12 @@ COMMANDS = {
         required=("encoder", "out"),
         recipe=False,
     ),
+    "compare": Command(
+        summary="a resumable grid of arms and seeds; one table: mean, 95 % interval, paired differences, cost",
+        function="compare",
+        required=("data", "out", "methods"),
+        optional=("recipe", "seeds", "baseline", "positives"),
+    ),
     "report": Command(
         summary="one self-contained HTML page of one or more runs",
         function="report",
@@ -98,6 +104,9 @@ METAVARS = {
     "method": "NAME",
     "positives": "BANK|view",
     "encoder": "DIR",
+    "methods": "ARM,ARM,...",
+    "seeds": "N",
+    "baseline": "ARM",
 }
 
 

@@ -156,6 +156,32 @@ def export(call: Call) -> int:
     return 0
 
 
+def compare(call: Call) -> int:
+    """``clsp compare``."""
+    from clsp.comparison.arms import parse_arm, parse_arms
+    from clsp.comparison.grid import compare as run_grid
+    from clsp.comparison.grid import table
+
+    out, arms = Path(call.own["out"]), parse_arms(call.own["methods"])
+    baseline = parse_arm(call.own["baseline"]) if "baseline" in call.own else None
+    seeds = _whole_number("seeds", call.own.get("seeds", "5"))
+    prepared = _prepared(call, store=out / "images")
+    write_provenance(out, prepared, call.own["data"])
+    bank = Path(call.own["positives"]) if "positives" in call.own else None
+    result = run_grid(prepared, out, arms, seeds=seeds, baseline=baseline, bank=bank)
+    text = table(result)
+    files.write_text(out / "comparison.md", f"{text}\n\n{result['protocol']}\n")
+    print(text)
+    print(f"\ncomparison: {out / 'comparison.json'}")
+    return 0
+
+
+def _whole_number(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"--{name} '{text}' must be a whole number of at least 1")
+    return int(text)
+
+
 def report(call: Call) -> int:
     """``clsp report``."""
     from clsp.report.page import build_report, build_report_of_runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 
 from clsp._version import __version__
@@ -80,10 +81,9 @@ def help_of(name: str) -> str:
     command = COMMANDS[name]
     required = " ".join(f"--{option} {METAVARS[option]}" for option in command.required)
     optional = " ".join(f"[--{option} {METAVARS[option]}]" for option in command.optional)
-    usage = " ".join(
-        part
-        for part in ("usage: clsp", name, command.positional and f"{command.positional} ...", required, optional)
-        if part
+    parts = ["usage: clsp", name, command.positional and f"{command.positional} ...", required, optional]
+    usage = textwrap.fill(
+        " ".join(part for part in parts if part), 110, subsequent_indent="       ", break_on_hyphens=False
     )
     text = f"{usage}\n\n{command.summary}\n"
     if not command.recipe:

@@ -29,7 +29,17 @@ class ProjectorConfig:
     """Width of the hidden layers."""
     dim: int = 256
     """Width of the embedding z."""
-    layers: int = 2
-    """Linear layers."""
-    batch_norm: bool = False
-    """BatchNorm after every hidden layer (CLSP: none)."""
+    layers: int | None = None
+    """Linear layers; null: as the method has it (SimCLR and MoCo: 2)."""
+    batch_norm: bool | None = None
+    """BatchNorm after every hidden layer; null: as the method has it (SimCLR and MoCo: none)."""
+    last_norm: Literal["none", "affine", "plain"] | None = None
+    """BatchNorm after the last layer, with or without scale and shift; null: as the method has it."""
+
+
+@dataclass(kw_only=True)
+class PredictorConfig:
+    """The predictor h of the methods that have one: Linear - BatchNorm - ReLU - Linear."""
+
+    hidden: int = 4096
+    """Width of the hidden layer."""

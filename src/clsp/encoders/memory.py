@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsp import randomness
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What a search found, nearest first."""
+
+    rows: Tensor
+    """Unit embeddings, float [B, k, dim]."""
+    ids: Tensor
+    """Their dataset indices, int64 [B, k]; -1 for rows that are still random."""
+    similarity: Tensor
+    """Cosine similarities, float [B, k]."""
 
 
 class Memory(nn.Module):
@@ -31,6 +45,14 @@ class Memory(nn.Module):
         self.register_buffer("rows", F.normalize(start, dim=1))
         self.register_buffer("ids", torch.full((size,), -1, dtype=torch.int64))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def search(self, queries: Tensor, k: int) -> Neighbours:
+        """Find the ``k`` rows of highest cosine similarity to ``queries`` (float [B, dim]); no gradient."""
+        with torch.autocast(queries.device.type, enabled=False):
+            similarity = F.normalize(queries.float(), dim=1) @ self.rows.T
+        found = similarity.topk(k, dim=1)
+        return Neighbours(self.rows[found.indices], self.ids[found.indices], found.values)
 
     @torch.no_grad()
     def add(self, embeddings: Tensor, ids: Tensor) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,12 @@ class Views:
     """Dataset indices, int64 [B]."""
     done: float
     """Share of the training that is done, in [0, 1)."""
+    labels: Tensor | None = None
+    """Labels, int64 [B], for the upper bounds that may see them; None for all others."""
+
+    def real(self) -> Views:
+        """The two real views alone."""
+        return replace(self, positive=None)
 
 
 @dataclass(frozen=True)
@@ -39,25 +45,43 @@ class Losses:
     """Embeddings of the second view, likewise."""
     pull: tuple[Tensor, Tensor] | None
     """What the additional positive pulls together (anchor side, positive side), each float [B, D]; None without."""
+    neighbours: Tensor | None = None
+    """Dataset indices of the neighbours that served as positives, int64 [B], -1 where there is none yet."""
 
 
-class Method(Protocol):
-    """A method. Everything trainable is a parameter of it; everything else that must survive a restart is a buffer."""
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are trained alike."""
+
+    parameters: list[nn.Parameter]
+    lr_factor: float = 1.0
+    """Their learning rate as a share of the others'."""
+    decays: bool = True
+    """Whether their learning rate follows the cosine (SimSiam's predictor keeps its own)."""
+
+
+class Method(nn.Module, ABC):
+    """A method: heads, target networks and memories are its parts; the loop knows these four calls and no more.
+
+    Everything trainable is a parameter of it; everything else that must survive a restart is a buffer.
+    """
 
     encoder: nn.Module
     """The backbone that users keep."""
 
-    def __call__(self, views: Views) -> Losses:
+    @abstractmethod
+    def forward(self, views: Views) -> Losses:
         """Compute the loss terms of a batch."""
-        ...
+
+    def groups(self) -> list[Group]:
+        """All trained parameters; most methods train them alike."""
+        return [Group([p for p in self.parameters() if p.requires_grad])]
 
     def before_step(self, done: float) -> None:
         """Called before the forward pass, at the share ``done`` of the training: target networks move here."""
-        ...
 
     def after_step(self) -> None:
-        """Called after the optimiser's step: memories take the batch's keys here."""
-        ...
+        """Called after the optimiser's step: memories take the batch's embeddings here."""
 
 
 def embed(network: nn.Module, views: Views, mode: BatchNormMode) -> tuple[Tensor, Tensor, Tensor | None]:

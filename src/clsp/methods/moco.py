@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from clsp import distributed
 from clsp.encoders.backbone import feature_count
 from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import projector
+from clsp.encoders.heads import HeadShape, projector
 from clsp.encoders.memory import Memory
 from clsp.engine.ema import EMA
 from clsp.engine.schedule import cosine_between
-from clsp.methods.base import Losses, Views, embed
+from clsp.methods.base import Losses, Method, Views, embed
 from clsp.methods.config import BatchNormMode, MoCoConfig
 from clsp.objectives.contrastive import info_nce
 
 
-class MoCo(nn.Module):
+class MoCo(Method):
     """Encoder f and projector g, their momentum copy, and two memories."""
 
     def __init__(
@@ -39,7 +39,7 @@ class MoCo(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head)
+        self.projector = projector(feature_count(encoder), head, HeadShape())
         self.momentum = EMA(nn.Sequential(self.encoder, self.projector))
         self.first_keys = Memory(config.memory, head.dim, seed=seed)
         self.second_keys = Memory(config.memory, head.dim, seed=seed + 1)
@@ -50,8 +50,7 @@ class MoCo(nn.Module):
         """Symmetric InfoNCE against the memories."""
         q1, q2, q3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
         with torch.no_grad():
-            real = Views(views.first, views.second, None, views.ids, views.done)
-            k1, k2, _ = embed(self.momentum.average, real, "views" if self.batch_norm == "views" else "joint")
+            k1, k2, _ = embed(self.momentum.average, views.real(), self.batch_norm)
         tau = self.config.temperature
         loss = 0.5 * (info_nce(q1, k2, self.second_keys.rows, tau) + info_nce(q2, k1, self.first_keys.rows, tau))
         self._keys = k1.detach(), k2.detach(), views.ids

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, get_args
+
+from clsp.methods.config import MethodName
 
 if TYPE_CHECKING:
     from torch import nn
@@ -10,16 +13,39 @@ if TYPE_CHECKING:
     from clsp.methods.base import Method
     from clsp.training.config import PretrainConfig
 
-NAMES = ("simclr", "moco")
+NAMES: tuple[MethodName, ...] = get_args(MethodName)
 """The methods that can be trained."""
+
+LABELLED = ("supcon",)
+"""Methods that see the labels: upper bounds, never rivals."""
 
 
 def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Method:
-    """Make the method that ``config.method`` names around ``encoder``."""
-    from clsp.methods.moco import MoCo
-    from clsp.methods.simclr import SimCLR
+    """Make the method that ``config.method`` names around ``encoder``.
 
-    common = {"batch_norm": config.batch_norm, "seed": seed}
-    if config.method == "moco":
-        return MoCo(encoder, config.projector, config.moco, **common)  # type: ignore[arg-type]
-    return SimCLR(encoder, config.projector, config.simclr, **common)  # type: ignore[arg-type]
+    Args:
+        encoder: the backbone.
+        config: the method's name, its section, and the heads.
+        seed: names the random rows with which memories start.
+    """
+    from clsp.methods.all4one import All4One
+    from clsp.methods.byol import BYOL
+    from clsp.methods.moco import MoCo
+    from clsp.methods.mocov3 import MoCoV3
+    from clsp.methods.nnclr import NNCLR
+    from clsp.methods.simclr import SimCLR
+    from clsp.methods.simsiam import SimSiam
+    from clsp.methods.supcon import SupCon
+
+    g, h, norm = config.projector, config.predictor, config.batch_norm
+    methods: dict[str, Callable[[], Method]] = {
+        "simclr": lambda: SimCLR(encoder, g, config.simclr, batch_norm=norm),
+        "moco": lambda: MoCo(encoder, g, config.moco, batch_norm=norm, seed=seed),
+        "mocov3": lambda: MoCoV3(encoder, g, h, config.mocov3, batch_norm=norm),
+        "byol": lambda: BYOL(encoder, g, h, config.byol, batch_norm=norm),
+        "simsiam": lambda: SimSiam(encoder, g, h, batch_norm=norm),
+        "nnclr": lambda: NNCLR(encoder, g, h, config.nnclr, batch_norm=norm, seed=seed),
+        "all4one": lambda: All4One(encoder, g, h, config.all4one, batch_norm=norm, seed=seed),
+        "supcon": lambda: SupCon(encoder, g, config.supcon, batch_norm=norm),
+    }
+    return methods[config.method]()

@@ -10,13 +10,13 @@ from torch import nn
 
 from clsp.encoders.backbone import feature_count
 from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import projector
-from clsp.methods.base import Losses, Views, embed
+from clsp.encoders.heads import HeadShape, projector
+from clsp.methods.base import Losses, Method, Views, embed
 from clsp.methods.config import BatchNormMode, SimCLRConfig
 from clsp.objectives.contrastive import nt_xent
 
 
-class SimCLR(nn.Module):
+class SimCLR(Method):
     """Encoder f and projector g, trained with NT-Xent."""
 
     def __init__(
@@ -26,11 +26,10 @@ class SimCLR(nn.Module):
         config: SimCLRConfig,
         *,
         batch_norm: BatchNormMode,
-        seed: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head)
+        self.projector = projector(feature_count(encoder), head, HeadShape())
         self.config, self.batch_norm = config, batch_norm
 
     def forward(self, views: Views) -> Losses:
@@ -39,9 +38,3 @@ class SimCLR(nn.Module):
         z1, z2, z3 = embed(network, views, self.batch_norm)
         terms = {"nt_xent": nt_xent(z1, z2, self.config.temperature)}
         return Losses(terms, z1, z2, None if z3 is None else (z1, z3))
-
-    def before_step(self, done: float) -> None:
-        """There is no target network."""
-
-    def after_step(self) -> None:
-        """There is no memory."""

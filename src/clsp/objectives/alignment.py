@@ -24,3 +24,17 @@ def alignment(anchors: Tensor, positives: Tensor, *, weights: Tensor | None = No
     """
     distances = 2.0 - 2.0 * F.cosine_similarity(anchors, positives, dim=1)
     return distances.mean() if weights is None else (distances * weights).mean()
+
+
+@full_precision
+def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
+    """SimSiam's D(p, z) = -mean(cos(p, z)) (arXiv 2011.10566, equation 1); detach the targets yourself.
+
+    Args:
+        predictions: float [B, D].
+        targets: float [B, D].
+
+    Returns:
+        A scalar in [-1, 1].
+    """
+    return -F.cosine_similarity(predictions, targets, dim=1).mean()

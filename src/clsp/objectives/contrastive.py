@@ -78,3 +78,56 @@ def info_nce(
     target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
     losses = F.cross_entropy(logits, target, reduction="none")
     return losses.mean() if weights is None else (losses * weights).mean()
+
+
+@full_precision
+def paired_nce(rows: Tensor, columns: Tensor, temperature: float, *, weights: Tensor | None = None) -> Tensor:
+    """InfoNCE over the pairs of two sets: row i's positive is column i, its negatives are the other columns.
+
+    L = CE(n(rows) n(columns)^T / temperature, diagonal), the mean over the rows. This is NNCLR's loss (Dwibedi et al.,
+    arXiv 2104.14548, equation 2, rows = nearest neighbours, columns = predictions) and one direction of MoCo v3's (Chen
+    et al., arXiv 2104.02057, rows = queries, columns = keys) up to the latter's factor 2 * temperature.
+
+    Args:
+        rows: float [B, D], of this process.
+        columns: float [B, D], of this process; they are gathered from all, with gradient where they have one.
+        temperature: tau > 0.
+        weights: a weight for each pair, float [B] (1 = unweighted).
+
+    Returns:
+        A scalar.
+    """
+    rows = F.normalize(rows, dim=1)
+    columns = distributed.gather(F.normalize(columns, dim=1))
+    logits = rows @ columns.T / temperature
+    target = torch.arange(len(rows), device=rows.device) + distributed.rank() * len(rows)
+    losses = F.cross_entropy(logits, target, reduction="none")
+    return losses.mean() if weights is None else (losses * weights).mean()
+
+
+@full_precision
+def sup_con(z1: Tensor, z2: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """SupCon's L_out, Khosla et al. (arXiv 2004.11362), equation 2: all views of the same label are positives.
+
+    L = mean_i -1/|P(i)| sum_{p in P(i)} log( exp(s_ip) / sum_{a != i} exp(s_ia) ), without the official code's factor
+    temperature / 0.07.
+
+    Args:
+        z1: embeddings of the first views, float [B, D].
+        z2: embeddings of the second views, float [B, D].
+        labels: int64 [B].
+        temperature: tau > 0.
+
+    Returns:
+        A scalar. With all labels different it equals `nt_xent`.
+    """
+    z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
+    everything = torch.cat((distributed.gather(z1), distributed.gather(z2)))
+    every_label = distributed.gather_detached(labels).repeat(2)
+    batch, total = len(z1), len(everything) // 2
+    rows = torch.arange(batch, device=z1.device) + distributed.rank() * batch
+    own = F.one_hot(torch.cat((rows, rows + total)), 2 * total).bool()
+    logits = torch.cat((z1, z2)) @ everything.T / temperature
+    log_share = logits - logits.masked_fill(own, -torch.inf).logsumexp(dim=1, keepdim=True)
+    positive = (labels.repeat(2)[:, None] == every_label[None]) & ~own
+    return -((log_share * positive).sum(dim=1) / positive.sum(dim=1)).mean()

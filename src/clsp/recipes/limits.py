@@ -43,6 +43,10 @@ _AT_LEAST = {
     "pretrain.projector.dim": 1,
     "pretrain.projector.layers": 1,
     "pretrain.moco.memory": 1,
+    "pretrain.nnclr.memory": 1,
+    "pretrain.all4one.memory": 1,
+    "pretrain.all4one.neighbours": 1,
+    "pretrain.predictor.hidden": 1,
     "pretrain.augment.brightness": 0,
     "pretrain.augment.contrast": 0,
     "pretrain.augment.saturation": 0,
@@ -57,9 +61,10 @@ _ABOVE_ZERO = (
     "diffusion.gradient_clip",
     "pretrain.lr",
     "pretrain.gradient_clip",
-    "pretrain.simclr.temperature",
-    "pretrain.moco.temperature",
+    "pretrain.all4one.centroid_temperature",
+    *(f"pretrain.{method}.temperature" for method in ("simclr", "moco", "mocov3", "nnclr", "all4one", "supcon")),
 )
+_MOMENTA = tuple(f"pretrain.{method}.momentum" for method in ("moco", "mocov3", "byol", "all4one"))
 _SHARES = (
     "diffusion.dropout",
     "diffusion.ema_decay",
@@ -67,7 +72,7 @@ _SHARES = (
     "synthesize.eta",
     "evaluate.holdout",
     "evaluate.test_share",
-    "pretrain.moco.momentum",
+    "pretrain.all4one.dropout",
     "pretrain.augment.flip",
     "pretrain.augment.jitter",
     "pretrain.augment.gray",
@@ -96,10 +101,9 @@ def check_values(recipe: Recipe) -> None:
     for name in _PAIRS:
         if len(values[name]) != 2 or not 0 < values[name][0] <= values[name][1]:
             raise UserError(f"--{name} {values[name]} must be two numbers above 0, the smaller one first: [0.2, 1.0]")
-    if len(values["pretrain.moco.momentum"]) != 2:
-        raise UserError(
-            f"--pretrain.moco.momentum {values['pretrain.moco.momentum']} must be two numbers: [0.99, 0.999]"
-        )
+    for name in _MOMENTA:
+        if len(values[name]) != 2 or not all(0 <= value <= 1 for value in values[name]):
+            raise UserError(f"--{name} {values[name]} must be two numbers between 0 and 1: [0.99, 0.999]")
 
 
 def _require(

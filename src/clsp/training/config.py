@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clsp.encoders.config import BackboneConfig, ProjectorConfig
+from clsp.encoders.config import BackboneConfig, PredictorConfig, ProjectorConfig
 from clsp.images.config import AugmentConfig
-from clsp.methods.config import BatchNormMode, MoCoConfig, SimCLRConfig
+from clsp.methods.config import (
+    All4OneConfig,
+    BatchNormMode,
+    BYOLConfig,
+    MethodName,
+    MoCoConfig,
+    MoCoV3Config,
+    NNCLRConfig,
+    SimCLRConfig,
+    SupConConfig,
+)
 
 
 @dataclass(kw_only=True)
 class PretrainConfig:
     """Pretraining; the defaults are CLSP-SimCLR's for CIFAR, and MoCo's own settings stand in its section."""
 
-    method: Literal["simclr", "moco"] = "simclr"
+    method: MethodName = "simclr"
     """The method: a source, an objective and heads."""
     images: int | None = None
     """Train images that serve as anchors, chosen at random by the seed; null: all (with a bank: all of the bank)."""
@@ -26,18 +36,26 @@ class PretrainConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
     moco: MoCoConfig = field(default_factory=MoCoConfig)
+    mocov3: MoCoV3Config = field(default_factory=MoCoV3Config)
+    byol: BYOLConfig = field(default_factory=BYOLConfig)
+    nnclr: NNCLRConfig = field(default_factory=NNCLRConfig)
+    all4one: All4OneConfig = field(default_factory=All4OneConfig)
+    supcon: SupConConfig = field(default_factory=SupConConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: int = 1000
     """Passes over the anchors."""
     batch_size: int = 1024
     """Anchors a step, over all processes together."""
+    optimizer: Literal["sgd", "lars", "adamw"] = "sgd"
+    """SGD with momentum, LARS (SGD with a rate for each layer, timm's), or AdamW."""
     lr: float = 0.5
-    """Learning rate of SGD, for this batch size (it is not rescaled)."""
+    """Learning rate, for this batch size (it is not rescaled)."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD and LARS."""
     weight_decay: float = 1e-4
-    """Weight decay of SGD, on all parameters."""
+    """Weight decay; of SGD and AdamW on all parameters, of LARS not on biases and BatchNorm."""
     warmup_epochs: float = 10.0
     """Epochs in which the learning rate rises; then a cosine takes it to 0."""
     gradient_clip: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from clsp.engine.trainer import require_finite
 from clsp.evaluation.online import OnlineKNN
 from clsp.images.augment import augment
 from clsp.methods.base import Method, Views
+from clsp.methods.registry import LABELLED
 from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
 from clsp.positives.sources import Generated, PositiveSource, RealView
@@ -48,6 +50,8 @@ class TrainingData:
     """Source of the additional positive: ``none``, ``view`` or ``bank``."""
     bank: PositiveBank | None
     """The bank, for ``bank``."""
+    labels: np.ndarray | None = None
+    """Labels of the anchors, int64 [N]: for methods that may see them, and to rate neighbours in the log."""
 
 
 class Pretraining(LightningModule):
@@ -65,6 +69,7 @@ class Pretraining(LightningModule):
         self.total_steps = self.batches.steps_per_epoch * config.epochs
         self._source: PositiveSource | None = None
         self._ids = torch.from_numpy(data.ids)
+        self._labels = None if data.labels is None else torch.from_numpy(data.labels)
         self._told: set[str] = set()
 
     def train_dataloader(self) -> Any:
@@ -75,6 +80,7 @@ class Pretraining(LightningModule):
         """Move what fits to the device, once."""
         self._data.pixels.to(self.device)
         self._ids = self._ids.to(self.device)
+        self._labels = None if self._labels is None else self._labels.to(self.device)
         if self._data.positives == "bank" and self._data.bank is not None:
             self._source = Generated(self._data.bank, self._data.ids, seed=self.seed, device=self.device)
         elif self._data.positives == "view":
@@ -98,7 +104,9 @@ class Pretraining(LightningModule):
         )
         parts = ((drawn - self.mean) / self.std).chunk(len(images))
         done = step / self.total_steps
-        return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done)
+        # Only the upper bounds that say so may see labels; for all others there are none.
+        labels = self._labels[positions] if self._labels is not None and self.config.method in LABELLED else None
+        return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done, labels)
 
     def training_step(self, _: Any) -> Tensor:
         """One step: the method's terms and lambda * mean(2 - 2 cos) for the additional positive."""
@@ -115,7 +123,20 @@ class Pretraining(LightningModule):
         self.log_dict({"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
         if (step + 1) % self.config.log_every == 0:
             self._diagnose(losses.first, losses.second)
+            self._rate_neighbours(losses.neighbours, views.ids)
         return loss
+
+    def _rate_neighbours(self, found: Tensor | None, ids: Tensor) -> None:
+        """Log how often a neighbour is the sample itself and, where labels exist, how often it has the same class."""
+        if found is None:
+            return
+        self.log("neighbour_is_itself", (found == ids).float().mean())
+        if self._labels is not None:
+            table = torch.full((int(self._ids.max()) + 1,), -1, device=self.device)
+            table[self._ids] = self._labels
+            known = found >= 0
+            same = (table[found.clamp_min(0)] == table[ids]) & known
+            self.log("neighbour_same_class", same.sum() / known.sum().clamp_min(1))
 
     def _diagnose(self, first: Tensor, second: Tensor) -> None:
         state = health(first, second)
@@ -146,14 +167,29 @@ class Pretraining(LightningModule):
         self.log("gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
-        """SGD with momentum, linear warm-up and cosine to 0, by step."""
-        config = self.config
-        trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(trained, config.lr, config.momentum, weight_decay=config.weight_decay)
+        """The optimiser over the method's groups; linear warm-up and cosine to 0, by step."""
+        config, groups = self.config, self.method.groups()
+        parameters = [{"params": group.parameters, "lr": config.lr * group.lr_factor} for group in groups]
+        optimizer = build_optimizer(parameters, config)
         warmup = round(config.warmup_epochs * self.batches.steps_per_epoch)
 
-        def factor(step: int) -> float:
-            return warmup_factor(step, total=self.total_steps, warmup=warmup, shape="cosine", start=_WARMUP_START)
+        def factor(shape: str, step: int) -> float:
+            return warmup_factor(step, total=self.total_steps, warmup=warmup, shape=shape, start=_WARMUP_START)
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        shapes = ["cosine" if group.decays else "constant" for group in groups]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [partial(factor, shape) for shape in shapes])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_optimizer(parameters: list[dict[str, Any]], config: PretrainConfig) -> torch.optim.Optimizer:
+    """Make the optimiser that ``config.optimizer`` names over parameter groups with their learning rates."""
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
+    if config.optimizer == "lars":
+        from timm.optim import Lars
+
+        # solo-learn's LARS for small images: trust coefficient 0.02, the layer's rate never above the global one.
+        options = {"trust_coeff": 0.02, "trust_clip": True, "momentum": config.momentum}
+        lars: torch.optim.Optimizer = Lars(parameters, config.lr, weight_decay=config.weight_decay, **options)
+        return lars
+    return torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay)

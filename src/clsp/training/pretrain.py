@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsp import distributed
+from clsp import distributed, files
 from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec, save_encoder
 from clsp.engine.hardware import HardwareConfig
@@ -38,6 +38,7 @@ def pretrain(
     folder: Path,
     positives: str = "none",
     bank: PositiveBank | None = None,
+    anchors: np.ndarray | None = None,
 ) -> Stage:
     """Train an encoder on the train part of ``images`` and write it to ``folder``.
 
@@ -49,13 +50,17 @@ def pretrain(
         folder: gets encoder.safetensors, config.json, snippet.py, views.png, metrics.jsonl, checkpoints/.
         positives: ``none``, ``view`` (a third augmented view of the anchor) or ``bank``.
         bank: the bank, for ``bank``.
+        anchors: dataset indices of the images to train on, int64 [N], sorted; default: chosen by ``config`` and seed.
 
     Raises:
         UserError: the bank belongs to other data, the batch is larger than the data, a loss became non-finite, or
             the folder belongs to other settings.
     """
-    anchors = _anchors(images, config, seed, bank if positives == "bank" else None)
     inputs = {"data": images.fingerprint}
+    if anchors is None:
+        anchors = _anchors(images, config, seed, bank if positives == "bank" else None)
+    else:
+        inputs["anchors"] = files.fingerprint(anchors.tolist())
     if positives == "bank":
         if bank is None:
             raise UserError("positives 'bank' need a bank; give --positives BANK")
@@ -97,7 +102,7 @@ def pretrain(
             }
             save_encoder(folder, module.method.encoder, spec, provenance)
             _draw_views(module, folder / "views.png")
-            current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps}
+            current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps, "flops": _flops(module)}
     return current
 
 
@@ -126,9 +131,21 @@ def _module(
         std=torch.tensor(spec.std),
         positives=positives,
         bank=bank,
+        labels=None if images.train.labels is None else images.train.labels[anchors],
     )
     method = build_method(encoder, config, seed=seed)
     return Pretraining(method, data, config, seed=seed, knn=OnlineKNN.of(images.train, seed=seed))
+
+
+def _flops(module: Pretraining) -> float:
+    """Count the FLOPs of the whole training: those of one step, forward and backward, times the steps."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module.method.before_step(1.0)
+    with FlopCounterMode(display=False) as counter:
+        losses = module.method(module.views_of(0))
+        torch.stack(list(losses.terms.values())).sum().backward()
+    return float(counter.get_total_flops() * module.total_steps)
 
 
 def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBank | None) -> np.ndarray:
@@ -142,8 +159,6 @@ def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBa
 
 
 def _bank_fingerprint(bank: PositiveBank) -> str:
-    from clsp import files
-
     return files.fingerprint([entry["sha256"] for entry in bank.manifest["shards"]])
 
 

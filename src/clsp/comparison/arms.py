@@ -1,0 +1,57 @@
+"""Arms: a method, or a method with its positives, by name: ``simclr``, ``simclr+view``, ``simclr+bank``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clsp.errors import UserError, suggest
+from clsp.methods.config import MethodName
+from clsp.methods.registry import NAMES
+
+POSITIVES = ("view", "bank")
+"""Sources of an additional positive that can stand behind a method's plus sign."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table."""
+
+    method: MethodName
+    """A method's name."""
+    positives: str
+    """``none``, ``view`` or ``bank``."""
+
+    @property
+    def name(self) -> str:
+        """The arm as it is written."""
+        return self.method if self.positives == "none" else f"{self.method}+{self.positives}"
+
+
+def parse_arm(text: str) -> Arm:
+    """Read an arm.
+
+    Raises:
+        UserError: the method or the positives are unknown.
+    """
+    method, plus, positives = text.strip().partition("+")
+    if method not in NAMES:
+        raise UserError(f"arm '{text}': '{method}' is not one of {', '.join(NAMES)}{suggest(method, NAMES)}")
+    if plus and positives not in POSITIVES:
+        raise UserError(
+            f"arm '{text}': '{positives}' is not one of {', '.join(POSITIVES)}{suggest(positives, POSITIVES)}"
+        )
+    return Arm(method, positives or "none")
+
+
+def parse_arms(text: str) -> list[Arm]:
+    """Read arms separated by commas; each may stand there once.
+
+    Raises:
+        UserError: an arm is unknown or named twice.
+    """
+    arms = [parse_arm(part) for part in text.split(",") if part.strip()]
+    names = [arm.name for arm in arms]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice or not arms:
+        raise UserError(f"--methods '{text}': " + (f"'{twice}' is named twice" if twice else "no arm is named"))
+    return arms

@@ -1,0 +1,41 @@
+"""Means over seeds with their intervals, and differences paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float | None
+    """None with a single seed: one run has no spread."""
+    high: float | None
+
+    def record(self) -> dict[str, float | None]:
+        """The values for comparison.json."""
+        return dict(vars(self))
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % t-interval of independent runs."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(round(mean, 3), None, None)
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return Interval(round(mean, 3), round(mean - half, 3), round(mean + half, 3))
+
+
+def paired(first: dict[int, float], second: dict[int, float]) -> Interval | None:
+    """Mean and interval of first - second over the seeds that both have; None where there is none.
+
+    A seed names initial weights, order and views of both arms alike, so that their difference varies less than either.
+    """
+    common = sorted(first.keys() & second.keys())
+    return interval([first[seed] - second[seed] for seed in common]) if common else None

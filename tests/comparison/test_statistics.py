@@ -1,0 +1,64 @@
+"""Means, intervals and paired differences, and the names of arms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from clsp.comparison.arms import parse_arm, parse_arms
+from clsp.comparison.cost import generator_flops
+from clsp.comparison.statistics import interval, paired
+from clsp.diffusion.config import DiffusionConfig
+from clsp.errors import UserError
+from clsp.positives.config import SynthesizeConfig
+
+TINY = DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4, steps=3, batch_size=2)
+
+
+def test_the_interval_is_students():
+    values = [80.0, 81.0, 83.0]
+    ours = interval(values)
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert (ours.mean, ours.low, ours.high) == pytest.approx((np.mean(values), low, high), abs=1e-3)
+
+
+def test_one_run_has_no_interval():
+    assert interval([80.0]).low is None
+
+
+def test_a_paired_difference_takes_the_common_seeds():
+    found = paired({0: 81.0, 1: 82.0, 2: 90.0}, {0: 80.0, 1: 80.5, 7: 10.0})
+    assert found.mean == pytest.approx(1.25)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+@pytest.mark.parametrize(("text", "method", "positives"), [("simclr", "simclr", "none"), ("moco+bank", "moco", "bank")])
+def test_arms_are_read_and_written_alike(text, method, positives):
+    arm = parse_arm(text)
+    assert (arm.method, arm.positives, arm.name) == (method, positives, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("simcrl", "did you mean 'simclr'"),
+        ("simclr+bnak", "did you mean 'bank'"),
+        ("moco,moco", "named twice"),
+        (",", "no arm"),
+    ],
+)
+def test_wrong_arms_are_named(text, said):
+    with pytest.raises(UserError, match=said):
+        parse_arms(text)
+
+
+def test_generator_flops_grow_with_what_is_made():
+    def cost(**changes):
+        synthesis = SynthesizeConfig(**{"candidates": 2, "steps": 4, **changes})
+        return generator_flops(TINY, synthesis, channels=1, size=8, anchors=10)
+
+    sampling = cost(steps=8) - cost(steps=4)
+    assert sampling > 0
+    assert cost(steps=12) - cost(steps=8) == sampling
+    assert cost(candidates=4) - cost(candidates=2) > 0.7 * (cost(steps=8) - cost(steps=4))
