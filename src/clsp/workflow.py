@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from clsp import console, distributed, files
-from clsp._version import __version__
+from clsp.provenance import machine, versions
 from clsp.recipes.limits import check_fit, check_values
 from clsp.recipes.options import parse_recipe
 from clsp.recipes.recipe import Recipe, recipe_for, resolved
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
     from clsp.evaluation.evaluate import Result
     from clsp.images.imageset import Images
     from clsp.positives.bank import PositiveBank
-
-_PACKAGES = ("torch", "torchvision", "lightning", "diffusers", "timm", "scikit-learn", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -268,35 +263,3 @@ def write_provenance(out: Path, prepared: Prepared, data: str) -> None:
         "excluded": [vars(excluded) for excluded in images.excluded],
     }
     files.write_json(out / "images.json", found)
-
-
-def versions() -> dict[str, str]:
-    """Versions of clsp, Python and the packages that decide the numbers."""
-    found = {"clsp": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """What the run is made on."""
-    import torch
-
-    facts: dict[str, Any] = {
-        "cpu_cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "cpu": _cpu_name(),
-    }
-    if torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts
-
-
-def _cpu_name() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
