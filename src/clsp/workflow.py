@@ -133,10 +133,16 @@ def bank_stage(prepared: Prepared, diffusion: str | Path, out: Path) -> Positive
 def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -> Path:
     """Train an encoder into ``out``: alone (None), with a third view (``"view"``), or with the bank in a folder."""
     from clsp.positives.bank import PositiveBank
-    from clsp.training.pretrain import pretrain
 
     bank = PositiveBank.open(positives) if positives not in (None, "view") else None
     kind = "bank" if bank is not None else "view" if positives else "none"
+    _train(prepared, out, kind, bank)
+    return out
+
+
+def _train(prepared: Prepared, out: Path, positives: str, bank: PositiveBank | None) -> None:
+    from clsp.training.pretrain import pretrain
+
     recipe = prepared.recipe
     pretrain(
         prepared.images,
@@ -144,10 +150,9 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
         recipe.hardware,
         seed=recipe.seed,
         folder=out,
-        positives=kind,
+        positives=positives,
         bank=bank,
     )
-    return out
 
 
 def encoder_folder(place: str | Path) -> Path:
@@ -178,8 +183,6 @@ def rate(folder: Path, prepared: Prepared) -> Result:
 
 def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, Path]:
     """Train the method with the bank, and its controls where the recipe asks for them; return folders by arm."""
-    from clsp.training.pretrain import pretrain
-
     recipe = prepared.recipe
     method = recipe.pretrain.method
     arms = {f"{method}+bank": ("bank", out / "encoder")}
@@ -189,15 +192,7 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
             f"{method}+view": ("view", out / "controls" / f"{method}+view"),
         }
     for positives, folder in arms.values():
-        pretrain(
-            prepared.images,
-            recipe.pretrain,
-            recipe.hardware,
-            seed=recipe.seed,
-            folder=folder,
-            positives=positives,
-            bank=bank,
-        )
+        _train(prepared, folder, positives, bank)
     return {arm: folder for arm, (_, folder) in arms.items()}
 
 

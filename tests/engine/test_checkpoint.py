@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from clsp.engine.checkpoint import SafeCheckpointIO, same_state
+from clsp.engine.checkpoint import SafeCheckpointIO, _encode
 from clsp.errors import UserError
 
 IO = SafeCheckpointIO()
@@ -22,6 +22,14 @@ STATE = {
     "kinds": [torch.zeros(0), torch.ones(2, dtype=torch.bool), torch.ones(2, dtype=torch.bfloat16), torch.eye(3).T[1:]],
     (1, "a"): {True: 1, 2.5: 2},
 }
+
+
+def same_state(first, second):
+    """Whether two nested states are equal bit for bit."""
+    one, two = {}, {}
+    if _encode(first, one) != _encode(second, two):
+        return False
+    return all(torch.equal(one[name], two[name]) for name in one)
 
 
 def kinds(value):

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -81,12 +80,3 @@ def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
             return tuple(_decode(item, tensors) for item in value["tuple"])
         return {_decode(key, tensors): _decode(item, tensors) for key, item in value["dict"]}
     return value
-
-
-def same_state(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Return whether two nested states are equal bit for bit."""
-    one: dict[str, Tensor] = {}
-    two: dict[str, Tensor] = {}
-    if _encode(first, one) != _encode(second, two):
-        return False
-    return all(torch.equal(one[name], two[name]) for name in one)

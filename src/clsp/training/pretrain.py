@@ -21,6 +21,7 @@ from clsp.evaluation.online import OnlineKNN
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 from clsp.methods.registry import NAMES, build_method
+from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
 from clsp.training.config import PretrainConfig
 from clsp.training.module import Pretraining, TrainingData
@@ -144,7 +145,8 @@ def _flops(module: Pretraining) -> float:
     module.method.before_step(1.0)
     with FlopCounterMode(display=False) as counter:
         losses = module.method(module.views_of(0))
-        torch.stack(list(losses.terms.values())).sum().backward()
+        loss = torch.stack(list(losses.terms.values())).sum()
+        (loss if losses.pull is None else loss + alignment(*losses.pull)).backward()
     return float(counter.get_total_flops() * module.total_steps)
 
 
