@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import diffusers
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from diffusers import DDPMPipeline, UNet2DModel
 
 from clsp import SyntheticPositivePipeline, randomness
+from clsp.diffusion.config import SamplerName
 from clsp.diffusion.interpolation import Sampling, decode, encode, interpolated_noise, sample
-from clsp.diffusion.pipeline import paper_scheduler
+from clsp.diffusion.samplers import make_sampler
 from clsp.diffusion.unet import build_scheduler, build_unet, crop, pad, unet_hash
 from clsp.errors import UserError
 
@@ -88,7 +90,7 @@ def card_loop(unet, anchors, ids, k, *, steps, eta, weight, seed, total, betas):
 
 @pytest.mark.parametrize(("steps", "eta", "weight"), [(100, 0.1, 0.1), (10, 0.0, 0.1), (20, 1.0, 0.5)])
 def test_the_sampler_is_the_cards_loop(unet, settings, anchors, steps, eta, weight):
-    scheduler = paper_scheduler(settings(timesteps=1000), clip_sample=False)
+    scheduler = make_sampler("ddim", settings(timesteps=1000), clip_sample=False)
     ids = torch.tensor([7, 0, 41])
     how = Sampling(candidates=2, interpolation_weight=weight, steps=steps, eta=eta)
     ours = sample(unet, scheduler, anchors, ids, how, seed=3).double()
@@ -101,14 +103,14 @@ def test_the_sampler_is_the_cards_loop(unet, settings, anchors, steps, eta, weig
 
 
 def test_the_papers_times_are_999_989_to_9(settings):
-    scheduler = paper_scheduler(settings(timesteps=1000), clip_sample=False)
+    scheduler = make_sampler("ddim", settings(timesteps=1000), clip_sample=False)
     scheduler.set_timesteps(100)
     assert scheduler.timesteps.tolist() == list(range(999, 0, -10))
     assert float(scheduler.final_alpha_cumprod) == 1.0
 
 
 def draw(unet, settings, anchors, ids=(0, 1, 2), **how):
-    pipeline = SyntheticPositivePipeline(unet, paper_scheduler(settings(), clip_sample=True))
+    pipeline = SyntheticPositivePipeline(unet, make_sampler("ddim", settings(), clip_sample=True))
     options = {"candidates": 3, "num_inference_steps": 5, "eta": 1.0, **how}
     return pipeline(anchors, anchor_ids=list(ids), **options).images
 
@@ -188,11 +190,45 @@ def test_a_model_that_knows_the_noise_gives_the_anchor_back_under_every_schedule
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interpolation, "interpolated_noise", lambda u, x, a, t, w: Exact()(x, t))
-        for kind, options in SCHEDULERS.values():
+        for (kind, options), strength in itertools.product(SCHEDULERS.values(), (1.0, 0.6)):
             scheduler = getattr(diffusers, kind).from_config(settings(), **options)
-            how = Sampling(candidates=1, steps=50, eta=0.1)
+            how = Sampling(candidates=1, steps=50, eta=0.1, strength=strength)
             drawn = sample(unet, scheduler, torch.zeros(2, 1, 8, 8), torch.arange(2), how, seed=0)
-            assert float((drawn - point).abs().max()) < 0.1, kind
+            assert float((drawn - point).abs().max()) < 0.1, (kind, strength)
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_strength_starts_from_the_noised_anchor_and_takes_its_share_of_the_steps(unet, settings, anchors, name):
+    pipeline = SyntheticPositivePipeline(unet, make_sampler(name, settings(), clip_sample=True))
+    seen = []
+    for strength in (1.0, 0.5, 0.1):
+        taken = []
+        out = pipeline(
+            anchors,
+            candidates=2,
+            num_inference_steps=20,
+            strength=strength,
+            callback=lambda index, x, taken=taken: taken.append(index),
+        )
+        assert taken == list(range(round(20 * strength)))
+        seen.append(float((out.images.float() / 127.5 - 1 - anchors[:, None]).abs().mean()))
+    assert seen[2] < seen[1] < seen[0]  # the less noise, the nearer to the anchor, even with an untrained network
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_clip_sample_clamps_the_predicted_clean_image(unet, settings, anchors, name):
+    saturated = []
+    for clip in (False, True):
+        sampler = make_sampler(name, settings(), clip_sample=clip)
+        out = SyntheticPositivePipeline(unet, sampler)(3 * anchors, candidates=2, num_inference_steps=10)
+        saturated.append(float(out.saturated.mean()))
+    assert saturated[1] < saturated[0]  # DEIS clamps the prediction too, but extrapolates beyond it
+    assert name == "deis" or saturated[1] < 0.01
+
+
+def test_an_unknown_sampler_is_named(settings):
+    with pytest.raises(UserError, match=r"sampler 'dpm' is not one of ddim, dpmsolver\+\+"):
+        make_sampler("dpm", settings(), clip_sample=False)
 
 
 def build_alphas(config):
@@ -224,7 +260,7 @@ def test_other_unets_are_refused(settings):
     )
     for unet, reason in ((conditional, "unconditional"), (skip, "SkipDownBlock2D")):
         with pytest.raises(UserError, match=reason):
-            SyntheticPositivePipeline(unet, paper_scheduler(settings(), clip_sample=False))
+            SyntheticPositivePipeline(unet, make_sampler("ddim", settings(), clip_sample=False))
 
 
 @pytest.mark.parametrize(
@@ -236,6 +272,8 @@ def test_other_unets_are_refused(settings):
         ({"num_inference_steps": 0}, "outside 1 to 100"),
         ({"interpolation_weight": 1.1}, "outside 0"),
         ({"eta": -0.1}, "outside 0"),
+        ({"strength": 0.0}, "above 0"),
+        ({"strength": 1.5}, "at most 1"),
         ({"candidates": 0}, "choose at least 1"),
         ({"anchor_noise": "none"}, "is not one of fresh, fixed"),
     ],

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+SamplerName = Literal["ddim", "dpmsolver++", "sde-dpmsolver++", "unipc", "deis"]
+"""ddim: the paper's, with eta; the others are solvers of higher order that need fewer steps and have no eta."""
+
 
 @dataclass(kw_only=True)
 class DiffusionConfig:

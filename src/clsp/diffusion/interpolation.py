@@ -108,6 +108,9 @@ class Sampling:
     """DDIM's noise: 0 is deterministic, 1 is ancestral sampling. Ignored by schedulers that have no eta."""
     anchor_noise: Literal["fresh", "fixed"] = "fresh"
     """fresh: the anchor is noised anew at every step (as the reference does); fixed: with one noise for all steps."""
+    strength: float = 1.0
+    """Share of the noise levels that a sample passes: 1 starts from pure noise (the paper); below, from the anchor
+    noised to that level, and only that share of the steps is taken (diffusers' word, from image-to-image)."""
 
 
 Callback = Callable[[int, Tensor], None]
@@ -141,13 +144,18 @@ def sample(
     Returns:
         float [B * k, C, H, W], candidates of one anchor next to each other; in [-1, 1] up to overshoot.
     """
-    scheduler.set_timesteps(how.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
+    timesteps = _timesteps(scheduler, how)
     k, shape = how.candidates, anchors.shape[1:]
     rows = ids.repeat_interleave(k)
     numbers = torch.arange(k, device=ids.device).repeat(len(ids))
-    x = randomness.normal(seed, "sampler start", (rows, numbers), shape) * float(scheduler.init_noise_sigma)
+    x = randomness.normal(seed, "sampler start", (rows, numbers), shape)
+    if how.strength < 1.0:
+        clean = anchors.repeat_interleave(k, dim=0)
+        x = scheduler.add_noise(clean, x, timesteps[:1].to(x.device).expand(len(x)))
+    else:
+        x = x * float(scheduler.init_noise_sigma)
     fixed = randomness.normal(seed, "anchor noise", (ids,), shape) if how.anchor_noise == "fixed" else None
-    for index, t in enumerate(scheduler.timesteps):
+    for index, t in enumerate(timesteps):
         noise = randomness.normal(seed, "anchor noise", (ids, index + 1), shape) if fixed is None else fixed
         noised = add_noise(scheduler, anchors, noise, t)
         predicted = interpolated_noise(unet, scheduler.scale_model_input(x, t), noised, t, how.interpolation_weight)
@@ -156,6 +164,17 @@ def sample(
         if callback is not None:
             callback(index, x)
     return x
+
+
+def _timesteps(scheduler: Any, how: Sampling) -> Tensor:
+    """Return the time steps to take, float or int64 [steps]: with a strength below 1 only the last of them, but one."""
+    scheduler.set_timesteps(how.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
+    per_step = len(scheduler.timesteps) / how.steps  # solvers of two stages list each step twice
+    skipped = how.steps - max(round(how.steps * how.strength), 1)
+    first = round(skipped * per_step)
+    if first and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    return scheduler.timesteps[first:]
 
 
 def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clsp.diffusion import unet as unets
 from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample
+from clsp.diffusion.samplers import make_sampler
 from clsp.errors import UserError
 
 
@@ -43,21 +44,24 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         self.register_modules(unet=unet, scheduler=scheduler)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, clip_sample: bool = False) -> SyntheticPositivePipeline:
-        """Load a diffusers folder or a hub id and give it the paper's sampler.
+    def from_pretrained(
+        cls, source: str | Path, *, sampler: str = "ddim", clip_sample: bool = False
+    ) -> SyntheticPositivePipeline:
+        """Load a diffusers folder or a hub id and give it the paper's sampler, or another.
 
         Only a `UNet2DModel` in safetensors and a scheduler's JSON are read; no code from the folder runs.
 
         Args:
             source: see `clsp.diffusion.unet.load_diffusion`.
+            sampler: ``ddim`` (the paper's), ``dpmsolver++``, ``sde-dpmsolver++``, ``unipc`` or ``deis``.
             clip_sample: clamp the predicted clean image to [-1, 1] at every step (small models need it; the
                 reference does not).
 
         Raises:
-            UserError: nothing usable is there.
+            UserError: nothing usable is there, or the sampler is unknown.
         """
         unet, settings = unets.load_diffusion(source)
-        return cls(unet, paper_scheduler(settings, clip_sample=clip_sample))
+        return cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample))
 
     @torch.no_grad()
     def __call__(
@@ -70,6 +74,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         seed: int = 0,
         anchor_ids: Tensor | np.ndarray | list[int] | None = None,
         anchor_noise: str = "fresh",
+        strength: float = 1.0,
         callback: Callback | None = None,
     ) -> SyntheticPositiveOutput:
         """Draw ``candidates`` synthetic positives for each anchor.
@@ -83,6 +88,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             seed: any integer.
             anchor_ids: dataset indices [B] of the anchors, which name their noise; default 0 .. B - 1.
             anchor_noise: ``fresh`` at every step, or one ``fixed`` noise per anchor.
+            strength: share of the noise levels that a sample passes; below 1 it starts from the noised anchor.
             callback: called after every step with (step, samples).
 
         Returns:
@@ -97,6 +103,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             steps=num_inference_steps,
             eta=eta,
             anchor_noise=anchor_noise,  # type: ignore[arg-type]
+            strength=strength,
         )
         check_sampling(how, self.scheduler)
         expected = self.unet.config.in_channels
@@ -112,13 +119,6 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         return _to_uint8(drawn.unflatten(0, (len(anchors), candidates)))
 
 
-def paper_scheduler(settings: dict[str, Any], *, clip_sample: bool) -> DDIMScheduler:
-    """Return the reference's DDIM over the betas of ``settings``: ends at t = 0 with abar = 1, starts at t = T - 1."""
-    return DDIMScheduler.from_config(
-        settings, clip_sample=clip_sample, set_alpha_to_one=True, timestep_spacing="trailing", steps_offset=0
-    )
-
-
 def check_sampling(how: Sampling, scheduler: Any) -> None:
     """Refuse settings that cannot be sampled with.
 
@@ -131,6 +131,8 @@ def check_sampling(how: Sampling, scheduler: Any) -> None:
         raise UserError(f"interpolation_weight {how.interpolation_weight} is outside 0 (all anchor) to 1 (no anchor)")
     if not 0.0 <= how.eta <= 1.0:
         raise UserError(f"eta {how.eta} is outside 0 (deterministic) to 1 (ancestral)")
+    if not 0.0 < how.strength <= 1.0:
+        raise UserError(f"strength {how.strength} must be above 0 (nothing is changed) and at most 1 (from pure noise)")
     if how.anchor_noise not in ("fresh", "fixed"):
         raise UserError(f"anchor_noise '{how.anchor_noise}' is not one of fresh, fixed")
     total = int(scheduler.config.num_train_timesteps)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from clsp.diffusion.config import SamplerName
+
 
 @dataclass(kw_only=True)
 class SynthesizeConfig:
@@ -18,8 +20,13 @@ class SynthesizeConfig:
     """w in [0, 1], the share of the random sample's own middle features; 0.1 is nine tenths anchor."""
     steps: int = 100
     """Denoising steps; must divide the model's noise levels (1000: 10, 20, 25, 40, 50, 100, ...)."""
+    sampler: SamplerName = "ddim"
+    """The scheduler: the paper's ddim, or a solver of higher order, which has no eta."""
     eta: float = 0.1
     """DDIM's noise, from 0 (deterministic) to 1 (ancestral)."""
+    strength: float = 1.0
+    """Share of the noise levels that a candidate passes: 1 starts from pure noise; below, from the noised anchor,
+    and only this share of the steps is taken."""
     anchor_noise: Literal["fresh", "fixed"] = "fresh"
     """Noise of the anchor: fresh at every step, or one fixed noise."""
     clip_sample: bool = False

@@ -67,13 +67,16 @@ def synthesize(
     Raises:
         UserError: the model does not fit the images, the settings are out of range, or the folder holds another bank.
     """
-    pipeline = SyntheticPositivePipeline.from_pretrained(diffusion, clip_sample=config.clip_sample)
+    pipeline = SyntheticPositivePipeline.from_pretrained(
+        diffusion, sampler=config.sampler, clip_sample=config.clip_sample
+    )
     how = Sampling(
         candidates=config.candidates,
         interpolation_weight=config.interpolation_weight,
         steps=config.steps,
         eta=config.eta,
         anchor_noise=config.anchor_noise,
+        strength=config.strength,
     )
     check_sampling(how, pipeline.scheduler)
     if pipeline.unet.config.in_channels != images.channels:
@@ -179,6 +182,7 @@ def _draw(plan: _Plan, ids: np.ndarray) -> tuple[Tensor, Tensor]:
                 seed=plan.seed,
                 anchor_ids=ids,
                 anchor_noise=plan.config.anchor_noise,
+                strength=plan.config.strength,
             )
     except torch.OutOfMemoryError:
         if len(ids) == 1:

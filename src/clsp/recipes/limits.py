@@ -57,6 +57,7 @@ _AT_LEAST = {
     "hardware.nodes": 1,
 }
 _ABOVE_ZERO = (
+    "synthesize.strength",
     "diffusion.lr",
     "diffusion.gradient_clip",
     "pretrain.lr",
@@ -70,6 +71,7 @@ _SHARES = (
     "diffusion.ema_decay",
     "synthesize.interpolation_weight",
     "synthesize.eta",
+    "synthesize.strength",
     "evaluate.holdout",
     "evaluate.test_share",
     "pretrain.all4one.dropout",
@@ -142,7 +144,7 @@ def check_fit(recipe: Recipe, images: Images, *, own_model: bool) -> None:
             f"choose at most {trained}"
         )
     levels, steps = recipe.diffusion.timesteps, recipe.synthesize.steps
-    if own_model and (steps > levels or levels % steps):
+    if own_model and recipe.synthesize.sampler == "ddim" and (steps > levels or levels % steps):
         near = min((s for s in range(1, levels + 1) if levels % s == 0), key=lambda s: abs(s - steps))
         raise UserError(
             f"--synthesize.steps {steps} does not divide the model's {levels} noise levels; the nearest is {near}"
