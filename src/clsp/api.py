@@ -72,7 +72,7 @@ def pretrain(
     Args:
         data: a SOURCE.
         out: the encoder's folder.
-        positives: None, ``"view"`` (a third view of the anchor), or a bank's folder.
+        positives: None, a bank's folder, or the name of another source, see `clsp.workflow.encoder_stage`.
         recipe: see `clsp.workflow.prepare`.
         settings: dotted names, such as ``{"pretrain.method": "moco"}``.
     """

@@ -97,7 +97,7 @@ def _bank(prepared: Prepared) -> tuple[str, float]:
     anchors = min(config.anchors or len(images.train), len(images.train))
     size = anchors * k * images.channels * images.size**2 / 1e9
     text = f"{anchors} anchors x {k} candidates, {config.steps} steps, {size:.2f} GB"
-    return text, config.steps * anchors / some * _timed(step)
+    return text, max(round(config.steps * config.strength), 1) * anchors / some * _timed(step)
 
 
 def _encoder(prepared: Prepared, positives: str) -> tuple[str, float]:
@@ -131,8 +131,9 @@ def _encoder(prepared: Prepared, positives: str) -> tuple[str, float]:
         ids=np.asarray(ids),
         mean=ones * 0.5,
         std=ones * 0.5,
+        anchors=len(ids),
         positives="none",
-        bank=None,
+        images=images.train.images,
     )
     method = build_method(encoder, config, seed=0)
     module = Pretraining(method, data, config, seed=0, knn=None).to(device := device_of(prepared.recipe.hardware))

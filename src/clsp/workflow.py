@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clsp.evaluation.evaluate import Result
     from clsp.images.imageset import Images
     from clsp.positives.bank import PositiveBank
+    from clsp.positives.config import PositivesName
 
 
 @dataclass(frozen=True)
@@ -131,16 +132,27 @@ def bank_stage(prepared: Prepared, diffusion: str | Path, out: Path) -> Positive
 
 
 def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -> Path:
-    """Train an encoder into ``out``: alone (None), with a third view (``"view"``), or with the bank in a folder."""
-    from clsp.positives.bank import PositiveBank
+    """Train an encoder into ``out``.
 
-    bank = PositiveBank.open(positives) if positives not in (None, "view") else None
-    kind = "bank" if bank is not None else "view" if positives else "none"
-    _train(prepared, out, kind, bank)
+    Args:
+        prepared: data and recipe.
+        out: the encoder's folder.
+        positives: the additional positive: None, a bank's folder, the name of a source that needs no bank (``view``,
+            ``random``, ``nearest``, ``class``), or ``NAME:BANK`` for one that does (``noise:BANK``, ``extra:BANK``).
+    """
+    from clsp.positives.bank import PositiveBank
+    from clsp.positives.config import POSITIVES
+
+    text = "none" if positives is None else str(positives)
+    name, colon, place = text.partition(":")
+    kind = next((known for known in POSITIVES if known == name), None)
+    if kind is None or (kind == "bank" and not colon):
+        kind, place = "bank", text
+    _train(prepared, out, kind, PositiveBank.open(place) if place else None)
     return out
 
 
-def _train(prepared: Prepared, out: Path, positives: str, bank: PositiveBank | None) -> None:
+def _train(prepared: Prepared, out: Path, positives: PositivesName, bank: PositiveBank | None) -> None:
     from clsp.training.pretrain import pretrain
 
     recipe = prepared.recipe
@@ -185,7 +197,7 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
     """Train the method with the bank, and its controls where the recipe asks for them; return folders by arm."""
     recipe = prepared.recipe
     method = recipe.pretrain.method
-    arms = {f"{method}+bank": ("bank", out / "encoder")}
+    arms: dict[str, tuple[PositivesName, Path]] = {f"{method}+bank": ("bank", out / "encoder")}
     if recipe.controls:
         arms |= {
             method: ("none", out / "controls" / method),

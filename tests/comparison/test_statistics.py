@@ -7,11 +7,12 @@ import pytest
 from scipy import stats
 
 from clsp.comparison.arms import parse_arm, parse_arms
-from clsp.comparison.cost import generator_flops
 from clsp.comparison.statistics import interval, paired
 from clsp.diffusion.config import DiffusionConfig
+from clsp.diffusion.unet import build_unet
 from clsp.errors import UserError
 from clsp.positives.config import SynthesizeConfig
+from clsp.positives.cost import sampling_flops
 
 TINY = DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4, steps=3, batch_size=2)
 
@@ -53,10 +54,13 @@ def test_wrong_arms_are_named(text, said):
         parse_arms(text)
 
 
-def test_generator_flops_grow_with_what_is_made():
+def test_sampling_flops_grow_with_what_is_made():
+    unet = build_unet(TINY, channels=1, size=8).eval()
+
     def cost(**changes):
-        synthesis = SynthesizeConfig(**{"candidates": 2, "steps": 4, **changes})
-        return generator_flops(TINY, synthesis, channels=1, size=8, anchors=10)
+        return sampling_flops(unet, SynthesizeConfig(**{"candidates": 2, "steps": 4, **changes}), 10)
+
+    assert cost(steps=8, strength=0.5) == cost(steps=4)
 
     sampling = cost(steps=8) - cost(steps=4)
     assert sampling > 0

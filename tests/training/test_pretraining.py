@@ -134,7 +134,7 @@ def module(make_images, tiny_pretrain):
         ids = np.arange(0, 48, 2)
         data = TrainingData(
             pixels=Pixels(images.train.images, ids), ids=ids, mean=torch.full((3,), 0.4), std=torch.full((3,), 0.2),
-            positives=positives, bank=None,
+            anchors=len(ids), positives=positives, images=images.train.images,
         )  # fmt: skip
         made = Pretraining(build_method(encoder, config, seed=0), data, config, seed=0, knn=None)
         made.on_fit_start()
@@ -188,6 +188,13 @@ def test_weight_0_has_the_hosts_gradient(module, monkeypatch):
         gradients.append(torch.cat([p.grad.flatten() for p in made.method.parameters()]))
     torch.testing.assert_close(*gradients)
     assert float(gradients[0].abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize(("done", "share"), [(0.0, 1.0), (0.5, 0.5), (0.9999, 0.0)])
+def test_a_cosine_takes_lambda_to_0(module, done, share):
+    assert module(positive_weight=0.7)._positive_weight(done) == 0.7
+    falling = module(positive_weight=0.7, positive_schedule="cosine")
+    assert falling._positive_weight(done) == pytest.approx(0.7 * share, abs=1e-6)
 
 
 def test_learning_rate_warms_up_and_ends_near_0(train, tmp_path):

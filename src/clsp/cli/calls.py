@@ -49,7 +49,7 @@ COMMANDS = {
         section="synthesize",
     ),
     "pretrain": Command(
-        summary="train an encoder; with --positives BANK also on the candidates, with --positives view on a third view",
+        summary="train an encoder; --positives BANK adds the candidates, --positives view a third view",
         function="pretrain",
         required=("data", "out"),
         optional=("recipe", "positives"),
@@ -102,7 +102,7 @@ METAVARS = {
     "recipe": "NAME|FILE",
     "diffusion": "DIR|HUB_ID",
     "method": "NAME",
-    "positives": "BANK|view",
+    "positives": "BANK|view|NAME:BANK",
     "encoder": "DIR",
     "methods": "ARM,ARM,...",
     "seeds": "N",

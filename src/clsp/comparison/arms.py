@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from clsp.errors import UserError, suggest
 from clsp.methods.config import MethodName
 from clsp.methods.registry import NAMES
+from clsp.positives.config import POSITIVES, PositivesName
 
-POSITIVES = ("view", "bank")
+SOURCES = tuple(name for name in POSITIVES if name != "none")
 """Sources of an additional positive that can stand behind a method's plus sign."""
 
 
@@ -18,8 +19,8 @@ class Arm:
 
     method: MethodName
     """A method's name."""
-    positives: str
-    """``none``, ``view`` or ``bank``."""
+    positives: PositivesName
+    """Source of the additional positive."""
 
     @property
     def name(self) -> str:
@@ -36,11 +37,10 @@ def parse_arm(text: str) -> Arm:
     method, plus, positives = text.strip().partition("+")
     if method not in NAMES:
         raise UserError(f"arm '{text}': '{method}' is not one of {', '.join(NAMES)}{suggest(method, NAMES)}")
-    if plus and positives not in POSITIVES:
-        raise UserError(
-            f"arm '{text}': '{positives}' is not one of {', '.join(POSITIVES)}{suggest(positives, POSITIVES)}"
-        )
-    return Arm(method, positives or "none")
+    source = next((name for name in SOURCES if name == positives), None)
+    if plus and source is None:
+        raise UserError(f"arm '{text}': '{positives}' is not one of {', '.join(SOURCES)}{suggest(positives, SOURCES)}")
+    return Arm(method, source or "none")
 
 
 def parse_arms(text: str) -> list[Arm]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from clsp import console, files, workflow
 from clsp.comparison.arms import Arm
-from clsp.comparison.cost import Cost, generator_flops
+from clsp.comparison.cost import Cost
 from clsp.comparison.statistics import interval, paired
 from clsp.engine.stage import stage
 from clsp.errors import UserError
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
+from clsp.positives.registry import NEEDS_BANK
 from clsp.workflow import Prepared
 
 SCORES = ("linear", "knn")
@@ -70,7 +71,7 @@ def compare(
         raise UserError(f"clsp compare rates encoders by their labels, and {prepared.images.source} has none")
     if baseline is not None and baseline not in arms:
         raise UserError(f"--baseline {baseline.name} is none of the arms {', '.join(arm.name for arm in arms)}")
-    chosen = _bank(prepared, out, bank) if any(arm.positives == "bank" for arm in arms) else None
+    chosen = _bank(prepared, out, bank) if any(arm.positives in NEEDS_BANK for arm in arms) else None
     grid = Grid(prepared, out, arms, list(range(seeds)), baseline or arms[0], chosen)
     for seed in grid.seeds:  # seed by seed: an interrupted grid has all arms equally often
         for arm in arms:
@@ -141,18 +142,14 @@ def _scores(grid: Grid, arm: Arm, score: str) -> dict[int, float]:
 
 
 def _cost(grid: Grid, arm: Arm) -> Cost:
-    recipe, images = grid.prepared.recipe, grid.prepared.images
     stages = [files.read_json(grid.folder(arm, seed) / "stage.json") for seed in grid.seeds]
     seconds = sum(record["seconds"] for record in stages) / len(stages)
     flops = float(stages[0]["facts"].get("flops", 0.0))
-    if arm.positives != "bank" or grid.bank is None:
+    if arm.positives not in NEEDS_BANK or grid.bank is None:
         return Cost(seconds, 0.0, flops, 0.0)
-    made = [grid.out / name / "stage.json" for name in ("diffusion", "positives")]
-    generator = sum(files.read_json(path)["seconds"] for path in made if path.exists())
-    counted = generator_flops(
-        recipe.diffusion, recipe.synthesize, channels=images.channels, size=images.size, anchors=len(grid.bank)
-    )
-    return Cost(seconds, generator, flops, counted)
+    drawn = files.read_json(grid.bank.folder / "stage.json")
+    trained = grid.bank.manifest["generator"] or {"seconds": 0.0, "flops": 0.0}
+    return Cost(seconds, trained["seconds"] + drawn["seconds"], flops, trained["flops"] + drawn["facts"]["flops"])
 
 
 def table(result: dict[str, Any]) -> str:

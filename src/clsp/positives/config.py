@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from clsp.diffusion.config import SamplerName
+
+PositivesName = Literal["none", "view", "bank", "noise", "random", "nearest", "class", "extra"]
+"""Where the additional positive comes from. none: there is none; view: the anchor, augmented once more; bank: the
+candidates of a bank; noise: the anchor with noise as strong as the bank's pixel distance; random: any other image;
+nearest: one of its nearest images in pixels; class: an image of its label (an upper bound); extra: none, but the bank's
+candidates are images to train on, in the manner of AdaInf (arXiv 2403.12448)."""
+
+POSITIVES: tuple[PositivesName, ...] = get_args(PositivesName)
 
 
 @dataclass(kw_only=True)

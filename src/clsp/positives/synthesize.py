@@ -24,6 +24,7 @@ from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 from clsp.positives.bank import FORMAT, PositiveBank, Shard
 from clsp.positives.config import SynthesizeConfig
+from clsp.positives.cost import sampling_flops, training_cost
 from clsp.positives.measures import measure
 
 _SHEET_ANCHORS = 16
@@ -36,6 +37,7 @@ class _Plan:
     """What every shard needs."""
 
     pipeline: SyntheticPositivePipeline
+    diffusion: str | Path
     images: Images
     config: SynthesizeConfig
     seed: int
@@ -91,7 +93,7 @@ def synthesize(
             device = device_of(hardware)
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-            plan = _Plan(pipeline.to(device), images, config, seed, autocast)
+            plan = _Plan(pipeline.to(device), diffusion, images, config, seed, autocast)
             _require_room(plan, folder)
             shards = _make_shards(plan, folder)
             if distributed.rank() == 0:
@@ -110,7 +112,8 @@ def _finish(
     manifest["measures"]["saturated"] = _saturation(folder, shards)
     _draw_sheet(bank, plan.images, folder / "sheet.png", seed=plan.seed)
     files.write_json(folder / "manifest.json", manifest)
-    return {"anchors": len(bank), "candidates": bank.candidates}
+    flops = sampling_flops(plan.pipeline.unet, plan.config, len(bank))
+    return {"anchors": len(bank), "candidates": bank.candidates, "flops": flops}
 
 
 def _anchor_ids(plan: _Plan) -> np.ndarray:
@@ -216,6 +219,7 @@ def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs
         "dtype": "uint8",
         "data": {"source": plan.images.source, "fingerprint": inputs["data"]},
         "unet": inputs["unet"],
+        "generator": training_cost(plan.diffusion),
         "sampler": {**settings, "scheduler": type(plan.pipeline.scheduler).__name__},
         "version": __version__,
         "shards": [asdict(shard) for shard in shards],

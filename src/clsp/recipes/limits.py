@@ -74,6 +74,7 @@ _SHARES = (
     "synthesize.strength",
     "evaluate.holdout",
     "evaluate.test_share",
+    "pretrain.positive_trim",
     "pretrain.all4one.dropout",
     "pretrain.augment.flip",
     "pretrain.augment.jitter",

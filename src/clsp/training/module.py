@@ -23,7 +23,9 @@ from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED
 from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
-from clsp.positives.sources import Generated, PositiveSource, RealView
+from clsp.positives.config import PositivesName
+from clsp.positives.registry import Material, build_source
+from clsp.positives.sources import PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
 
@@ -46,12 +48,16 @@ class TrainingData:
     """Mean of the channels on [0, 1], float [C]."""
     std: Tensor
     """Their standard deviation, likewise."""
-    positives: str
-    """Source of the additional positive: ``none``, ``view`` or ``bank``."""
-    bank: PositiveBank | None
-    """The bank, for ``bank``."""
+    anchors: int
+    """Images of an epoch: the anchors, also where candidates are trained on beside them."""
+    positives: PositivesName
+    """Source of the additional positive."""
+    images: np.ndarray
+    """All train images, uint8 [M, C, H, W], by dataset index: for sources that look beyond the anchors."""
+    bank: PositiveBank | None = None
+    """The bank, for sources that need one."""
     labels: np.ndarray | None = None
-    """Labels of the anchors, int64 [N]: for methods that may see them, and to rate neighbours in the log."""
+    """Labels, int64 [N]: for methods and positives that may see them, and to rate neighbours in the log."""
 
 
 class Pretraining(LightningModule):
@@ -66,7 +72,8 @@ class Pretraining(LightningModule):
         self.register_buffer("std", data.std.view(1, -1, 1, 1), persistent=False)
         self._data, self._knn = data, knn
         self.batches = Batches(len(data.pixels), config.batch_size, seed=seed, stream="pretraining", drop_last=True)
-        self.total_steps = self.batches.steps_per_epoch * config.epochs
+        self.steps_per_epoch = max(data.anchors // config.batch_size, 1)
+        self.total_steps = self.steps_per_epoch * config.epochs
         self._source: PositiveSource | None = None
         self._ids = torch.from_numpy(data.ids)
         self._labels = None if data.labels is None else torch.from_numpy(data.labels)
@@ -74,17 +81,16 @@ class Pretraining(LightningModule):
 
     def train_dataloader(self) -> Any:
         """Lightning's loop counts the steps of an epoch; `training_step` makes the batch."""
-        return counting_loader(self.batches.steps_per_epoch)
+        return counting_loader(self.steps_per_epoch)
 
     def on_fit_start(self) -> None:
         """Move what fits to the device, once."""
         self._data.pixels.to(self.device)
         self._ids = self._ids.to(self.device)
         self._labels = None if self._labels is None else self._labels.to(self.device)
-        if self._data.positives == "bank" and self._data.bank is not None:
-            self._source = Generated(self._data.bank, self._data.ids, seed=self.seed, device=self.device)
-        elif self._data.positives == "view":
-            self._source = RealView()
+        data = self._data
+        material = Material(data.pixels, data.ids, data.labels, data.images, data.bank)
+        self._source = build_source(data.positives, material, seed=self.seed, device=self.device)
 
     def views_of(self, step: int) -> Views:
         """Make the batch of ``step``: pixels, two views, and the additional positive, augmented together."""
@@ -117,7 +123,9 @@ class Pretraining(LightningModule):
         losses = self.method(views)
         terms = dict(losses.terms)
         if losses.pull is not None:
-            terms["positive"] = self.config.positive_weight * alignment(*losses.pull)
+            terms["positive"] = self._positive_weight(views.done) * alignment(
+                *losses.pull, trim=self.config.positive_trim
+            )
         require_finite(terms, step)
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
@@ -125,6 +133,11 @@ class Pretraining(LightningModule):
             self._diagnose(losses.first, losses.second)
             self._rate_neighbours(losses.neighbours, views.ids)
         return loss
+
+    def _positive_weight(self, done: float) -> float:
+        """Return lambda at the share ``done`` of the training."""
+        shape = 0.5 * (1.0 + math.cos(math.pi * done)) if self.config.positive_schedule == "cosine" else 1.0
+        return self.config.positive_weight * shape
 
     def _rate_neighbours(self, found: Tensor | None, ids: Tensor) -> None:
         """Log how often a neighbour is the sample itself and, where labels exist, how often it has the same class."""
@@ -154,7 +167,7 @@ class Pretraining(LightningModule):
     def on_train_batch_end(self, *args: Any) -> None:
         """Read the online kNN at the end of some epochs."""
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        epoch, within = divmod(self.global_step, self.batches.steps_per_epoch)
+        epoch, within = divmod(self.global_step, self.steps_per_epoch)
         every = self.config.knn_every
         if self._knn is not None and every and within == 0 and (epoch % every == 0 or epoch == self.config.epochs):
             self.log("knn", self._knn.accuracy(self.method.encoder, self.mean, self.std))
@@ -171,7 +184,7 @@ class Pretraining(LightningModule):
         config, groups = self.config, self.method.groups()
         parameters = [{"params": group.parameters, "lr": config.lr * group.lr_factor} for group in groups]
         optimizer = build_optimizer(parameters, config)
-        warmup = round(config.warmup_epochs * self.batches.steps_per_epoch)
+        warmup = round(config.warmup_epochs * self.steps_per_epoch)
 
         def factor(shape: str, step: int) -> float:
             return warmup_factor(step, total=self.total_steps, warmup=warmup, shape=shape, start=_WARMUP_START)

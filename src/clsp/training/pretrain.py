@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from clsp import distributed, files
 from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec, save_encoder
+from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage
@@ -23,6 +24,9 @@ from clsp.images.sheet import save_sheet
 from clsp.methods.registry import NAMES, build_method
 from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
+from clsp.positives.config import PositivesName
+from clsp.positives.inflation import inflated, weaker
+from clsp.positives.registry import NEEDS_BANK
 from clsp.training.config import PretrainConfig
 from clsp.training.module import Pretraining, TrainingData
 
@@ -37,7 +41,7 @@ def pretrain(
     *,
     seed: int,
     folder: Path,
-    positives: str = "none",
+    positives: PositivesName = "none",
     bank: PositiveBank | None = None,
     anchors: np.ndarray | None = None,
 ) -> Stage:
@@ -49,8 +53,8 @@ def pretrain(
         hardware: devices.
         seed: names the initial weights and all draws.
         folder: gets encoder.safetensors, config.json, snippet.py, views.png, metrics.jsonl, checkpoints/.
-        positives: ``none``, ``view`` (a third augmented view of the anchor) or ``bank``.
-        bank: the bank, for ``bank``.
+        positives: source of the additional positive, see `clsp.positives.config.PositivesName`.
+        bank: the bank, for the sources that need one.
         anchors: dataset indices of the images to train on, int64 [N], sorted; default: chosen by ``config`` and seed.
 
     Raises:
@@ -59,12 +63,12 @@ def pretrain(
     """
     inputs = {"data": images.fingerprint}
     if anchors is None:
-        anchors = _anchors(images, config, seed, bank if positives == "bank" else None)
+        anchors = _anchors(images, config, seed, bank if positives in NEEDS_BANK else None)
     else:
         inputs["anchors"] = files.fingerprint(anchors.tolist())
-    if positives == "bank":
+    if positives in NEEDS_BANK:
         if bank is None:
-            raise UserError("positives 'bank' need a bank; give --positives BANK")
+            raise UserError(f"positives '{positives}' need a bank; give --positives BANK")
         bank.require_data(images.fingerprint, images.source)
         inputs["bank"] = _bank_fingerprint(bank)
     settings = {"seed": seed, "positives": positives, **_settings(config)}
@@ -118,21 +122,29 @@ def _module(
     config: PretrainConfig,
     spec: EncoderSpec,
     anchors: np.ndarray,
-    positives: str,
+    positives: PositivesName,
     bank: PositiveBank | None,
     seed: int,
 ) -> Pretraining:
     encoder = spec.build()
     if config.backbone.channels_last:
         encoder.to(memory_format=torch.channels_last)
+    pixels, ids, labels = Pixels(images.train.images, anchors), anchors, images.train.labels
+    labels = None if labels is None else labels[anchors]
+    if positives == "extra" and bank is not None:
+        array, ids = inflated(images.train.images, anchors, bank)
+        pixels, labels = Pixels(array), None
+        config = replace(config, augment=weaker(config.augment))
     data = TrainingData(
-        pixels=Pixels(images.train.images, anchors),
-        ids=anchors,
+        pixels=pixels,
+        ids=ids,
         mean=torch.tensor(spec.mean),
         std=torch.tensor(spec.std),
+        anchors=len(anchors),
         positives=positives,
+        images=images.train.images,
         bank=bank,
-        labels=None if images.train.labels is None else images.train.labels[anchors],
+        labels=labels,
     )
     method = build_method(encoder, config, seed=seed)
     return Pretraining(method, data, config, seed=seed, knn=OnlineKNN.of(images.train, seed=seed))
@@ -140,14 +152,14 @@ def _module(
 
 def _flops(module: Pretraining) -> float:
     """Count the FLOPs of the whole training: those of one step, forward and backward, times the steps."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     module.method.before_step(1.0)
-    with FlopCounterMode(display=False) as counter:
+
+    def step() -> None:
         losses = module.method(module.views_of(0))
         loss = torch.stack(list(losses.terms.values())).sum()
         (loss if losses.pull is None else loss + alignment(*losses.pull)).backward()
-    return float(counter.get_total_flops() * module.total_steps)
+
+    return count_flops(step) * module.total_steps
 
 
 def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBank | None) -> np.ndarray:

@@ -1,0 +1,48 @@
+"""What a bank costs: the FLOPs of its sampling, and those of the diffusion model's training where they are known."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+
+from clsp import files
+from clsp.diffusion.config import DiffusionConfig
+from clsp.diffusion.interpolation import encode
+from clsp.diffusion.unet import build_unet
+from clsp.engine.flops import count_flops
+from clsp.positives.config import SynthesizeConfig
+
+
+def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) -> float:
+    """Count the FLOPs of drawing a bank: each step is one pass for every candidate and half of one for every anchor."""
+    x = _blank(unet)
+    with torch.no_grad():
+        full = count_flops(lambda: unet(x, 0, return_dict=False))
+        half = count_flops(lambda: encode(unet, x, 0))
+    steps = max(round(config.steps * config.strength), 1)
+    shared = 0.0 if config.interpolation_weight == 1.0 else half
+    return anchors * steps * (config.candidates * full + shared)
+
+
+def training_cost(diffusion: str | Path) -> dict[str, float] | None:
+    """Read what the training in the folder ``diffusion`` took: seconds and FLOPs; None for a model made elsewhere."""
+    path = Path(diffusion) / "stage.json"
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = files.read_json(path)
+    known = {entry.name for entry in fields(DiffusionConfig)}
+    config = DiffusionConfig(**{name: value for name, value in record["settings"].items() if name in known})
+    shape = files.read_json(Path(diffusion) / "unet" / "config.json")
+    unet = build_unet(config, channels=shape["in_channels"], size=shape["sample_size"])
+    x = _blank(unet)
+    step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())
+    return {"seconds": float(record["seconds"]), "flops": step * config.steps * config.batch_size}
+
+
+def _blank(unet: UNet2DModel) -> torch.Tensor:
+    side = unet.config.sample_size
+    return torch.zeros(1, unet.config.in_channels, side, side, device=unet.device)

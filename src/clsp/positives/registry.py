@@ -1,0 +1,63 @@
+"""The sources of the additional positive by name. A new source is a class with one method, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clsp.engine.pixels import Pixels
+from clsp.errors import UserError
+from clsp.positives.bank import PositiveBank
+from clsp.positives.config import PositivesName
+from clsp.positives.controls import Noised, OtherImage, matching_noise, nearest_images, same_class
+from clsp.positives.sources import Generated, PositiveSource, RealView
+
+NEEDS_BANK: tuple[PositivesName, ...] = ("bank", "noise", "extra")
+"""Sources that are made of a bank or measured against one."""
+
+_NEIGHBOURS = 4
+"""Nearest images that take turns as the positive, where no bank says how many candidates an anchor has."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What sources are made of."""
+
+    pixels: Pixels
+    """The images trained on."""
+    ids: np.ndarray
+    """Their dataset indices, int64 [N]."""
+    labels: np.ndarray | None
+    """Their labels, int64 [N]."""
+    images: np.ndarray
+    """All train images, uint8 [M, C, H, W], by dataset index."""
+    bank: PositiveBank | None
+
+
+def build_source(name: PositivesName, made_of: Material, *, seed: int, device: torch.device) -> PositiveSource | None:
+    """Make the source called ``name``; None where the method has no additional positive.
+
+    Raises:
+        UserError: the source needs a bank or labels that are not there.
+    """
+    pixels, ids, bank = made_of.pixels, made_of.ids, made_of.bank
+    if name in ("none", "extra"):
+        return None
+
+    def of_bank(make: Callable[[PositiveBank], PositiveSource]) -> PositiveSource:
+        if bank is None:
+            raise UserError(f"positives '{name}' need a bank; give --positives BANK")
+        return make(bank)
+
+    makers: dict[str, Callable[[], PositiveSource]] = {
+        "view": RealView,
+        "bank": lambda: of_bank(lambda b: Generated(b, ids, seed=seed, device=device)),
+        "noise": lambda: of_bank(lambda b: Noised(matching_noise(made_of.images, b, ids), ids, seed=seed)),
+        "random": lambda: OtherImage(pixels, seed=seed),
+        "nearest": lambda: nearest_images(pixels, bank.candidates if bank else _NEIGHBOURS, seed=seed),
+        "class": lambda: same_class(pixels, made_of.labels, seed=seed),
+    }
+    return makers[name]()

@@ -1,0 +1,116 @@
+"""The positives that the bank is measured against."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_bank import K, write_bank
+
+from clsp.engine.pixels import Pixels
+from clsp.errors import UserError
+from clsp.images.config import AugmentConfig
+from clsp.positives.bank import PositiveBank
+from clsp.positives.config import POSITIVES
+from clsp.positives.controls import Noised, OtherImage, add_noise, matching_noise, nearest_images, same_class
+from clsp.positives.inflation import inflated, weaker
+from clsp.positives.registry import NEEDS_BANK, Material, build_source
+
+CPU = torch.device("cpu")
+
+
+def numbered(count):
+    """Images whose first pixel is their place."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 1, 2, 2), dtype=np.uint8)
+    images[:, 0, 0, 0] = np.arange(count)
+    return Pixels(images).to(CPU)
+
+
+def places(source, positions, steps=400):
+    positions = torch.as_tensor(positions)
+    anchors = torch.zeros(len(positions), 1, 2, 2, dtype=torch.uint8)
+    return torch.stack([source(positions, anchors, step)[:, 0, 0, 0] for step in range(steps)]).int()
+
+
+def test_another_image_is_any_but_the_anchor():
+    drawn = places(OtherImage(numbered(5), seed=0), [0, 3])
+    assert sorted(drawn[:, 0].unique().tolist()) == [1, 2, 3, 4]
+    assert sorted(drawn[:, 1].unique().tolist()) == [0, 1, 2, 4]
+    assert drawn[:, 0].bincount()[1:].min() > 60
+
+
+def test_an_image_of_the_class_bears_the_label_and_one_without_label_stays_itself():
+    labels = np.array([2, 0, 2, -1, 0, 2, 7])
+    drawn = places(same_class(numbered(7), labels, seed=0), [0, 1, 3, 6])
+    assert [sorted(column.unique().tolist()) for column in drawn.T] == [[0, 2, 5], [1, 4], [3], [6]]
+    assert drawn[:, 0].bincount()[[0, 2, 5]].min() > 90
+    with pytest.raises(UserError, match="need labels"):
+        same_class(numbered(3), None, seed=0)
+
+
+def test_nearest_images_are_those_of_the_highest_cosine_and_never_the_anchor():
+    rng = np.random.default_rng(1)
+    centres = rng.integers(0, 256, (3, 1, 4, 4))
+    images = np.concatenate([(c + rng.integers(-3, 4, (4, 1, 4, 4))).clip(0, 255) for c in centres]).astype(np.uint8)
+    source = nearest_images(Pixels(images).to(CPU), 3, seed=0)
+    lists = source._flat.view(12, 3)
+    for place, found in enumerate(lists.tolist()):
+        assert sorted([place, *found]) == [4 * (place // 4) + i for i in range(4)]
+    assert nearest_images(Pixels(images[:2]).to(CPU), 3, seed=0)._flat.tolist() == [1, 0]
+
+
+@pytest.fixture
+def bank(tmp_path):
+    write_bank(tmp_path)
+    return PositiveBank.open(tmp_path)
+
+
+def test_noise_is_as_far_from_the_anchors_as_the_candidates_are(bank):
+    images = np.random.default_rng(2).integers(0, 256, (40, 1, *bank.manifest["shape"][:2]), dtype=np.uint8)
+    strength = matching_noise(images, bank, bank.ids)
+    anchors = torch.from_numpy(images[bank.ids]).float() / 255
+    wanted = float(((torch.from_numpy(bank.array(np.arange(len(bank)))) / 255 - anchors[:, None]) ** 2).mean())
+    many = anchors.repeat(200, 1, 1, 1)
+    noised = add_noise(many, torch.randn(many.shape, generator=torch.Generator().manual_seed(0)), strength)
+    assert float(((noised - many) ** 2).mean()) == pytest.approx(wanted, rel=0.3)
+    source = Noised(0.1, bank.ids, seed=0)
+    grey = torch.full((2, 1, 2, 2), 128, dtype=torch.uint8)
+    first = source(torch.tensor([1, 4]), grey, 3)
+    assert torch.equal(first.flip(0), source(torch.tensor([4, 1]), grey, 3))
+    assert not torch.equal(first, source(torch.tensor([1, 4]), grey, 4))
+    assert not torch.equal(first[0], first[1])
+
+
+def test_inflation_shows_two_candidates_for_each_real_image_and_augments_less(bank):
+    images = np.random.default_rng(2).integers(0, 256, (40, 1, *bank.manifest["shape"][:2]), dtype=np.uint8)
+    some = bank.ids[2:5]
+    pixels, ids = inflated(images, some, bank)
+    real = ids < 40
+    assert (~real).sum() == K * 3
+    assert abs(real.sum() / len(ids) - 1 / 3) < 0.1
+    assert (pixels[real] == images[ids[real]]).all()
+    k = (ids[~real] - 40) % K
+    assert (pixels[~real] == bank.read((ids[~real] - 40) // K, k)).all()
+    assert len(set(ids[~real].tolist())) == K * 3
+    less = weaker(AugmentConfig())
+    assert (less.crop_scale, less.jitter) == ([0.2, 1.0], 0.4)
+    assert weaker(AugmentConfig(crop_scale=[0.5, 0.9], jitter=0.1)) == AugmentConfig(crop_scale=[0.5, 0.9], jitter=0.1)
+
+
+@pytest.mark.parametrize("name", POSITIVES)
+def test_every_source_gives_images_of_the_anchors_shape_or_says_what_it_lacks(bank, name):
+    shape = bank.manifest["shape"][:2]
+    images = np.random.default_rng(2).integers(0, 256, (40, 1, *shape), dtype=np.uint8)
+    pixels = Pixels(images, bank.ids).to(CPU)
+    material = Material(pixels, bank.ids, np.arange(len(bank)) % 2, images, bank)
+    source = build_source(name, material, seed=0, device=CPU)
+    if name in ("none", "extra"):
+        assert source is None
+        return
+    positions = torch.tensor([0, 3, 1])
+    drawn = source(positions, pixels[positions], 5)
+    assert drawn.dtype == torch.uint8 and drawn.shape == (3, 1, *shape)
+    assert torch.equal(drawn, source(positions, pixels[positions], 5))
+    if name in NEEDS_BANK:
+        with pytest.raises(UserError, match=f"positives '{name}' need a bank"):
+            build_source(name, Material(pixels, bank.ids, None, images, None), seed=0, device=CPU)
