@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
 from clsp import files
@@ -54,6 +57,38 @@ def test_a_second_call_trains_nothing(grid):
     assert again.out == done.out
 
 
+def test_the_weights_of_what_was_rated_may_be_deleted(grid, tmp_path):
+    folder, done = grid
+    kept = {path: path.read_bytes() for path in folder.rglob("seed-1/encoder.safetensors")}
+    assert len(kept) == 3
+    for path in kept:
+        path.unlink()
+    again = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclr,simclr+bank", "--seeds", "2", "--out", folder)
+    for path, weights in kept.items():
+        path.write_bytes(weights)
+    assert again.status == 0, again.err
+    assert again.out == done.out
+
+
+def test_two_calls_at_the_same_time_share_the_work(grid, tmp_path, monkeypatch):
+    where = ("--out", tmp_path / "R", "--methods", "simclr,byol,simclr+bank", "--seeds", "2")
+    first = shared().begin("compare", *SMALL, *where)
+    done = shared().clsp("compare", *SMALL, *where)
+    assert done.status == 0, done.err
+    while not gone(first):
+        time.sleep(0.1)
+    folders = list((tmp_path / "R" / "arms").glob("*/seed-*"))
+    assert len(folders) == 6
+    finished = done.err.count("steps done")
+    assert 0 < finished < 7 + 1  # seven trainings in all: the other call did some of them
+    assert "in use by process" in done.err
+
+
+def gone(process):
+    state = Path(f"/proc/{process}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_wrong_arms_end_in_one_line(tmp_path):
     done = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclt", "--out", tmp_path / "R")
     assert done.status == 2
@@ -62,7 +97,7 @@ def test_wrong_arms_end_in_one_line(tmp_path):
 
 def test_every_control_is_an_arm(grid, tmp_path):
     """The bank of the grid serves, so that the generator's cost is known and not paid again."""
-    controls = "simclr,simclr+noise,simclr+random,simclr+nearest,simclr+class,simclr+extra"
+    controls = "simclr,simclr+noise,simclr+random,simclr+nearest,simclr+class,simclr+extra,diffusion"
     where = ("--positives", grid[0] / "positives", "--out", tmp_path / "R", "--seeds", "1")
     done = shared().clsp("compare", *SMALL, "--pretrain.epochs", "1", "--methods", controls, *where)
     assert done.status == 0, done.err
@@ -70,5 +105,18 @@ def test_every_control_is_an_arm(grid, tmp_path):
     assert [row["arm"] for row in rows] == controls.split(",")
     steps = {files.read_json(path)["facts"]["steps"] for path in (tmp_path / "R" / "arms").glob("*/seed-0/stage.json")}
     assert len(steps) == 1  # with and without extra data, every arm takes the same steps
-    assert {row["arm"] for row in rows if row["cost"]["generator_flops"]} == {"simclr+extra"}
-    assert {row["arm"] for row in rows if row["cost"]["generator_seconds"]} == {"simclr+extra"}
+    assert {row["arm"] for row in rows if row["cost"]["generator_flops"]} == {"simclr+extra", "diffusion"}
+    assert {row["arm"] for row in rows if row["cost"]["generator_seconds"]} == {"simclr+extra", "diffusion"}
+
+
+def test_arms_of_an_earlier_call_stand_in_the_table_with_their_own_seeds(grid, tmp_path):
+    where = ("--out", tmp_path / "R", "--pretrain.epochs", "1")
+    for methods, seeds in (("simclr,byol", 2), ("simclr,simsiam", 1)):
+        done = shared().clsp("compare", *SMALL, *where, "--methods", methods, "--seeds", str(seeds))
+        assert done.status == 0, done.err
+    rows = {row["arm"]: row for row in files.read_json(tmp_path / "R" / "comparison.json")["arms"]}
+    assert {arm: row["seeds"] for arm, row in rows.items()} == {"simclr": 2, "simsiam": 1, "byol": 2}
+    assert len(rows["byol"]["runs"]["linear"]) == 2
+    other = shared().clsp("compare", *SMALL, *where, "--methods", "nnclr", "--seeds", "1", "--pretrain.lr", "0.01")
+    assert "arm byol: 2 runs with other settings are left out" in other.err
+    assert [row["arm"] for row in files.read_json(tmp_path / "R" / "comparison.json")["arms"]] == ["nnclr"]

@@ -9,6 +9,7 @@ import yaml
 from clsp.encoders.backbone import build_backbone, stem_for
 from clsp.errors import UserError
 from clsp.images.imageset import Images, Split
+from clsp.methods.registry import NAMES
 from clsp.recipes.limits import check_fit, check_values
 from clsp.recipes.options import expand, flat_options, known_options, parse_recipe
 from clsp.recipes.recipe import flatten, read_recipe, recipe_for, recipe_names, resolved
@@ -62,9 +63,10 @@ def test_sized_recipes_fit_any_data(name, count, size, accelerated):
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_resolved_recipe_is_a_recipe(name, tmp_path):
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_resolved_recipe_is_a_recipe(name, method, tmp_path):
     """The recipe.yaml of a run repeats it."""
-    recipe = parse_recipe(name, ["--seed=3"])
+    recipe = parse_recipe(name, ["--seed=3", f"--pretrain.method={method}"])
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"recipe": name, "versions": {}, **resolved(recipe)}))
     assert parse_recipe(str(path), []) == recipe
@@ -106,3 +108,72 @@ def test_every_limit_is_of_a_known_option():
     assert set(named) <= set(known_options())
     check_values(recipe.Recipe())
     assert flat_options(recipe.Recipe()) == known_options()
+
+
+# --- settings of one method each -------------------------------------------------------------------------------------
+
+PAPER = ("cifar10", "cifar100", "stl10", "imagenet100")
+
+
+def test_a_method_has_its_own_settings():
+    """CLSP-MoCo's and CLSP-SimCLR's, as the released code has them; what one sets does not reach the other."""
+    recipe = parse_recipe("cifar10", ["--pretrain.method", "moco"])
+    moco, simclr = recipe.pretrain, recipe.pretraining("simclr")
+    assert (moco.lr, moco.batch_size, moco.positive_weight, moco.batch_norm) == (0.3, 512, 0.5, "views")
+    assert (moco.augment.solarize, moco.augment.saturation, moco.augment.brightness) == (0.2, 0.2, 0.4)
+    assert simclr == parse_recipe("cifar10", []).pretrain
+    assert (simclr.lr, simclr.batch_size, simclr.positive_weight, simclr.batch_norm) == (0.5, 1024, 1.0, "joint")
+    assert (simclr.augment.solarize, simclr.augment.saturation) == (0.0, 0.4)
+    for config in (moco, simclr):
+        assert (config.projector.hidden, config.projector.dim, config.epochs) == (4096, 256, 1000)
+        assert (config.optimizer, config.momentum, config.weight_decay, config.warmup_epochs) == ("sgd", 0.9, 1e-4, 10)
+    assert moco.moco.memory == 32768
+    assert parse_recipe("cifar100", ["--pretrain.method", "moco"]).pretrain.positive_weight == 0.2
+
+
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("chosen", ["simclr", "moco", "nnclr"])
+def test_a_method_is_the_same_whatever_was_chosen(method, chosen):
+    """An arm of a comparison has the settings that a run of its method has."""
+    alone = parse_recipe("cifar10", ["--pretrain.method", method]).pretrain
+    assert parse_recipe("cifar10", ["--pretrain.method", chosen]).pretraining(method) == alone
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_no_method_falls_back_on_simclrs_settings(name):
+    recipe = parse_recipe(name, [])
+    assert set(recipe.per_method) == set(NAMES) - {"simclr"}
+    assert recipe.pretraining("nnclr").optimizer == "lars"
+    check_values(recipe)
+
+
+def test_the_command_line_holds_for_all_methods():
+    recipe = parse_recipe("cifar10", ["--pretrain.lr", "0.1", "--pretrain.method=moco"])
+    assert {recipe.pretraining(method).lr for method in NAMES} == {0.1}
+    assert recipe.pretrain.batch_size == 512
+    one = parse_recipe("cifar10", ["--per_method", "{moco: {lr: 0.2, moco: {memory: 64}}}", "--pretrain.lr", "0.1"])
+    assert (one.pretraining("moco").lr, one.pretraining("moco").moco.memory, one.pretrain.lr) == (0.2, 64, 0.1)
+
+
+def test_values_of_a_method_have_the_option_s_type():
+    recipe = parse_recipe(None, ["--per_method", "{byol: {lr: '1e-1', backbone.args: {layers: [1, 1, 1, 1]}}}"])
+    assert recipe.pretraining("byol").lr == 0.1
+    assert recipe.pretraining("byol").backbone.args == {"layers": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("{mocco: {lr: 1}}", "per_method: 'mocco' is not one of simclr.*did you mean 'moco'"),
+        ("{moco: {lrr: 1}}", "per_method moco: 'lrr' is no option of the section pretrain; did you mean 'lr'"),
+        ("{moco: {moco: {memry: 1}}}", "per_method moco: 'moco.memry'.*did you mean 'moco.memory'"),
+        ("{moco: {method: byol}}", "per_method moco: 'method' is no option"),
+        ("{moco: {lr: fast}}", "per_method moco: --pretrain.lr 'fast' is not valid: expected a number"),
+        ("{moco: {lr: -1}}", "per_method moco: --pretrain.lr -1.0 must be above 0"),
+        ("{moco: 3}", "per_method"),
+    ],
+)
+def test_wrong_settings_of_a_method(given, words):
+    with pytest.raises(UserError, match=words) as error:
+        check_values(parse_recipe(None, ["--per_method", given]))
+    assert "\n" not in str(error.value)

@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class InUseError(UserError):
+    """Another process works in the folder: wait for it, or choose another one."""
+
+
 def suggest(value: str, allowed: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of ``allowed``, or ``""`` when none is near."""
     near = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.6)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from clsp.encoders.export import EncoderSpec, read_spec, save_encoder
+from clsp.encoders.export import read_spec, save_encoder
 from clsp.errors import UserError
 from clsp.evaluation import evaluate as evaluation
 from clsp.evaluation import knn, linear
@@ -22,15 +22,6 @@ from clsp.evaluation.score import difference, score
 from clsp.images.imageset import Images, Split
 
 CONFIG = EvaluateConfig(regularisation=[0.1, 1.0], neighbours=[1, 5, 1000], temperatures=[0.07, 1.0])
-
-
-@pytest.fixture
-def encoder(tmp_path):
-    args = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]}
-    spec = EncoderSpec(name="resnet18", args=args, stem="small", size=16, mean=[0.5] * 3, std=[0.2] * 3)
-    torch.manual_seed(0)
-    save_encoder(tmp_path / "encoder", spec.build(), spec, {})
-    return tmp_path / "encoder"
 
 
 def test_encoding_changes_neither_weights_nor_statistics_nor_mode(make_images):

@@ -89,10 +89,9 @@ COMMANDS = {
         recipe=False,
     ),
     "check": Command(
-        summary="what would run, what is wrong, how long it takes on this machine",
+        summary="what would run, what is wrong, how much time, memory and disk it takes, here or on a GPU by name",
         function="check",
-        required=("data",),
-        optional=("recipe", "method"),
+        optional=("data", "recipe", "method", "gpu"),
     ),
 }
 
@@ -107,6 +106,7 @@ METAVARS = {
     "methods": "ARM,ARM,...",
     "seeds": "N",
     "baseline": "ARM",
+    "gpu": "NAME",
 }
 
 

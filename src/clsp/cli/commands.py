@@ -87,20 +87,22 @@ def evaluate(call: Call) -> int:
     from clsp.evaluation.stage import NO_LABELS
 
     folder = workflow.encoder_folder(call.own["encoder"])
-    result = workflow.rate(folder, _for_encoder(call, folder))
-    record: dict[str, object] = {"encoder": str(folder), "data": call.own["data"]}
+    prepared = _for_encoder(call, folder)
+    result = workflow.rate(folder, prepared)
+    record: dict[str, object] = {"encoder": str(folder), "data": call.own["data"], "notes": list(prepared.images.notes)}
     if result.linear is None or result.knn is None:
         print(NO_LABELS)
-        if "out" in call.own:
-            files.write_json(Path(call.own["out"]), record | {"skipped": NO_LABELS})
-        return 0
-    for name, score in (("linear", result.linear), ("kNN", result.knn)):
-        top5 = "" if score.top5 is None else f", top-5 {score.top5:.2f}"
-        interval = f"95 % interval {score.low:.2f} to {score.high:.2f}"
-        print(f"{name:<7} top-1 {score.top1:.2f} % ({interval}){top5}\n        {score.protocol}")
+        record["skipped"] = NO_LABELS
+    else:
+        for name, score in (("linear", result.linear), ("kNN", result.knn)):
+            top5 = "" if score.top5 is None else f", top-5 {score.top5:.2f}"
+            interval = f"95 % interval {score.low:.2f} to {score.high:.2f}"
+            print(f"{name:<7} top-1 {score.top1:.2f} % ({interval}){top5}\n        {score.protocol}")
+        for more in (result.retrieval, *result.few_labels):
+            if more is not None:
+                print(f"{more}\n        {more.protocol}")
     if "out" in call.own:
-        scores = {"linear": result.linear.record(), "knn": result.knn.record()}
-        files.write_json(Path(call.own["out"]), record | scores)
+        files.write_json(Path(call.own["out"]), record | result.record())
     return 0
 
 
@@ -159,8 +161,9 @@ def export(call: Call) -> int:
 def compare(call: Call) -> int:
     """``clsp compare``."""
     from clsp.comparison.arms import parse_arm, parse_arms
+    from clsp.comparison.collect import table
     from clsp.comparison.grid import compare as run_grid
-    from clsp.comparison.grid import table
+    from clsp.report.comparison import build_comparison
 
     out, arms = Path(call.own["out"]), parse_arms(call.own["methods"])
     baseline = parse_arm(call.own["baseline"]) if "baseline" in call.own else None
@@ -173,6 +176,7 @@ def compare(call: Call) -> int:
     files.write_text(out / "comparison.md", f"{text}\n\n{result['protocol']}\n")
     print(text)
     print(f"\ncomparison: {out / 'comparison.json'}")
+    print(f"report: {build_comparison(out).resolve()}")
     return 0
 
 
@@ -184,10 +188,17 @@ def _whole_number(name: str, text: str) -> int:
 
 def report(call: Call) -> int:
     """``clsp report``."""
+    from clsp.report.comparison import build_comparison
     from clsp.report.page import build_report, build_report_of_runs
 
     runs = [Path(name) for name in call.positional]
+    if len(runs) == 1 and (runs[0] / "comparison.json").is_file():
+        out = Path(call.own["out"]) if "out" in call.own else None
+        print(build_comparison(runs[0], out).resolve())
+        return 0
     for path in runs:
+        if (path / "comparison.json").is_file():
+            raise UserError(f"{path} is a comparison, which has a page of its own; call clsp report {path}")
         if not (path / "recipe.yaml").is_file() or (path / "stage.json").is_file():
             raise UserError(f"{path} is no run (no recipe.yaml there); give the --out of a 'clsp run'")
     if len(runs) == 1 and "out" not in call.own:
@@ -200,8 +211,16 @@ def report(call: Call) -> int:
 def check(call: Call) -> int:
     """``clsp check``."""
     from clsp.preflight import preflight
+    from clsp.preflight.source import prepare_plan
 
-    print(preflight(_prepared(call)))
+    overrides = list(call.overrides)
+    if "method" in call.own:
+        overrides += ["--pretrain.method", call.own["method"]]
+    gpu = call.own.get("gpu")
+    prepared, there = prepare_plan(
+        call.own.get("data"), recipe=call.own.get("recipe"), overrides=overrides, gpu=gpu is not None
+    )
+    print(preflight(prepared, gpu=gpu, there=there))
     return 0
 
 

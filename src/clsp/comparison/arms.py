@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from clsp.errors import UserError, suggest
 from clsp.methods.config import MethodName
@@ -13,12 +14,16 @@ SOURCES = tuple(name for name in POSITIVES if name != "none")
 """Sources of an additional positive that can stand behind a method's plus sign."""
 
 
+DIFFUSION: Literal["diffusion"] = "diffusion"
+"""The arm without an encoder of its own: the diffusion model's middle features, rated as they are."""
+
+
 @dataclass(frozen=True)
 class Arm:
     """One row of the table."""
 
-    method: MethodName
-    """A method's name."""
+    method: MethodName | Literal["diffusion"]
+    """A method's name, or ``diffusion`` for the features of the diffusion model itself."""
     positives: PositivesName
     """Source of the additional positive."""
 
@@ -34,9 +39,13 @@ def parse_arm(text: str) -> Arm:
     Raises:
         UserError: the method or the positives are unknown.
     """
-    method, plus, positives = text.strip().partition("+")
-    if method not in NAMES:
-        raise UserError(f"arm '{text}': '{method}' is not one of {', '.join(NAMES)}{suggest(method, NAMES)}")
+    if text.strip() == DIFFUSION:
+        return Arm(DIFFUSION, "none")
+    name, plus, positives = text.strip().partition("+")
+    method = next((known for known in NAMES if known == name), None)
+    if method is None:
+        known = (*NAMES, DIFFUSION)
+        raise UserError(f"arm '{text}': '{name}' is not one of {', '.join(known)}{suggest(name, known)}")
     source = next((name for name in SOURCES if name == positives), None)
     if plus and source is None:
         raise UserError(f"arm '{text}': '{positives}' is not one of {', '.join(SOURCES)}{suggest(positives, SOURCES)}")

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from clsp import console, files, workflow
-from clsp.comparison.arms import Arm
-from clsp.comparison.cost import Cost
-from clsp.comparison.statistics import interval, paired
+from clsp.comparison.arms import DIFFUSION, Arm
+from clsp.comparison.collect import collect
 from clsp.engine.stage import stage
-from clsp.errors import UserError
+from clsp.errors import InUseError, UserError
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.positives.registry import NEEDS_BANK
 from clsp.workflow import Prepared
 
-SCORES = ("linear", "knn")
+if TYPE_CHECKING:
+    from clsp.evaluation.evaluate import Result, Task
+
+Made = TypeVar("Made")
+
+_POLL = 5.0
+"""Seconds between two looks at what another process works on."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,22 @@ class Grid:
         """Where a cell's encoder lies."""
         return self.out / "arms" / arm.name / f"seed-{seed}"
 
+    def diffusion(self) -> Path:
+        """The folder of the diffusion model that made the bank: where a run puts it, beside the bank.
+
+        Raises:
+            UserError: it is not there, or another model is.
+        """
+        assert self.bank is not None
+        folder = self.bank.folder.resolve().parent / "diffusion"
+        path = folder / "stage.json"
+        if not path.is_file() or files.read_json(path)["facts"].get("unet") != self.bank.manifest["unet"]:
+            raise UserError(
+                f"arm '{DIFFUSION}' rates the model that made the bank, and {folder} does not hold it; "
+                "give a bank that lies beside its model, as 'clsp run' makes it"
+            )
+        return folder
+
     def anchors(self) -> np.ndarray:
         """The images that all arms and seeds are trained on: with a bank, those that have candidates."""
         recipe, total = self.prepared.recipe, len(self.prepared.images.train)
@@ -52,6 +76,7 @@ def compare(
 
     The diffusion model and its bank are made once, by the recipe's seed; seeds 0 .. n - 1 name weights, order and views
     of the pretrainings. A second call finishes what is missing; more seeds or arms may be added to a finished grid.
+    Calls that run at the same time share the work: each takes the next run that no other works on.
 
     Args:
         prepared: data and recipe.
@@ -71,12 +96,11 @@ def compare(
         raise UserError(f"clsp compare rates encoders by their labels, and {prepared.images.source} has none")
     if baseline is not None and baseline not in arms:
         raise UserError(f"--baseline {baseline.name} is none of the arms {', '.join(arm.name for arm in arms)}")
-    chosen = _bank(prepared, out, bank) if any(arm.positives in NEEDS_BANK for arm in arms) else None
+    needed = any(arm.positives in NEEDS_BANK or arm.method == DIFFUSION for arm in arms)
+    chosen = _when_free(lambda: _bank(prepared, out, bank)) if needed else None
     grid = Grid(prepared, out, arms, list(range(seeds)), baseline or arms[0], chosen)
-    for seed in grid.seeds:  # seed by seed: an interrupted grid has all arms equally often
-        for arm in arms:
-            _cell(grid, arm, seed)
-    result = _collect(grid)
+    _work(grid)
+    result = collect(grid)
     files.write_json(out / "comparison.json", result)
     return result
 
@@ -88,14 +112,48 @@ def _bank(prepared: Prepared, out: Path, given: Path | None) -> PositiveBank:
     return workflow.bank_stage(prepared, out / "diffusion", out / "positives")
 
 
+def _model_of(bank: PositiveBank) -> Path:
+    """Find the diffusion model that made a bank beside it, where a run puts it."""
+    return bank.folder.resolve().parent / "diffusion"
+
+
+def _work(grid: Grid) -> None:
+    """Do all cells, seed by seed, so that an interrupted grid has all arms equally often; those in use come last."""
+    in_use = []
+    for seed in grid.seeds:
+        for arm in grid.arms:
+            try:
+                _cell(grid, arm, seed)
+            except InUseError:
+                in_use.append((arm, seed))
+    for arm, seed in in_use:
+        _when_free(partial(_cell, grid, arm, seed))
+
+
+def _when_free(work: Callable[[], Made]) -> Made:
+    """Do ``work`` as soon as no other process does the same: then what that one finished is found."""
+    while True:
+        try:
+            return work()
+        except InUseError as error:
+            console.say(str(error).partition(";")[0])
+            time.sleep(_POLL)
+
+
 def _cell(grid: Grid, arm: Arm, seed: int) -> None:
     """Train and rate one arm with one seed."""
-    from clsp.evaluation.evaluate import evaluate_encoder, make_task
+    from clsp.evaluation.bottleneck import evaluate_bottleneck
+    from clsp.evaluation.evaluate import evaluate_encoder
     from clsp.training.pretrain import pretrain
 
     recipe, images, folder = grid.prepared.recipe, grid.prepared.images, grid.folder(arm, seed)
-    config = replace(recipe.pretrain, method=arm.method)
     console.say(f"arm {arm.name}, seed {seed}")
+    if arm.method == "diffusion":
+        assert grid.bank is not None
+        model, unet = grid.diffusion(), grid.bank.manifest["unet"]
+        _rate(grid, folder, unet, lambda task: evaluate_bottleneck(model, task, recipe.evaluate, seed=seed))
+        return
+    config = recipe.pretraining(arm.method)
     pretrain(
         images,
         config,
@@ -106,71 +164,19 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
         bank=grid.bank,
         anchors=grid.anchors(),
     )
-    encoder = files.file_hash(folder / "encoder.safetensors")[:16]
-    with stage("rating", folder / "rating", settings={}, inputs={"encoder": encoder}) as current:
+    weights, rating = folder / "encoder.safetensors", folder / "rating" / "stage.json"
+    if not weights.exists() and rating.exists():  # of what was rated the weights may be deleted: many arms fill a disk
+        encoder = files.read_json(rating)["inputs"]["encoder"]
+    else:
+        encoder = files.file_hash(weights)[:16]
+    _rate(grid, folder, encoder, lambda task: evaluate_encoder(folder, task, recipe.evaluate))
+
+
+def _rate(grid: Grid, folder: Path, rated: str, rate: Callable[[Task], Result]) -> None:
+    """Keep what ``rate`` says of the encoder with the hash ``rated``."""
+    from clsp.evaluation.evaluate import make_task
+
+    recipe = grid.prepared.recipe
+    with stage("rating", folder / "rating", settings=asdict(recipe.evaluate), inputs={"encoder": rated}) as current:
         if not current.finished:
-            task = make_task(images, recipe.evaluate, seed=recipe.seed)
-            result = evaluate_encoder(folder, task, recipe.evaluate)
-            assert result.linear and result.knn
-            current.facts = {"linear": result.linear.record(), "knn": result.knn.record()}
-
-
-def _collect(grid: Grid) -> dict[str, Any]:
-    scores = {arm.name: {score: _scores(grid, arm, score) for score in SCORES} for arm in grid.arms}
-    base = grid.baseline.name
-    rows = []
-    for arm in grid.arms:
-        row: dict[str, Any] = {"arm": arm.name, "seeds": len(grid.seeds)}
-        row |= {score: interval(list(scores[arm.name][score].values())).record() for score in SCORES}
-        row["cost"] = _cost(grid, arm).record()
-        if arm != grid.baseline:
-            gaps = {score: paired(scores[arm.name][score], scores[base][score]) for score in SCORES}
-            row["versus"] = {base: {score: gap.record() for score, gap in gaps.items() if gap}}
-        row["runs"] = {score: scores[arm.name][score] for score in SCORES}
-        rows.append(row)
-    protocol = _rating(grid, grid.arms[0], grid.seeds[0])["linear"]["protocol"]
-    return {"data": grid.prepared.images.source, "baseline": base, "protocol": protocol, "arms": rows}
-
-
-def _rating(grid: Grid, arm: Arm, seed: int) -> dict[str, Any]:
-    facts: dict[str, Any] = files.read_json(grid.folder(arm, seed) / "rating" / "stage.json")["facts"]
-    return facts
-
-
-def _scores(grid: Grid, arm: Arm, score: str) -> dict[int, float]:
-    return {seed: float(_rating(grid, arm, seed)[score]["top1"]) for seed in grid.seeds}
-
-
-def _cost(grid: Grid, arm: Arm) -> Cost:
-    stages = [files.read_json(grid.folder(arm, seed) / "stage.json") for seed in grid.seeds]
-    seconds = sum(record["seconds"] for record in stages) / len(stages)
-    flops = float(stages[0]["facts"].get("flops", 0.0))
-    if arm.positives not in NEEDS_BANK or grid.bank is None:
-        return Cost(seconds, 0.0, flops, 0.0)
-    drawn = files.read_json(grid.bank.folder / "stage.json")
-    trained = grid.bank.manifest["generator"] or {"seconds": 0.0, "flops": 0.0}
-    return Cost(seconds, trained["seconds"] + drawn["seconds"], flops, trained["flops"] + drawn["facts"]["flops"])
-
-
-def table(result: dict[str, Any]) -> str:
-    """Lay the comparison out as a Markdown table."""
-    base = result["baseline"]
-    lines = [
-        f"| arm | seeds | linear | kNN | linear minus {base} | kNN minus {base} | pretraining | generator |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["arms"]:
-        versus = row.get("versus", {}).get(base, {})
-        cells = [row["arm"], str(row["seeds"]), *(_shown(row[score]) for score in SCORES)]
-        cells += [_shown(versus[score], signed=True) if score in versus else "" for score in SCORES]
-        cost = row["cost"]
-        cells += [console.duration(cost["pretraining_seconds"]), console.duration(cost["generator_seconds"])]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _shown(value: dict[str, float | None], *, signed: bool = False) -> str:
-    mean, low, high = value["mean"], value["low"], value["high"]
-    sign = "+" if signed else ""
-    text = f"{mean:{sign}.2f}"
-    return text if low is None else f"{text} ({low:{sign}.2f} to {high:{sign}.2f})"
+            current.facts = rate(make_task(grid.prepared.images, recipe.evaluate, seed=recipe.seed)).record()

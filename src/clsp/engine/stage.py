@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from clsp import console, distributed, files
 from clsp._version import __version__
-from clsp.errors import UserError
+from clsp.errors import InUseError, UserError
 
 
 @dataclass(kw_only=True)
@@ -58,7 +58,8 @@ def stage(name: str, folder: Path, *, settings: dict[str, Any], inputs: dict[str
     When the block ends without an exception the stage is marked as finished. While it runs, the folder is locked.
 
     Raises:
-        UserError: the folder holds the result of other settings or inputs, or another process works in it.
+        UserError: the folder holds the result of other settings or inputs.
+        InUseError: another process works in it.
     """
     settings = files.json.loads(files.json.dumps(settings))
     _ensure_folder(folder)
@@ -127,7 +128,7 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(
+            raise InUseError(
                 f"{folder} is in use by process {_holder(lock)}; wait for it, or choose another --out"
             ) from error
         lock.truncate(0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True)
 class EvaluateConfig:
-    """Linear probe and kNN on frozen features. Everything is chosen on a held-out part of train, never on test."""
+    """What is measured of an encoder. Everything is chosen on a held-out part of train, never on test."""
 
     train_images: int | None = None
     """Labelled train images that the probe and the kNN are fitted on, chosen at random; null: all."""
@@ -21,6 +21,17 @@ class EvaluateConfig:
     """Values of k to choose from."""
     temperatures: list[float] = field(default_factory=lambda: [0.02, 0.07, 0.2, 1.0])
     """Temperatures of the kNN's vote to choose from."""
+    retrieval_queries: int = 10_000
+    """At most so many test images search for the others of their class; chosen at random."""
+    label_shares: list[float] = field(default_factory=list)
+    """Shares of the labelled train images that are to do alone, such as [0.01, 0.1]; empty: none."""
+    label_draws: int = 3
+    """Draws of each share, equally many images of each class; mean, lowest and highest are reported."""
+    fine_tune_epochs: int = 0
+    """Also train the whole encoder on each draw, for so many passes (such as 100) in at most 1,000 steps of 64 images;
+    0: the probe alone."""
+    fine_tune_lr: float = 0.001
+    """Highest learning rate of the fine-tuning (AdamW); it is not chosen on any data."""
     batch_size: int = 500
     """Images encoded at once."""
     classifier_epochs: int = 10

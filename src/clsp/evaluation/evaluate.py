@@ -1,11 +1,11 @@
-"""Evaluation of one frozen encoder: features once, then the linear probe and the kNN."""
+"""Evaluation of one frozen encoder: features once, then the linear probe, the kNN, retrieval and few labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -17,26 +17,12 @@ from clsp.errors import UserError
 from clsp.evaluation import knn, linear
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.features import encode_images
+from clsp.evaluation.few_labels import FewLabels, rate_few_labels
+from clsp.evaluation.retrieval import Retrieval, rate_retrieval
 from clsp.evaluation.score import Score, score
-from clsp.images.imageset import Images, Split, split_fingerprint, subset
+from clsp.evaluation.task import Task, make_task
 
-
-@dataclass(frozen=True)
-class Task:
-    """The images and labels of an evaluation; the same for all arms."""
-
-    train: Split
-    """Images that probe and kNN are fitted on."""
-    test: Split
-    """Images that are rated."""
-    classes: int
-    """Number of classes; 0 without labels."""
-    held: np.ndarray
-    """bool [train], the part on which C, k and temperature are chosen."""
-    note: str
-    """Where the test images come from."""
-    key: str
-    """A fingerprint of all this, for the feature cache."""
+__all__ = ["Result", "Task", "evaluate_encoder", "make_task"]
 
 
 @dataclass(frozen=True)
@@ -49,49 +35,16 @@ class Result:
     """Likewise."""
     features: Tensor
     """Features of the test images, float [N, D]."""
+    retrieval: Retrieval | None = None
+    """None without labels, or where no class has two test images."""
+    few_labels: tuple[FewLabels, ...] = ()
+    """One of each share that was asked for."""
 
-
-def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
-    """Part the data into images to fit on and images to test on.
-
-    A source with a test part is used as it is; else a share of its labelled train images is set apart, class by
-    class. Without labels all images serve, for the map and the neighbours alone.
-    """
-    train, test = images.train, images.test
-    labels = train.labels
-    if labels is None:
-        chosen = subset(len(train), config.train_images, seed=seed)
-        part = _rows(train, chosen)
-        parts, classes, note = (part, test or part), 0, "without labels"
-    else:
-        classes = int(labels.max()) + 1
-        known = np.flatnonzero(labels >= 0)
-        if test is None or test.labels is None:
-            is_test = _every_fifth(labels[known], config.test_share)
-            test, known = _rows(train, known[is_test]), known[~is_test]
-            note = f"{len(test)} images that were set apart from train, class by class (the source has no test part)"
-        else:
-            note = f"the source's {len(test)} test images"
-        parts = (_rows(train, known[subset(len(known), config.train_images, seed=seed)]), test)
-    held = _every_fifth(parts[0].labels, config.holdout) if classes else np.zeros(len(parts[0]), dtype=bool)
-    key = files.fingerprint([split_fingerprint(part) for part in parts])
-    return Task(parts[0], parts[1], classes, held, note, key)
-
-
-def _rows(split: Split, rows: np.ndarray) -> Split:
-    labels = None if split.labels is None else split.labels[rows]
-    return Split(images=np.asarray(split.images[rows]), names=[split.names[int(row)] for row in rows], labels=labels)
-
-
-def _every_fifth(labels: np.ndarray | None, share: float) -> np.ndarray:
-    """Mark ``share`` of every class, evenly spread and at least one where a class has two; bool [N]."""
-    assert labels is not None
-    marked = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(max(round(share * len(rows)), 1), len(rows) - 1)
-        marked[rows[np.linspace(0, len(rows) - 1, count + 2).round().astype(int)[1:-1]] if count > 0 else []] = True
-    return marked
+    def record(self) -> dict[str, Any]:
+        """The values for metrics.json; empty without labels."""
+        rated = {"linear": self.linear, "knn": self.knn, "retrieval": self.retrieval}
+        record: dict[str, Any] = {name: value.record() for name, value in rated.items() if value is not None}
+        return record | ({"few_labels": [few.record() for few in self.few_labels]} if self.few_labels else {})
 
 
 def evaluate_encoder(folder: Path, task: Task, config: EvaluateConfig, *, cache: Path | None = None) -> Result:
@@ -115,8 +68,19 @@ def evaluate_encoder(folder: Path, task: Task, config: EvaluateConfig, *, cache:
     train, test = _features(folder, task, config, cache)
     if not task.classes:
         return Result(None, None, test)
-    assert task.train.labels is not None and task.test.labels is not None
-    return Result(_linear(train, test, task, config), _knn(train, test, task, config), test)
+    few = tuple(rate_few_labels(folder, task, (train, test), config))
+    return replace(rate_features(train, test, task, config), few_labels=few)
+
+
+def rate_features(train: Tensor, test: Tensor, task: Task, config: EvaluateConfig) -> Result:
+    """Rate features float [N, D] of a labelled task's train and test images: linear probe, kNN and retrieval."""
+    assert task.test.labels is not None
+    return Result(
+        _linear(train, test, task, config),
+        _knn(train, test, task, config),
+        test,
+        rate_retrieval(test, task.test.labels, queries=config.retrieval_queries, seed=task.seed, note=task.note),
+    )
 
 
 def _features(folder: Path, task: Task, config: EvaluateConfig, cache: Path | None) -> tuple[Tensor, Tensor]:

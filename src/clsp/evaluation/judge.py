@@ -6,17 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from clsp import console
 from clsp.encoders.backbone import feature_count
 from clsp.encoders.export import EncoderSpec
-from clsp.engine.batches import Batches
-from clsp.evaluation.evaluate import Task
+from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.features import encode_images
-from clsp.images.augment import augment
-from clsp.images.config import AugmentConfig
+from clsp.evaluation.task import Task
 from clsp.images.imageset import Images, subset
 from clsp.positives.bank import PositiveBank
 
@@ -63,25 +59,20 @@ def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int) -> nn.Modul
     backbone = spec.build()
     model = nn.Sequential(backbone, nn.Linear(feature_count(backbone), task.classes)).train()
     rows = subset(len(task.train), _IMAGES, seed=seed)
-    pixels = torch.from_numpy(task.train.images[rows])
     assert task.train.labels is not None
-    labels = torch.from_numpy(task.train.labels[rows])
-    mean, std = torch.tensor(spec.mean).view(-1, 1, 1), torch.tensor(spec.std).view(-1, 1, 1)
-    batches = Batches(len(pixels), min(_BATCH, len(pixels)), seed=seed, stream="classifier", drop_last=False)
-    steps = epochs * batches.steps_per_epoch
+    batch_size = min(_BATCH, len(rows))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
-    mild = AugmentConfig(crop_scale=[0.6, 1.0], flip=0.0, jitter=0.0, gray=0.0)
-    with console.progress("classifier of real labels", steps, "steps") as bar:
-        for step in range(steps):
-            places = batches.positions(step)
-            drawn = augment(pixels[places], mild, seed=seed, step=step, ids=places, views=torch.zeros_like(places))
-            loss = F.cross_entropy(model((drawn - mean) / std), labels[places])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            bar.advance(1, loss=float(loss.detach()))
+    fit_classifier(
+        model,
+        task.train.images[rows],
+        task.train.labels[rows],
+        spec,
+        optimizer,
+        steps=epochs * (len(rows) // batch_size),
+        batch_size=batch_size,
+        seed=seed,
+        title="classifier of real labels",
+    )
     return model.eval()
 
 

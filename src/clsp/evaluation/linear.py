@@ -35,6 +35,20 @@ class LinearProbe:
         scores[:, self._model.classes_] = self._model.predict_log_proba(self._scaler.transform(features))
         return scores
 
+    def layer(self, classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """The probe as one linear layer on features that are not standardised, with the same probabilities.
+
+        Returns:
+            Weight float [classes, D] and bias float [classes]; classes that were not seen get a bias of -1000.
+        """
+        weight, bias = np.zeros((classes, self._scaler.n_features_in_)), np.full(classes, -1000.0)
+        fitted, offset = self._model.coef_, self._model.intercept_
+        if len(fitted) == 1:  # two classes: scikit-learn keeps the second one's log-odds
+            fitted, offset = np.concatenate([0 * fitted, fitted]), np.concatenate([0 * offset, offset])
+        weight[self._model.classes_] = fitted / self._scaler.scale_
+        bias[self._model.classes_] = offset - (fitted * self._scaler.mean_ / self._scaler.scale_).sum(axis=1)
+        return weight, bias
+
 
 def choose(features: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, values: Sequence[float]) -> float:
     """Choose C by the accuracy on the rows ``held`` (bool [N]) of a probe fitted on the others."""

@@ -12,10 +12,11 @@ from clsp import console, distributed, files
 from clsp.encoders.export import read_spec
 from clsp.engine.stage import stage
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import Result, Task, evaluate_encoder, make_task
+from clsp.evaluation.evaluate import Result, evaluate_encoder
 from clsp.evaluation.judge import judge_candidates
 from clsp.evaluation.look import draw_map, draw_neighbours
 from clsp.evaluation.score import difference
+from clsp.evaluation.task import Task, make_task
 from clsp.images.imageset import Images, split_fingerprint
 from clsp.positives.bank import PositiveBank
 
@@ -71,9 +72,9 @@ def _evaluate(
     main = next(iter(arms))
     metrics: dict[str, Any] = {"arm": main, "controls": {}}
     if task.classes:
-        metrics |= _record(results[main])
+        metrics |= results[main].record()
         controls = [arm for arm in arms if arm != main]
-        metrics["controls"] = {arm: _record(results[arm]) for arm in controls}
+        metrics["controls"] = {arm: results[arm].record() for arm in controls}
         metrics["differences"] = {arm: _differences(results[main], results[arm]) for arm in controls}
         _save_correct(folder, results)
         if bank is not None and config.classifier_epochs:
@@ -85,12 +86,6 @@ def _evaluate(
         console.say(f"evaluation: {NO_LABELS}")
     _draw(folder, results[main], task, images, seed)
     files.write_json(folder / "metrics.json", metrics)
-
-
-def _record(result: Result) -> dict[str, Any]:
-    assert result.linear is not None
-    assert result.knn is not None
-    return {"linear": result.linear.record(), "knn": result.knn.record()}
 
 
 def _differences(main: Result, control: Result) -> dict[str, Any]:
@@ -114,19 +109,26 @@ def _draw(folder: Path, result: Result, task: Task, images: Images, seed: int) -
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Lay out the accuracies of the arms as plain text."""
+    """Lay out the accuracies of the arms, and the retrieval's precision, as plain text."""
     if "skipped" in metrics:
         return str(metrics["skipped"])
     main = metrics["arm"]
     rows = {**metrics["controls"], main: metrics}
-    lines = [f"{'':<16}{'linear':>8}  {'95 % interval':<16}{'kNN':>8}   {main} minus it, linear"]
+    lines = [f"{'':<16}{'linear':>8}  {'95 % interval':<16}{'kNN':>8}{'mAP':>8}   {main} minus it, linear"]
     for arm, record in rows.items():
         linear, gap = record["linear"], metrics.get("differences", {}).get(arm)
-        interval = f"{linear['low']:.2f} to {linear['high']:.2f}"
-        versus = (
-            f"{gap['linear']['mean']:+.2f} ({gap['linear']['low']:+.2f} to {gap['linear']['high']:+.2f})" if gap else ""
-        )
-        lines.append(
-            f"{arm:<16}{linear['top1']:>8.2f}  {interval:<16}{record['knn']['top1']:>8.2f}   {versus}".rstrip()
-        )
+        cells = f"{arm:<16}{linear['top1']:>8.2f}  {linear['low']:.2f} to {linear['high']:.2f}".ljust(42)
+        cells += f"{record['knn']['top1']:>8.2f}"
+        cells += f"{record['retrieval']['map']:>8.2f}" if "retrieval" in record else f"{'':>8}"
+        if gap:
+            cells += f"   {gap['linear']['mean']:+.2f} ({gap['linear']['low']:+.2f} to {gap['linear']['high']:+.2f})"
+        lines.append(cells.rstrip())
+    lines += [_few(arm, few) for arm, record in rows.items() for few in record.get("few_labels", [])]
     return "\n".join(lines)
+
+
+def _few(arm: str, few: dict[str, Any]) -> str:
+    """One line: what an arm reaches with one share of the labels."""
+    kinds = {"probe": few["probe"], "fine-tuned": few["fine_tuned"]}
+    shown = [f"{name} {v['mean']:.2f} ({v['low']:.2f} to {v['high']:.2f})" for name, v in kinds.items() if v]
+    return f"{arm:<16}top-1 of {few['labels']} labels, {few['draws']} draws: {', '.join(shown)}"

@@ -11,6 +11,7 @@ from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
 from clsp.images.geometry import row_names, sized
 from clsp.images.imageset import Images, Split
+from clsp.images.torchvision_sets import is_there as _torchvision_is_there
 from clsp.images.torchvision_sets import open_torchvision
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -47,6 +48,11 @@ def open_builtin(name: str, config: ImagesConfig, *, seed: int = 0, store: Path 
     if name == "fashion-mnist" and FASHION_MNIST.is_dir():
         return open_fashion_mnist(FASHION_MNIST, config)
     return open_torchvision(name, config, seed=seed, store=store)
+
+
+def is_there(name: str) -> bool:
+    """Whether a built-in data set can be opened without a download."""
+    return name == "digits" or (name == "fashion-mnist" and FASHION_MNIST.is_dir()) or _torchvision_is_there(name)
 
 
 def open_digits(config: ImagesConfig) -> Images:

@@ -17,7 +17,7 @@ import numpy as np
 from clsp import files
 from clsp.errors import UserError
 from clsp.images import store as stores
-from clsp.images.catalogue import TORCHVISION
+from clsp.images.catalogue import TORCHVISION, TRANSPOSED, UNSORTED
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, UnreadableImage, convert
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names, sized
@@ -47,7 +47,7 @@ def open_torchvision(name: str, config: ImagesConfig, *, seed: int = 0, store: P
     if name == "stl10":
         notes.append("the train part is the 5,000 labelled images followed by the 100,000 unlabelled ones (label -1)")
     if _array(first) is not None:
-        splits = [_array_split(part, sets[0]) for part, sets in parts.items()]
+        splits = [_array_split(part, sets[0], transposed=name in TRANSPOSED) for part, sets in parts.items()]
         return sized(name, splits, classes or _numbered(splits[0].labels), config, *notes)
     return _open_pictures(name, parts, classes, config, seed, store, notes)
 
@@ -62,17 +62,13 @@ def load_torchvision(name: str, arguments: Mapping[str, Any]) -> Any:
     Raises:
         UserError: neither works; says where the files were looked for and what to do.
     """
-    import torchvision.datasets
-
     root = datasets_root()
-    cls = getattr(torchvision.datasets, TORCHVISION[name].cls)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # torchvision prints; standard output is for results
-            try:
-                return cls(root, **arguments, download=False)
-            except (RuntimeError, OSError, ValueError):
-                return cls(root, **arguments, download=True)
+        try:
+            return _make(name, arguments, download=False)
+        except (RuntimeError, OSError, ValueError):
+            return _make(name, arguments, download=True)
     except (RuntimeError, OSError, ValueError, ImportError, EOFError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
@@ -80,6 +76,31 @@ def load_torchvision(name: str, arguments: Mapping[str, Any]) -> Any:
             f"torchvision.datasets.{TORCHVISION[name].cls} expects to {root}, "
             "or set CLSP_DATASETS to the folder that has them"
         ) from error
+
+
+def is_there(name: str) -> bool:
+    """Whether all files of a set of the catalogue are on the disk; nothing is downloaded."""
+    entry = TORCHVISION[name]
+    if not datasets_root().is_dir():
+        return False
+    try:
+        for arguments in (*entry.train, *entry.test):
+            _make(name, arguments, download=False)
+    except (RuntimeError, OSError, ValueError, ImportError, EOFError):
+        return False
+    return True
+
+
+def _make(name: str, arguments: Mapping[str, Any], *, download: bool) -> Any:
+    import torchvision.datasets
+
+    cls = getattr(torchvision.datasets, TORCHVISION[name].cls)
+    with contextlib.redirect_stdout(sys.stderr):  # torchvision prints; standard output is for results
+        dataset = cls(datasets_root(), **arguments, download=download)
+    if name in UNSORTED:
+        pairs = sorted(zip(dataset._image_files, dataset._labels))
+        dataset._image_files, dataset._labels = [path for path, _ in pairs], [label for _, label in pairs]
+    return dataset
 
 
 def _array(dataset: Any) -> np.ndarray | None:
@@ -95,9 +116,11 @@ def _array(dataset: Any) -> np.ndarray | None:
     return pixels if pixels.shape[1] == 3 else np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
-def _array_split(part: str, dataset: Any) -> Split:
+def _array_split(part: str, dataset: Any, *, transposed: bool) -> Split:
     images = _array(dataset)
     assert images is not None
+    if transposed:
+        images = np.ascontiguousarray(images.swapaxes(2, 3))
     labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
     return Split(images=images, names=row_names(part, range(len(images))), labels=np.asarray(labels).astype(np.int64))
 

@@ -18,6 +18,9 @@ from clsp.positives.sources import Generated, PositiveSource, RealView
 NEEDS_BANK: tuple[PositivesName, ...] = ("bank", "noise", "extra")
 """Sources that are made of a bank or measured against one."""
 
+MADE_BY_GENERATOR: tuple[PositivesName, ...] = ("bank", "extra")
+"""Sources that show generated images, and so cost what the generator costs."""
+
 _NEIGHBOURS = 4
 """Nearest images that take turns as the positive, where no bank says how many candidates an anchor has."""
 

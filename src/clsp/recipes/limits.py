@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import le
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ _AT_LEAST = {
     "pretrain.augment.contrast": 0,
     "pretrain.augment.saturation": 0,
     "evaluate.train_images": 2,
+    "evaluate.retrieval_queries": 1,
+    "evaluate.label_draws": 1,
+    "evaluate.fine_tune_epochs": 0,
     "evaluate.batch_size": 1,
     "evaluate.classifier_epochs": 0,
     "hardware.devices": 1,
@@ -60,6 +64,8 @@ _ABOVE_ZERO = (
     "synthesize.strength",
     "diffusion.lr",
     "diffusion.gradient_clip",
+    "evaluate.label_shares",
+    "evaluate.fine_tune_lr",
     "pretrain.lr",
     "pretrain.gradient_clip",
     "pretrain.all4one.centroid_temperature",
@@ -74,6 +80,7 @@ _SHARES = (
     "synthesize.strength",
     "evaluate.holdout",
     "evaluate.test_share",
+    "evaluate.label_shares",
     "pretrain.positive_trim",
     "pretrain.all4one.dropout",
     "pretrain.augment.flip",
@@ -92,7 +99,15 @@ def check_values(recipe: Recipe) -> None:
     Raises:
         UserError: names the option, its value and what is allowed.
     """
-    values = flat_options(recipe)
+    _check(flat_options(recipe))
+    for method in recipe.per_method:
+        try:
+            _check(flat_options(replace(recipe, pretrain=recipe.pretraining(method))))
+        except UserError as error:
+            raise UserError(f"per_method {method}: {error}") from error
+
+
+def _check(values: dict[str, Any]) -> None:
     for name, least in _AT_LEAST.items():
         _require(name, values, f"at least {least}", partial(le, least))
     for name in _ABOVE_ZERO:

@@ -7,17 +7,21 @@ import inspect
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
 from clsp.errors import UserError, suggest
+from clsp.methods.registry import NAMES
 from clsp.recipes.recipe import Recipe, flatten, read_recipe
+from clsp.training.config import PretrainConfig
 
 
 def parse_recipe(name: str | None, overrides: Sequence[str], sized: Mapping[str, Any] | None = None) -> Recipe:
     """Build a recipe: defaults < the recipe's file < what the data's size asks for < ``overrides``.
+
+    In the file, what ``per_method`` says of a method goes before the section ``pretrain``.
 
     Args:
         name: a built-in recipe or a YAML file; None: the defaults.
@@ -27,13 +31,55 @@ def parse_recipe(name: str | None, overrides: Sequence[str], sized: Mapping[str,
     Raises:
         UserError: an unknown name (the right one is suggested) or a value of the wrong type.
     """
-    parser = _parser()
     known = known_options()
     values = flatten(read_recipe(name), known) if name else {}
     _require_known(values, known, f"--recipe {name}: ")
     values |= sized or {}
     arguments = [f"--{key}={_text(value)}" for key, value in values.items()]
-    return _parse(parser, [*arguments, *overrides])
+    recipe = _parse([*arguments, *overrides])
+    given = {option[2:].partition("=")[0] for option in overrides if option.startswith("--")}
+    return _for_its_method(recipe, given | set(sized or {}))
+
+
+def _for_its_method(recipe: Recipe, given: set[str]) -> Recipe:
+    """Check ``per_method``, leave out of it what was ``given`` for all methods, and apply the chosen method's part.
+
+    The values that this replaces are noted for the other methods: `Recipe.pretraining` is right for every method
+    afterwards, and a resolved recipe that is read again stays the same.
+    """
+    if not recipe.per_method:
+        return recipe
+    parser = _parser(PretrainConfig, "pretrain")
+    own = {method: _checked(parser, method, values) for method, values in recipe.per_method.items()}
+    if "per_method" not in given:
+        own = {
+            method: {name: value for name, value in values.items() if f"pretrain.{name}" not in given}
+            for method, values in own.items()
+        }
+    before = flat_options(recipe)
+    replaced = {name: before[f"pretrain.{name}"] for name in own.get(recipe.pretrain.method, {})}
+    if replaced:
+        own = {method: replaced | own.get(method, {}) for method in NAMES}
+    recipe = replace(recipe, per_method=own)
+    return replace(recipe, pretrain=recipe.pretraining(recipe.pretrain.method))
+
+
+def _checked(parser: Any, method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``per_method`` says of ``method`` by dotted names, its values of the right types."""
+    where = f"per_method {method}: "
+    if method not in NAMES:
+        raise UserError(f"per_method: '{method}' is not one of {', '.join(NAMES)}{suggest(method, NAMES)}")
+    known = {name.removeprefix("pretrain."): None for name in known_options() if name.startswith("pretrain.")}
+    flat = flatten(values, known)
+    for name in flat:
+        if name not in known or name == "method":
+            raise UserError(f"{where}'{name}' is no option of the section pretrain{suggest(name, known)}")
+    try:
+        arguments = [f"--pretrain.{name}={_text(value)}" for name, value in flat.items()]
+        parsed = flat_options(_instantiate(parser, arguments).pretrain)
+    except UserError as error:
+        raise UserError(f"{where}{error}") from error
+    return {name: parsed[name] for name in flat}
 
 
 def known_options() -> dict[str, Any]:
@@ -41,8 +87,8 @@ def known_options() -> dict[str, Any]:
     return flat_options(Recipe())
 
 
-def flat_options(recipe: Recipe) -> dict[str, Any]:
-    """All values of ``recipe`` by their dotted names."""
+def flat_options(config: Any) -> dict[str, Any]:
+    """All values of a recipe, or of a section, by their dotted names."""
     flat: dict[str, Any] = {}
 
     def visit(value: Any, prefix: str) -> None:
@@ -53,7 +99,7 @@ def flat_options(recipe: Recipe) -> dict[str, Any]:
             else:
                 flat[f"{prefix}{item.name}"] = inner
 
-    visit(recipe, "")
+    visit(config, "")
     return flat
 
 
@@ -114,22 +160,26 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _parser() -> Any:
+def _parser(config: type, name: str | None = None) -> Any:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog="clsp", exit_on_error=False)
-    parser.add_class_arguments(Recipe)
+    parser.add_class_arguments(config, name)
     return parser
 
 
-def _parse(parser: Any, arguments: list[str]) -> Recipe:
+def _parse(arguments: list[str]) -> Recipe:
+    made = _instantiate(_parser(Recipe), arguments)
+    return Recipe(**{item.name: getattr(made, item.name) for item in fields(Recipe)})
+
+
+def _instantiate(parser: Any, arguments: list[str]) -> Any:
     from argparse import ArgumentError
 
     try:
-        instantiated = parser.instantiate(parser.parse_args(arguments))
+        return parser.instantiate(parser.parse_args(arguments))
     except ArgumentError as error:
         raise UserError(_one_line(str(error))) from error
-    return Recipe(**{item.name: getattr(instantiated, item.name) for item in fields(Recipe)})
 
 
 def _one_line(message: str) -> str:

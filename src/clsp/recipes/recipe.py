@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -16,6 +16,8 @@ from clsp.evaluation.config import EvaluateConfig
 from clsp.images.config import ImagesConfig
 from clsp.positives.config import SynthesizeConfig
 from clsp.training.config import PretrainConfig
+
+Config = TypeVar("Config")
 
 _FOLDER = Path(__file__).parent
 
@@ -50,8 +52,24 @@ class Recipe:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    per_method: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Values of the section pretrain that hold for one method each: {moco: {lr: 0.3, moco.memory: 65536}}. An option
+    --pretrain.NAME of the command line holds for all methods."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+    def pretraining(self, method: str) -> PretrainConfig:
+        """The section ``pretrain`` as it is for ``method``."""
+        return changed(self.pretrain, {"method": method, **self.per_method.get(method, {})})
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return a dataclass with other ``values``, by their dotted names."""
+    for name, value in values.items():
+        field_name, dot, rest = name.partition(".")
+        inner = changed(getattr(config, field_name), {rest: value}) if dot else value
+        config = replace(config, **{field_name: inner})  # type: ignore[type-var]
+    return config
 
 
 def recipe_names() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clsp.report.html import Html, data_block, element
-from clsp.report.numbers import fixed, is_number, number
+from clsp.report.numbers import fixed, is_number, number, signed
 
 WIDTH, HEIGHT = 320, 180
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 10, 26
@@ -34,8 +34,9 @@ class Estimate:
     name: str
     colour: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None where there is no interval."""
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def _round_values(low: float, high: float, count: int) -> list[float]:
     return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
-def _tick(value: float) -> str:
-    """A short label: ``20k`` for 20,000, ``0.25`` as it is."""
+def tick(value: float) -> str:
+    """A short label of an axis: ``20k`` for 20,000, ``0.25`` as it is."""
     if abs(value) >= 10_000 and value % 100 == 0:
         return f"{value / 1000:g}k"
     return f"{value:g}".replace("-", "−")
@@ -104,32 +105,37 @@ def smooth(points: Sequence[Point], *, log: bool = False) -> list[Point]:
     return smoothed
 
 
-def _thinned(points: Sequence[Point], count: int = POINTS) -> list[Point]:
+def thinned(points: Sequence[Point], count: int = POINTS) -> list[Point]:
     """Every n-th point, and the last."""
     stride = math.ceil(len(points) / count)
     kept = list(points[::stride]) if stride > 1 else list(points)
     return kept if not kept or kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-def _text(content: str, x: float, y: float, anchor: str = "middle", class_: str | None = None) -> Html:
+def text_at(content: str, x: float, y: float, anchor: str = "middle", class_: str | None = None) -> Html:
+    """One line of text."""
     return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
-def _svg(content: list[Html], label: str, height: float = HEIGHT, class_: str = "chart") -> Html:
-    view = f"0 0 {WIDTH} {height:g}"
+def svg(content: list[Html], label: str, height: float = HEIGHT, class_: str = "chart", width: float = WIDTH) -> Html:
+    """A drawing of ``width`` by ``height`` units, which is scaled to the room that it has on the page."""
+    view = f"0 0 {width:g} {height:g}"
     return element("svg", content, viewBox=view, role="img", aria_label=label, class_=class_)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+    """A straight line."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
-def _dot(x: float, y: float, radius: float, colour: str, title: str | None = None) -> Html:
+def dot(x: float, y: float, radius: float, colour: str, title: str | None = None) -> Html:
+    """A filled circle; ``title`` is what it says under the pointer."""
     told = element("title", title) if title else None
     return element("circle", told, cx=x, cy=y, r=radius, class_=f"dot {colour}")
 
 
-def _path(points: Sequence[Point], x: Axis, y: Axis, class_: str) -> Html:
+def path(points: Sequence[Point], x: Axis, y: Axis, class_: str) -> Html:
+    """Straight lines from point to point."""
     steps = "L".join(f"{x(a):g} {y(b):g}" for a, b in points)
     return element("path", d=f"M{steps}", class_=class_)
 
@@ -147,17 +153,17 @@ def line_chart(series: Sequence[Series], *, label: str, log: bool = False, x_lab
         return Html()
     lines = [(one, smooth(one.points, log=log) if one in long else one.points) for one in usable]
     x, y = _axes(usable, [points for _, points in lines], log=log)
-    drawn = _frame(x, y, x_label)
-    drawn += [_path(_thinned(s.points, 2 * POINTS), x, y, f"raw {s.colour}") for s in long]
+    drawn = frame(x, y, x_label)
+    drawn += [path(thinned(s.points, 2 * POINTS), x, y, f"raw {s.colour}") for s in long]
     hover = []
     for one, points in lines:
-        thin = _thinned(points)
-        drawn.append(_path(thin, x, y, f"curve {one.colour}"))
+        thin = thinned(points)
+        drawn.append(path(thin, x, y, f"curve {one.colour}"))
         if len(thin) <= 24:
-            drawn += [_dot(x(a), y(b), 2.2, one.colour) for a, b in thin]
+            drawn += [dot(x(a), y(b), 2.2, one.colour) for a, b in thin]
         rows = [[x(a), y(b), number(a), number(b)] for a, b in thin]
         hover.append({"name": one.name, "colour": one.colour, "points": rows})
-    return Html(_svg(drawn, label, class_="chart curves") + data_block(hover, "hover"))
+    return Html(svg(drawn, label, class_="chart curves") + data_block(hover, "hover"))
 
 
 def _axes(series: Sequence[Series], lines: Sequence[Sequence[Point]], *, log: bool) -> tuple[Axis, Axis]:
@@ -176,53 +182,56 @@ def _axes(series: Sequence[Series], lines: Sequence[Sequence[Point]], *, log: bo
     return across, Axis(low, high, HEIGHT - BOTTOM, TOP, log)
 
 
-def _frame(x: Axis, y: Axis, x_label: str) -> list[Html]:
-    """Grid lines, tick labels and the name of the horizontal axis."""
+def frame(x: Axis, y: Axis, x_label: str, x_ticks: Sequence[tuple[float, str]] | None = None) -> list[Html]:
+    """Grid lines, tick labels and the name of the horizontal axis; ``x_ticks`` are chosen where they are not given."""
     parts = []
     for value in y.ticks():
-        parts.append(_line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"))
-        parts.append(_text(_tick(value), LEFT - 7, y(value) + 3.5, "end"))
-    base = HEIGHT - BOTTOM
-    parts.append(_line(LEFT, base, WIDTH - RIGHT, base, "axis"))
-    for value in x.ticks():
+        parts.append(line(x.start, y(value), x.end, y(value), "grid"))
+        parts.append(text_at(tick(value), x.start - 7, y(value) + 3.5, "end"))
+    base = y.start
+    parts.append(line(x.start, base, x.end, base, "axis"))
+    for value, written in x_ticks or [(value, tick(value)) for value in x.ticks()]:
         at = x(value)
-        parts.append(_line(at, base, at, base + 4, "axis"))
-        if at < WIDTH - RIGHT - 40:
-            parts.append(_text(_tick(value), at, base + 17))
-    parts.append(_text(x_label, WIDTH - RIGHT, base + 17, "end", "unit"))
+        parts.append(line(at, base, at, base + 4, "axis"))
+        if not x_label or at < x.end - 16 - 6 * len(x_label):
+            parts.append(text_at(written, at, base + 17))
+    parts.append(text_at(x_label, x.end, base + 17, "end", "unit"))
     return parts
 
 
-def interval_chart(estimates: Sequence[Estimate], *, label: str, zero: bool = False) -> Html:
+def interval_chart(
+    estimates: Sequence[Estimate], *, label: str, zero: bool = False, width: float = WIDTH, decimals: int = 1
+) -> Html:
     """Draw one dot with its interval per row; ``zero`` includes and marks the value 0."""
-    ends = [end for one in estimates for end in (one.low, one.high, one.value)] + ([0.0] if zero else [])
+    ends = [end for one in estimates for end in (one.low, one.high, one.value) if end is not None]
+    ends += [0.0] if zero else []
     pad = max(0.08 * (max(ends) - min(ends)), 0.2)
-    gutter = min(140, 14 + 7.1 * max(len(_short(one.name)) for one in estimates))
-    x = Axis(min(ends) - pad, max(ends) + pad, gutter, WIDTH - 44)
+    gutter = min(140, 14 + 7.1 * max(len(short(one.name)) for one in estimates))
+    x = Axis(min(ends) - pad, max(ends) + pad, gutter, width - 37 - 7 * decimals)
     base = TOP + 30 * len(estimates)
     parts = []
     for value in x.ticks():
-        parts.append(_line(x(value), TOP, x(value), base, "axis" if zero and value == 0 else "grid"))
-        parts.append(_text(_tick(value), x(value), base + 16))
+        parts.append(line(x(value), TOP, x(value), base, "axis" if zero and value == 0 else "grid"))
+        parts.append(text_at(tick(value), x(value), base + 16))
     for row, one in enumerate(estimates):
         middle = TOP + 30 * row + 15
-        title = f"{one.name}: {fixed(one.value)} ({fixed(one.low)} to {fixed(one.high)})"
-        parts += [
-            _text(_short(one.name), gutter - 12, middle + 4, "end", "name"),
-            _line(x(one.low), middle, x(one.high), middle, f"interval {one.colour}"),
-            _dot(x(one.value), middle, 5, one.colour, title),
-            _text(
-                ("+" if zero and one.value > 0 else "") + fixed(one.value),
-                WIDTH - 4,
-                middle + 4,
-                "end",
-                "value",
-            ),
-        ]
-    return _svg(parts, label, base + 22)
+        parts.append(text_at(short(one.name), gutter - 12, middle + 4, "end", "name"))
+        if one.low is not None and one.high is not None:
+            parts.append(line(x(one.low), middle, x(one.high), middle, f"interval {one.colour}"))
+        parts.append(dot(x(one.value), middle, 5, one.colour, spoken(one, decimals)))
+        shown = (signed if zero else fixed)(one.value, decimals)
+        parts.append(text_at(shown, width - 4, middle + 4, "end", "value"))
+    return svg(parts, label, base + 22, width=width)
 
 
-def _short(name: str) -> str:
+def spoken(one: Estimate, decimals: int = 1) -> str:
+    """What an estimate says under the pointer: its name, value and interval."""
+    limits = f" ({fixed(one.low, decimals)} to {fixed(one.high, decimals)})" if one.low is not None else ""
+    return f"{one.name}: {fixed(one.value, decimals)}{limits}"
+
+
+def short(name: str) -> str:
+    """A name that fits beside a dot."""
     return name if len(name) <= 18 else f"{name[:17]}…"
 
 

@@ -44,14 +44,22 @@ def number(value: object, digits: int = 3) -> str:
 
 
 def fixed(value: object, decimals: int = 1) -> str:
-    """Write ``value`` with exactly ``decimals`` decimals."""
-    return f"{value:.{decimals}f}".replace("-", "−") if isinstance(value, int | float) else MISSING
+    """Write ``value`` with exactly ``decimals`` decimals; what is rounded to 0 has no sign."""
+    if not isinstance(value, int | float):
+        return MISSING
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def interval(result: Mapping[str, Any], *, between: str = " to ") -> str:
+def signed(value: object, decimals: int = 1) -> str:
+    """Write a difference with its sign: ``+1.3``."""
+    above = isinstance(value, int | float) and round(value, decimals) > 0
+    return ("+" if above else "") + fixed(value, decimals)
+
+
+def interval(result: Mapping[str, Any], *, between: str = " to ", decimals: int = 1) -> str:
     """Write ``low to high``, or nothing where the result has no interval."""
     low, high = result.get("low"), result.get("high")
-    return f"{fixed(low)}{between}{fixed(high)}" if is_number(low) and is_number(high) else ""
+    return f"{fixed(low, decimals)}{between}{fixed(high, decimals)}" if is_number(low) and is_number(high) else ""
 
 
 def duration(seconds: object) -> str:

@@ -45,7 +45,7 @@ def build_report(run: Path) -> Path:
     folder = _open(run)
     title = f"{folder.arm} on {folder.title}"
     out = run / "report.html"
-    files.write_text(out, _page(title, _article(folder, "", "h1", "h2")))
+    files.write_text(out, page(title, _article(folder, "", "h1", "h2")))
     return out
 
 
@@ -68,7 +68,7 @@ def build_report_of_runs(runs: Sequence[Path], out: Path) -> Path:
     head = element("header", [element("h1", title), overview(folders, anchors)])
     pairs = zip(folders, anchors, strict=True)
     articles = [_article(folder, f"{anchor}-", "h2", "h3") for folder, anchor in pairs]
-    files.write_text(Path(out), _page(title, [head, *articles]))
+    files.write_text(Path(out), page(title, [head, *articles]))
     return Path(out)
 
 
@@ -89,7 +89,7 @@ def _article(folder: Folder, prefix: str, title_tag: str, section_tag: str) -> H
         else:
             body.append(element("section", [heading, paragraph("not run", "absent")], class_="missing"))
     head = [
-        paragraph(_byline(folder), "byline"),
+        paragraph(byline(folder, "Run", folder.finished), "byline"),
         element(title_tag, [folder.arm, element("span", [" on ", folder.title])]),
         paragraph(sentence(folder), "lead"),
         results(folder),
@@ -98,18 +98,18 @@ def _article(folder: Folder, prefix: str, title_tag: str, section_tag: str) -> H
     return element("article", [element("header", head), *body], id=prefix.rstrip("-") or None)
 
 
-def _byline(folder: Folder) -> Html:
-    """Recipe, folder and date."""
+def byline(folder: Folder, kind: str, finished: float | None) -> Html:
+    """Recipe, folder (a ``kind`` of folder) and date (``finished`` seconds since the epoch)."""
     recipe = folder.recipe.get("recipe")
     parts = [f"Recipe {recipe}"] if recipe else []
-    parts.append(f"Run {folder.path.resolve().name}")
-    if folder.finished is not None:
-        day = datetime.datetime.fromtimestamp(folder.finished)
+    parts.append(f"{kind} {folder.path.resolve().name}")
+    if finished is not None:
+        day = datetime.datetime.fromtimestamp(finished)
         parts.append(f"{day.day} {day:%B %Y, %H:%M}")
     return join(element("span", part) for part in parts)
 
 
-def _page(title: str, content: Html | Sequence[Html]) -> str:
+def page(title: str, content: Html | Sequence[Html]) -> str:
     """Put ``content`` into the skeleton, with the styles and the script written into it."""
     assets = resources.files("clsp.report")
     skeleton, css, js = (assets.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))

@@ -8,15 +8,18 @@ from typing import Any
 from clsp.report.charts import Estimate, interval_chart
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import Content, Html, element, join, panel, table
-from clsp.report.numbers import MISSING, duration, fixed, interval, is_number
+from clsp.report.numbers import MISSING, duration, fixed, interval, is_number, text
 
 PROBES = {"linear": "Linear", "knn": "kNN"}
 COLUMNS = (
     ("Linear top‑1", "linear", "top1"),
     ("Linear top‑5", "linear", "top5"),
     ("kNN top‑1", "knn", "top1"),
+    ("Retrieval mAP", "retrieval", "map"),
 )
 """Title, probe and key of each column of results; those without any value are left out."""
+FEW = {"probe": "probe", "fine_tuned": "fine‑tuned"}
+"""What is done with few labels: key and title."""
 PAIRED = (
     "Linear top-1, paired over the test images; an interval clear of 0 is a difference, "
     "even where those of the arms overlap."
@@ -34,6 +37,19 @@ def arm_results(folder: Folder) -> dict[str, dict[str, Any]]:
 def probe(result: dict[str, Any], name: str) -> dict[str, Any]:
     """The result of one probe (``linear`` or ``knn``) of an arm."""
     return mapping(result.get(name))
+
+
+def few_labels(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an arm reaches with few labels: mean, low and high of the draws by the title of their column."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in _shares(result):
+        found |= {f"{text(entry.get('labels'))} labels, {title}": probe(entry, key) for key, title in FEW.items()}
+    return found
+
+
+def _shares(result: dict[str, Any]) -> list[dict[str, Any]]:
+    shares = result.get("few_labels")
+    return [mapping(entry) for entry in shares] if isinstance(shares, list) else []
 
 
 def differences(folder: Folder, name: str = "linear") -> dict[str, dict[str, Any]]:
@@ -83,33 +99,52 @@ def pretraining_time(folder: Folder, arm: str) -> str:
 def results_table(folder: Folder) -> Html:
     """One row per arm; the best of each column in bold; the protocols in the caption."""
     measured = arm_results(folder)
+    head, rows = _cells(measured, COLUMNS)
+    times = [pretraining_time(folder, arm) for arm in measured]
+    lines: list[list[Content]] = [[swatch(folder, arm), *row, t] for arm, row, t in zip(measured, rows, times)]
+    return table(["Arm", *head, "Pretraining"], lines, caption=_protocols(folder), class_="results")
+
+
+def few_labels_table(folder: Folder) -> Html:
+    """What the arms reach with few labels, one row per arm; nothing where that was not asked for."""
+    measured = {arm: few_labels(result) for arm, result in arm_results(folder).items()}
+    titles = dict.fromkeys(title for result in measured.values() for title in result)
+    head, rows = _cells(measured, [(title, title, "mean") for title in titles])
+    if not head:
+        return Html()
+    lines: list[list[Content]] = [[swatch(folder, arm), *row] for arm, row in zip(measured, rows)]
+    parts = ["Few labels: top-1 on the test images in percent, the mean of the draws with the lowest and the highest."]
+    parts += [f"{protocol}." for entry in _shares(folder.evaluation) if (protocol := str(entry.get("protocol") or ""))]
+    return table(["Arm", *head], lines, caption=" ".join(parts), class_="results")
+
+
+def _cells(
+    measured: dict[str, dict[str, Any]], columns: Sequence[tuple[str, str, str]]
+) -> tuple[list[str], list[list[Html]]]:
+    """Titles of the columns that have a value, and their cells for each arm."""
     best: dict[tuple[str, str, str], float] = {}
-    for column in COLUMNS:
+    for column in columns:
         values = [probe(result, column[1]).get(column[2]) for result in measured.values()]
         scores = [value for value in values if is_number(value)]
         if scores:
             # Where all are equal, or there is one arm, none is the best.
             best[column] = max(scores) if len(set(scores)) > 1 else float("nan")
-    rows: list[list[Content]] = []
-    for arm, result in measured.items():
-        cells = [_score(probe(result, name), key, top) for (_, name, key), top in best.items()]
-        rows.append([swatch(folder, arm), *cells, pretraining_time(folder, arm)])
-    head = ["Arm", *(title for title, _, _ in best), "Pretraining"]
-    return table(head, rows, caption=_protocols(folder), class_="results")
+    rows = [[_score(probe(result, n), key, top) for (_, n, key), top in best.items()] for result in measured.values()]
+    return [title for title, _, _ in best], rows
 
 
 def _score(result: dict[str, Any], key: str, best: float) -> Html:
-    """A percentage, bold if it is the best, with its interval in small print."""
+    """A percentage, bold if it is the best, with its interval (of few labels: its range) in small print."""
     value = result.get(key)
     shown = element("strong" if value == best else "span", fixed(value))
-    limits = interval(result, between="–") if key == "top1" else ""
+    limits = interval(result, between="–") if key != "top5" else ""
     return join([shown, element("small", limits) if limits else ""])
 
 
 def _protocols(folder: Folder) -> str:
     bold = "; the best in bold" if len(arm_results(folder)) > 1 else ""
     parts = [f"Accuracy on the test images in percent, with its 95 % interval{bold}."]
-    for name, title in PROBES.items():
+    for name, title in (PROBES | {"retrieval": "Retrieval"}).items():
         protocol = str(probe(folder.evaluation, name).get("protocol") or "").rstrip(".")
         parts += [f"{title}: {protocol}."] if protocol else []
     return " ".join([*parts, "Pretraining: time spent on training the encoder."])
@@ -145,7 +180,7 @@ def results(folder: Folder) -> Html:
     """The table and the charts; nothing without results, since ``sentence`` says why there are none."""
     if not arm_results(folder):
         return Html()
-    return Html(results_table(folder) + results_charts(folder))
+    return Html(results_table(folder) + few_labels_table(folder) + results_charts(folder))
 
 
 def overview(folders: Sequence[Folder], anchors: Sequence[str]) -> Html:

@@ -207,20 +207,29 @@ def neighbours(folder: Folder) -> Html:
 
 def settings(folder: Folder) -> Html:
     """Everything that is needed to repeat the run and to use its encoder."""
-    recipe = folder.recipe
-    versions = {str(name): text(value) for name, value in mapping(recipe.get("versions")).items()}
-    hardware = {words(str(name)): text(value) for name, value in mapping(recipe.get("machine")).items()}
-    parts: list[Content] = [_times(folder)]
-    if recipe.get("command"):
-        parts += [paragraph("This repeats the run:"), code(str(recipe["command"]))]
+    parts: list[Content] = [_times(folder), command(folder, "run")]
     # The page may travel: it names the run's folder, not where that folder lay.
     snippet = folder.text("encoder/snippet.py").strip().replace(str(folder.path.resolve()), folder.path.resolve().name)
     parts += [paragraph("This loads the encoder:"), code(snippet)] if snippet else []
+    return join(join(part) for part in [*parts, provenance(folder)])
+
+
+def command(folder: Folder, kind: str) -> Html:
+    """The call that made the folder, which is a ``kind`` of work."""
+    told = folder.recipe.get("command")
+    return join([paragraph(f"This repeats the {kind}:"), code(str(told))]) if told else Html()
+
+
+def provenance(folder: Folder) -> Html:
+    """Versions, hardware and the whole recipe, folded away."""
+    recipe, parts = folder.recipe, []
+    versions = {str(name): text(value) for name, value in mapping(recipe.get("versions")).items()}
+    hardware = {words(str(name)): text(value) for name, value in mapping(recipe.get("machine")).items()}
     if versions or hardware:
         parts.append(details("Versions and hardware", definitions({**versions, **hardware})))
     if recipe:
         parts.append(details("The resolved recipe", code(folder.text("recipe.yaml").strip())))
-    return join(join(part) for part in parts)
+    return join(parts)
 
 
 def _times(folder: Folder) -> Html:

@@ -71,7 +71,7 @@ def pretrain(
             raise UserError(f"positives '{positives}' need a bank; give --positives BANK")
         bank.require_data(images.fingerprint, images.source)
         inputs["bank"] = _bank_fingerprint(bank)
-    settings = {"seed": seed, "positives": positives, **_settings(config)}
+    settings = {"seed": seed, "positives": positives, **settings_of(config, positives)}
     name = config.method if positives == "none" else f"{config.method}+{positives}"
     with stage(f"encoder {name}", folder, settings=settings, inputs=inputs) as current:
         if current.finished:
@@ -111,10 +111,12 @@ def pretrain(
     return current
 
 
-def _settings(config: PretrainConfig) -> dict[str, Any]:
-    """The values that decide what is learned; of the methods' own sections that of the chosen one."""
-    others = {name for name in NAMES if name != config.method}
-    return {name: value for name, value in asdict(config).items() if name not in (*_NO_RESULT, *others)}
+def settings_of(config: PretrainConfig, positives: PositivesName) -> dict[str, Any]:
+    """The values that decide what is learned: of the methods' sections the chosen one's, and lambda where it counts."""
+    without = {*_NO_RESULT, *(name for name in NAMES if name != config.method)}
+    if positives in ("none", "extra"):
+        without |= {"positive_weight", "positive_schedule", "positive_trim"}
+    return {name: value for name, value in asdict(config).items() if name not in without}
 
 
 def _module(

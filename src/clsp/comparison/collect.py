@@ -1,0 +1,156 @@
+"""From the finished cells of a grid to the one table: means, intervals, paired differences, costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsp import console, files
+from clsp.comparison.arms import Arm, parse_arm
+from clsp.comparison.cost import Cost
+from clsp.comparison.statistics import interval, paired
+from clsp.errors import UserError
+from clsp.positives.registry import MADE_BY_GENERATOR
+from clsp.training.pretrain import settings_of
+
+if TYPE_CHECKING:
+    from clsp.comparison.grid import Grid
+
+SCORES = ("linear", "knn")
+"""What is compared, as it stands in the ratings."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The finished runs of an arm."""
+
+    arm: Arm
+    folders: dict[int, Path]
+    """A cell's folder by its seed."""
+
+    def ratings(self) -> dict[int, dict[str, Any]]:
+        """What the evaluation found, by seed."""
+        return {
+            seed: files.read_json(folder / "rating" / "stage.json")["facts"] for seed, folder in self.folders.items()
+        }
+
+    def scores(self, score: str) -> dict[int, float]:
+        """Top-1 accuracy in percent, by seed."""
+        return {seed: float(rating[score]["top1"]) for seed, rating in self.ratings().items()}
+
+
+def collect(grid: Grid) -> dict[str, Any]:
+    """Make what comparison.json holds, of all finished runs in the grid's folder that share the grid's settings.
+
+    The arms of this call come first; those of earlier calls with other arms or numbers of seeds stand below them.
+    """
+    earlier = sorted(path.name for path in (grid.out / "arms").iterdir() if path.is_dir())
+    named = [arm.name for arm in grid.arms]
+    rows = [_row(grid, parse_arm(name)) for name in [*named, *(name for name in earlier if name not in named)]]
+    rows = [row for row in rows if row.folders]
+    base = next(row for row in rows if row.arm == grid.baseline)
+    protocols = {score: next(iter(base.ratings().values()))[score]["protocol"] for score in SCORES}
+    return {
+        "data": grid.prepared.images.source,
+        "baseline": grid.baseline.name,
+        "protocol": protocols["linear"],
+        "protocols": protocols,
+        "arms": [_record(grid, row, base) for row in rows],
+    }
+
+
+def _row(grid: Grid, arm: Arm) -> Row:
+    """Find an arm's finished cells; of arms that this call did not name, those with other settings are left out."""
+    found = {int(path.name.removeprefix("seed-")): path for path in (grid.out / "arms" / arm.name).glob("seed-*")}
+    finished = {seed: found[seed] for seed in sorted(found) if _is_finished(found[seed])}
+    same = {seed: folder for seed, folder in finished.items() if arm in grid.arms or _is_alike(grid, arm, folder)}
+    if len(same) < len(finished):
+        console.say(f"arm {arm.name}: {len(finished) - len(same)} runs with other settings are left out of the table")
+    return Row(arm, same)
+
+
+def _is_finished(folder: Path) -> bool:
+    path = folder / "rating" / "stage.json"
+    return path.is_file() and files.read_json(path)["status"] == "finished"
+
+
+def _is_alike(grid: Grid, arm: Arm, folder: Path) -> bool:
+    recipe = grid.prepared.recipe
+    if files.read_json(folder / "rating" / "stage.json")["settings"] != _plain(asdict(recipe.evaluate)):
+        return False
+    if arm.method == "diffusion":
+        return True
+    record = files.read_json(folder / "stage.json")
+    wanted = settings_of(recipe.pretraining(arm.method), arm.positives)
+    return {name: value for name, value in record["settings"].items() if name not in ("seed", "positives")} == _plain(
+        wanted
+    ) and record["inputs"]["data"] == grid.prepared.images.fingerprint
+
+
+def _plain(settings: dict[str, Any]) -> Any:
+    """Return settings as they are after they were written and read."""
+    return files.json.loads(files.json.dumps(settings))
+
+
+def _record(grid: Grid, row: Row, base: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {"arm": row.arm.name, "seeds": len(row.folders)}
+    scores = {score: row.scores(score) for score in SCORES}
+    record |= {score: interval(list(values.values())).record() for score, values in scores.items()}
+    record["retrieval"] = _retrieval(row)
+    record["cost"] = _cost(grid, row).record()
+    if row.arm != base.arm:
+        gaps = {score: paired(scores[score], base.scores(score)) for score in SCORES}
+        record["versus"] = {base.arm.name: {score: gap.record() for score, gap in gaps.items() if gap}}
+    return record | {"runs": scores}
+
+
+def _retrieval(row: Row) -> dict[str, float | None] | None:
+    found = [rating["retrieval"]["map"] for rating in row.ratings().values() if "retrieval" in rating]
+    return interval(found).record() if found else None
+
+
+def _cost(grid: Grid, row: Row) -> Cost:
+    generator = _generator(grid)
+    if row.arm.method == "diffusion":
+        return Cost(0.0, generator[0], 0.0, generator[1])
+    stages = [files.read_json(folder / "stage.json") for folder in row.folders.values()]
+    seconds = sum(record["seconds"] for record in stages) / len(stages)
+    made = generator if row.arm.positives in MADE_BY_GENERATOR else (0.0, 0.0)
+    return Cost(seconds, made[0], float(stages[0]["facts"]["flops"]), made[1])
+
+
+def _generator(grid: Grid) -> tuple[float, float]:
+    """Seconds and FLOPs of the diffusion model's training and of the bank; 0 where neither is there."""
+    if grid.bank is None:
+        return 0.0, 0.0
+    path = grid.bank.folder / "stage.json"
+    if not path.is_file():
+        raise UserError(f"the bank {grid.bank.folder} lacks stage.json, which says what it cost; copy the whole folder")
+    drawn = files.read_json(path)
+    trained = grid.bank.manifest["generator"] or {"seconds": 0.0, "flops": 0.0}
+    return trained["seconds"] + drawn["seconds"], trained["flops"] + drawn["facts"]["flops"]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Lay the comparison out as a Markdown table."""
+    base = result["baseline"]
+    lines = [
+        f"| arm | seeds | linear | kNN | linear minus {base} | kNN minus {base} | pretraining | generator |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["arms"]:
+        versus = row.get("versus", {}).get(base, {})
+        cells = [row["arm"], str(row["seeds"]), *(_shown(row[score]) for score in SCORES)]
+        cells += [_shown(versus[score], signed=True) if score in versus else "" for score in SCORES]
+        cost = row["cost"]
+        cells += [console.duration(cost["pretraining_seconds"]), console.duration(cost["generator_seconds"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _shown(value: dict[str, float | None], *, signed: bool = False) -> str:
+    mean, low, high = value["mean"], value["low"], value["high"]
+    sign = "+" if signed else ""
+    text = f"{mean:{sign}.2f}"
+    return text if low is None else f"{text} ({low:{sign}.2f} to {high:{sign}.2f})"

@@ -1,0 +1,74 @@
+"""The task of an evaluation: which images are fitted on, held out to choose on, and tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clsp import files
+from clsp.evaluation.config import EvaluateConfig
+from clsp.images.imageset import Images, Split, split_fingerprint, subset
+
+
+@dataclass(frozen=True)
+class Task:
+    """The images and labels of an evaluation; the same for all arms."""
+
+    train: Split
+    """Images that probe and kNN are fitted on."""
+    test: Split
+    """Images that are rated."""
+    classes: int
+    """Number of classes; 0 without labels."""
+    held: np.ndarray
+    """bool [train], the part on which C, k and temperature are chosen."""
+    note: str
+    """Where the test images come from."""
+    key: str
+    """A fingerprint of all this, for the feature cache."""
+    seed: int
+    """Names what is drawn from it: few labels, queries."""
+
+
+def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
+    """Part the data into images to fit on and images to test on.
+
+    A source with a test part is used as it is; else a share of its labelled train images is set apart, class by
+    class. Without labels all images serve, for the map and the neighbours alone.
+    """
+    train, test = images.train, images.test
+    labels = train.labels
+    if labels is None:
+        chosen = subset(len(train), config.train_images, seed=seed)
+        part = _rows(train, chosen)
+        parts, classes, note = (part, test or part), 0, "without labels"
+    else:
+        classes = int(labels.max()) + 1
+        known = np.flatnonzero(labels >= 0)
+        if test is None or test.labels is None:
+            is_test = share_of_each(labels[known], config.test_share)
+            test, known = _rows(train, known[is_test]), known[~is_test]
+            note = f"{len(test)} images that were set apart from train, class by class (the source has no test part)"
+        else:
+            note = f"the source's {len(test)} test images"
+        parts = (_rows(train, known[subset(len(known), config.train_images, seed=seed)]), test)
+    held = share_of_each(parts[0].labels, config.holdout) if classes else np.zeros(len(parts[0]), dtype=bool)
+    key = files.fingerprint([split_fingerprint(part) for part in parts])
+    return Task(parts[0], parts[1], classes, held, note, key, seed)
+
+
+def share_of_each(labels: np.ndarray | None, share: float) -> np.ndarray:
+    """Mark ``share`` of every class in ``labels`` int64 [N], evenly spread, at least one of two or more; bool [N]."""
+    assert labels is not None
+    marked = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        count = min(max(round(share * len(rows)), 1), len(rows) - 1)
+        marked[rows[np.linspace(0, len(rows) - 1, count + 2).round().astype(int)[1:-1]] if count > 0 else []] = True
+    return marked
+
+
+def _rows(split: Split, rows: np.ndarray) -> Split:
+    labels = None if split.labels is None else split.labels[rows]
+    return Split(images=np.asarray(split.images[rows]), names=[split.names[int(row)] for row in rows], labels=labels)

@@ -1,0 +1,30 @@
+"""``clsp check``: what would run, what is wrong, and how much time, memory and disk it takes, before any of it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clsp.workflow import Prepared
+
+
+def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True) -> str:
+    """Build every network, time a few steps of each stage, and lay out the plan as plain text.
+
+    Args:
+        prepared: the recipe and its images, from `clsp.workflow.prepare` or `clsp.preflight.source.prepare_plan`.
+        gpu: a GPU of `clsp.preflight.gpus` for which memory and hours are wanted.
+        there: whether the images are there; else they have a shape and no content.
+
+    Raises:
+        UserError: a setting does not fit the data; what a run would say hours later is said now.
+    """
+    from clsp.preflight.gpus import find_gpu
+    from clsp.preflight.page import lay_out
+    from clsp.preflight.stages import Plan, plan_stages
+    from clsp.recipes.limits import check_fit
+
+    card = None if gpu is None else find_gpu(gpu)
+    check_fit(prepared.recipe, prepared.images, own_model=True)
+    plan = Plan(prepared.recipe, prepared.images, card)
+    return lay_out(prepared, plan, plan_stages(plan), gpu=gpu, there=there)

@@ -1,0 +1,35 @@
+"""The grid trains every arm with the settings of its method."""
+
+from __future__ import annotations
+
+import json
+
+from clsp.comparison import grid
+from clsp.comparison.arms import parse_arms
+from clsp.recipes.options import parse_recipe
+from clsp.training import pretrain as training
+from clsp.workflow import Prepared
+
+
+def test_an_arm_has_its_methods_settings(monkeypatch, make_images, tmp_path):
+    seen = {}
+
+    def noted(images, config, hardware, *, folder, positives, **rest):
+        seen[folder.parent.name] = (config.method, config.lr, config.batch_size, config.optimizer, positives)
+        raise StopIteration  # before anything is trained
+
+    monkeypatch.setattr(training, "pretrain", noted)
+    recipe = parse_recipe("cifar10", ["--pretrain.batch_size", "8"])
+    arms = parse_arms("simclr,moco,moco+view,nnclr")
+    cells = grid.Grid(Prepared(recipe, "cifar10", make_images()), tmp_path, arms, [0], arms[0], None)
+    for arm in arms:
+        try:
+            grid._cell(cells, arm, 0)
+        except StopIteration:
+            continue
+    assert json.loads(json.dumps(seen)) == {
+        "simclr": ["simclr", 0.5, 8, "sgd", "none"],
+        "moco": ["moco", 0.3, 8, "sgd", "none"],
+        "moco+view": ["moco", 0.3, 8, "sgd", "view"],
+        "nnclr": ["nnclr", 0.4, 8, "lars", "none"],
+    }
