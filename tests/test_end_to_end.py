@@ -224,7 +224,7 @@ def test_report_command(run, tmp_path):
 def test_check_says_what_would_run(tmp_path):
     done = shared().clsp("check", "--data", "digits", "--recipe", "smoke", "--controls", folder=tmp_path)
     assert done.status == 0, done.err
-    for word in ("400 train", "64 anchors x 2 candidates", "positives: view", "together"):
+    for word in ("400 train", "64 anchors x 2 candidates", "encoder simclr+view", "together"):
         assert word in done.out
     assert [path for path in tmp_path.iterdir() if path.suffix not in (".out", ".err")] == []
 

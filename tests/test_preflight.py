@@ -161,7 +161,7 @@ def test_the_command_plans_a_paper_run(capsys, tmp_path):
     for part in (
         "50000 train images, 10000 test images, 3 x 32 x 32, so far as is known; not there yet, a run downloads them",
         "encoder moco+bank", "encoder moco ", "encoder moco+view", "sgd 0.3", "together, without the evaluation",
-        "the a100-40gb has 40.0 GB: it fits", "the bank 1.2 GB", "35% of the data sheet's 19.5 TFLOPS (32 bit)",
+        "the a100-40gb has 40.0 GB: it fits", "the bank 1.2 GB", "35% of a nominal 19.5 TFLOPS (32 bit)",
         "moco+bank 94.62 (94.01)",
     ):  # fmt: skip
         assert part in text

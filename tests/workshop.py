@@ -108,7 +108,7 @@ class Workshop:
         start = time.monotonic()
         self._ask(arguments, fault, folder, wait=True, code=code)
         status = int(self._answer())
-        out, err = (path.read_text() for path in self._outputs())
+        out, err = (path.read_text() for path in self.outputs())
         return Done(status, out, err, time.monotonic() - start)
 
     def begin(self, *arguments: object) -> int:
@@ -119,7 +119,7 @@ class Workshop:
         self, arguments: tuple[object, ...], fault: str | None, folder: Path | None, *, wait: bool, code: str = ""
     ) -> int:
         self._count += 1
-        out, err = self._outputs()
+        out, err = self.outputs()
         asked = {
             "arguments": [str(argument) for argument in arguments],
             "environment": {"CLSP_FAULT": fault} if fault else {},
@@ -139,7 +139,7 @@ class Workshop:
         assert line, "the server died"
         return line
 
-    def _outputs(self) -> tuple[Path, Path]:
+    def outputs(self) -> tuple[Path, Path]:
         return self.folder / f"{self._count:03d}.out", self.folder / f"{self._count:03d}.err"
 
 

@@ -81,7 +81,7 @@ def pretrain(
 
 
 def evaluate(encoder: Place, data: str, *, recipe: str | None = None, settings: Settings | None = None) -> Result:
-    """Rate a frozen encoder by linear probe and kNN; the scores are None where the data have no labels."""
+    """Rate a frozen encoder: linear probe, kNN, retrieval, few labels; all None or empty without labels."""
     folder = workflow.encoder_folder(encoder)
     prepared = workflow.prepare_for(folder, data, recipe=recipe, overrides=_overrides(settings))
     return workflow.rate(folder, prepared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,18 +51,31 @@ def prepare(
     """
     from clsp.images.sources import open_images
 
-    name = recipe or recipe_for(data)
-    first = parse_recipe(name, overrides)
-    check_values(first)
-    images = open_images(data, first.images, seed=first.seed, store=store)
-    sized = size_to_data(name, len(images.train), images.size, accelerated=_accelerated(first))
-    return Prepared(parse_recipe(name, overrides, sized), name, images)
+    def opened(first: Recipe) -> Images:
+        return open_images(data, first.images, seed=first.seed, store=store)
+
+    return prepare_with(opened, recipe or recipe_for(data), overrides)
 
 
-def _accelerated(recipe: Recipe) -> bool:
+def prepare_with(
+    opened: Callable[[Recipe], Images], name: str, overrides: Sequence[str], *, accelerated: bool = False
+) -> Prepared:
+    """Resolve the recipe called ``name`` for the data that ``opened`` gives, and size it to them.
+
+    Args:
+        opened: opens the data as the recipe asks for them.
+        name: a built-in recipe or a YAML file.
+        overrides: ``--section.option``, value, ...
+        accelerated: whether the run is meant for a GPU, also where this machine has none.
+    """
     from clsp.engine.hardware import device_of
 
-    return bool(device_of(recipe.hardware).type != "cpu")
+    first = parse_recipe(name, overrides)
+    check_values(first)
+    images = opened(first)
+    accelerated = accelerated or device_of(first.hardware).type != "cpu"
+    sized = size_to_data(name, len(images.train), images.size, accelerated=accelerated)
+    return Prepared(parse_recipe(name, overrides, sized), name, images)
 
 
 def run(
@@ -186,7 +199,8 @@ def prepare_for(folder: Path, data: str, *, recipe: str | None, overrides: Seque
 
 def rate(folder: Path, prepared: Prepared) -> Result:
     """Evaluate the encoder in ``folder``."""
-    from clsp.evaluation.evaluate import evaluate_encoder, make_task
+    from clsp.evaluation.evaluate import evaluate_encoder
+    from clsp.evaluation.task import make_task
 
     recipe = prepared.recipe
     task = make_task(prepared.images, recipe.evaluate, seed=recipe.seed)

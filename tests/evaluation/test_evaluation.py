@@ -11,14 +11,17 @@ import torch
 from scipy.stats import binomtest
 
 from clsp.encoders.export import read_spec, save_encoder
+from clsp.engine import neighbours
+from clsp.engine.neighbours import nearest
 from clsp.errors import UserError
 from clsp.evaluation import evaluate as evaluation
 from clsp.evaluation import knn, linear
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import evaluate_encoder, make_task
+from clsp.evaluation.evaluate import evaluate_encoder
 from clsp.evaluation.features import encode_images
 from clsp.evaluation.online import OnlineKNN
 from clsp.evaluation.score import difference, score
+from clsp.evaluation.task import make_task
 from clsp.images.imageset import Images, Split
 
 CONFIG = EvaluateConfig(regularisation=[0.1, 1.0], neighbours=[1, 5, 1000], temperatures=[0.07, 1.0])
@@ -58,8 +61,8 @@ def test_knn_is_the_brute_force_vote_however_it_is_chunked(monkeypatch, k, tempe
         for r in np.argsort(-cosine[q])[:k]:
             expected[q, labels[r]] += np.exp(cosine[q, r] / temperature)
     for chunk in (50_000_000, 40, 1):
-        monkeypatch.setattr(knn, "_CHUNK", chunk)
-        similarities, indices = knn.nearest(torch.from_numpy(queries), torch.from_numpy(references), k)
+        monkeypatch.setattr(neighbours, "_CHUNK", chunk)
+        similarities, indices = nearest(torch.from_numpy(queries), torch.from_numpy(references), k)
         scores = knn.vote(similarities, torch.from_numpy(labels)[indices], 4, k=k, temperature=temperature).numpy()
         np.testing.assert_allclose(similarities.numpy(), -np.sort(-cosine, axis=1)[:, :k], rtol=1e-10)
         ratio = expected / expected.sum(1, keepdims=True)
@@ -79,7 +82,7 @@ def test_k_and_temperature_are_chosen_by_the_held_out_accuracy():
     held = torch.arange(60) % 4 == 0
 
     def accuracy(k, temperature):
-        similarities, indices = knn.nearest(features[held], features[~held], k)
+        similarities, indices = nearest(features[held], features[~held], k)
         votes = knn.vote(similarities, labels[~held][indices], 3, k=k, temperature=temperature)
         return float((votes.argmax(1) == labels[held]).float().mean())
 

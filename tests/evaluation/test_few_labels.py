@@ -16,9 +16,10 @@ from clsp.encoders.export import load_encoder
 from clsp.errors import UserError
 from clsp.evaluation import few_labels, linear
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import evaluate_encoder, make_task
+from clsp.evaluation.evaluate import evaluate_encoder
 from clsp.evaluation.few_labels import draw_labels, fine_tune, rate_few_labels
 from clsp.evaluation.stage import table
+from clsp.evaluation.task import make_task
 from clsp.recipes.limits import check_values
 from clsp.recipes.options import parse_recipe
 from clsp.report import build_report

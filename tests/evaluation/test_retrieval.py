@@ -9,8 +9,9 @@ from sklearn.metrics import average_precision_score
 
 from clsp.evaluation import retrieval
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import evaluate_encoder, make_task
+from clsp.evaluation.evaluate import evaluate_encoder
 from clsp.evaluation.retrieval import average_precisions, rate_retrieval
+from clsp.evaluation.task import make_task
 
 
 def rate(features, labels, **changes):

@@ -41,22 +41,22 @@ def test_another_image_is_any_but_the_anchor():
 
 def test_an_image_of_the_class_bears_the_label_and_one_without_label_stays_itself():
     labels = np.array([2, 0, 2, -1, 0, 2, 7])
-    drawn = places(same_class(numbered(7), labels, seed=0), [0, 1, 3, 6])
+    drawn = places(same_class(numbered(7), labels, seed=0, device=CPU), [0, 1, 3, 6])
     assert [sorted(column.unique().tolist()) for column in drawn.T] == [[0, 2, 5], [1, 4], [3], [6]]
     assert drawn[:, 0].bincount()[[0, 2, 5]].min() > 90
     with pytest.raises(UserError, match="need labels"):
-        same_class(numbered(3), None, seed=0)
+        same_class(numbered(3), None, seed=0, device=CPU)
 
 
 def test_nearest_images_are_those_of_the_highest_cosine_and_never_the_anchor():
     rng = np.random.default_rng(1)
     centres = rng.integers(0, 256, (3, 1, 4, 4))
     images = np.concatenate([(c + rng.integers(-3, 4, (4, 1, 4, 4))).clip(0, 255) for c in centres]).astype(np.uint8)
-    source = nearest_images(Pixels(images).to(CPU), 3, seed=0)
+    source = nearest_images(Pixels(images).to(CPU), 3, seed=0, device=CPU)
     lists = source._flat.view(12, 3)
     for place, found in enumerate(lists.tolist()):
         assert sorted([place, *found]) == [4 * (place // 4) + i for i in range(4)]
-    assert nearest_images(Pixels(images[:2]).to(CPU), 3, seed=0)._flat.tolist() == [1, 0]
+    assert nearest_images(Pixels(images[:2]).to(CPU), 3, seed=0, device=CPU)._flat.tolist() == [1, 0]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_noise_is_as_far_from_the_anchors_as_the_candidates_are(bank):
     many = anchors.repeat(200, 1, 1, 1)
     noised = add_noise(many, torch.randn(many.shape, generator=torch.Generator().manual_seed(0)), strength)
     assert float(((noised - many) ** 2).mean()) == pytest.approx(wanted, rel=0.3)
-    source = Noised(0.1, bank.ids, seed=0)
+    source = Noised(0.1, bank.ids, seed=0, device=CPU)
     grey = torch.full((2, 1, 2, 2), 128, dtype=torch.uint8)
     first = source(torch.tensor([1, 4]), grey, 3)
     assert torch.equal(first.flip(0), source(torch.tensor([4, 1]), grey, 3))

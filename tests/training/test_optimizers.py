@@ -32,3 +32,16 @@ def test_lars_is_solo_learns_formula_on_a_matrix():
     rate = 0.02 * before.norm() / (gradient.norm() + 0.1 * before.norm() + 1e-8)
     step = 0.5 * min(float(rate) / 0.5, 1.0) * (gradient + 0.1 * before)
     torch.testing.assert_close(p.detach(), before - step, rtol=1e-4, atol=1e-6)
+
+
+def test_lars_moves_biases_and_batch_norm_at_the_global_rate_without_decay():
+    """solo-learn's exclude_bias_n_norm: what has one dimension takes a step of plain SGD."""
+    decay = 0.1
+    weight, bias = torch.nn.Parameter(torch.full((2, 2), 3.0)), torch.nn.Parameter(torch.full((2,), 3.0))
+    config = PretrainConfig(optimizer="lars", lr=0.5, momentum=0.0, weight_decay=decay)
+    optimizer = build_optimizer([{"params": [weight, bias], "lr": 0.5}], config)
+    weight.grad, bias.grad = torch.full((2, 2), 2.0), torch.full((2,), 2.0)
+    optimizer.step()
+    torch.testing.assert_close(bias.detach(), torch.full((2,), 3.0 - 0.5 * 2.0))
+    rate = min(0.02 * 6.0 / (4.0 + decay * 6.0) / 0.5, 1.0)
+    torch.testing.assert_close(weight.detach(), torch.full((2, 2), 3.0 - 0.5 * rate * (2.0 + decay * 3.0)))

@@ -56,7 +56,7 @@ COMMANDS = {
         section="pretrain",
     ),
     "evaluate": Command(
-        summary="linear probe and kNN of an encoder (transfer: another --data)",
+        summary="linear probe, kNN, retrieval and few labels of an encoder (transfer: another --data)",
         function="evaluate",
         required=("encoder", "data"),
         optional=("recipe", "out"),

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from clsp.cli.calls import Call
 
 
+def _overrides(call: Call) -> list[str]:
+    return [*call.overrides, *(["--pretrain.method", call.own["method"]] if "method" in call.own else [])]
+
+
 def _prepared(call: Call, *, store: Path | None = None) -> Prepared:
-    overrides = list(call.overrides)
-    if "method" in call.own:
-        overrides += ["--pretrain.method", call.own["method"]]
-    prepared = prepare(call.own["data"], recipe=call.own.get("recipe"), overrides=overrides, store=store)
+    prepared = prepare(call.own["data"], recipe=call.own.get("recipe"), overrides=_overrides(call), store=store)
     describe(prepared.images)
     return prepared
 
@@ -31,15 +32,12 @@ def run(call: Call) -> int:
     from clsp.evaluation.stage import table
     from clsp.workflow import run as run_all
 
-    overrides = list(call.overrides)
-    if "method" in call.own:
-        overrides += ["--pretrain.method", call.own["method"]]
     out = Path(call.own["out"])
     metrics = run_all(
         call.own["data"],
         out,
         recipe=call.own.get("recipe"),
-        overrides=overrides,
+        overrides=_overrides(call),
         diffusion=call.own.get("diffusion"),
     )
     if metrics:
@@ -173,7 +171,8 @@ def compare(call: Call) -> int:
     bank = Path(call.own["positives"]) if "positives" in call.own else None
     result = run_grid(prepared, out, arms, seeds=seeds, baseline=baseline, bank=bank)
     text = table(result)
-    files.write_text(out / "comparison.md", f"{text}\n\n{result['protocol']}\n")
+    protocols = [f"{name}: {protocol}" for name, protocol in result["protocols"].items()]
+    files.write_text(out / "comparison.md", "\n\n".join([text, *protocols]) + "\n")
     print(text)
     print(f"\ncomparison: {out / 'comparison.json'}")
     print(f"report: {build_comparison(out).resolve()}")
@@ -213,12 +212,9 @@ def check(call: Call) -> int:
     from clsp.preflight import preflight
     from clsp.preflight.source import prepare_plan
 
-    overrides = list(call.overrides)
-    if "method" in call.own:
-        overrides += ["--pretrain.method", call.own["method"]]
     gpu = call.own.get("gpu")
     prepared, there = prepare_plan(
-        call.own.get("data"), recipe=call.own.get("recipe"), overrides=overrides, gpu=gpu is not None
+        call.own.get("data"), recipe=call.own.get("recipe"), overrides=_overrides(call), gpu=gpu is not None
     )
     print(preflight(prepared, gpu=gpu, there=there))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from clsp.comparison.arms import Arm, parse_arm
 from clsp.comparison.cost import Cost
 from clsp.comparison.statistics import interval, paired
 from clsp.errors import UserError
+from clsp.evaluation.config import EvaluateConfig
 from clsp.positives.registry import MADE_BY_GENERATOR
 from clsp.training.pretrain import settings_of
 
@@ -29,15 +31,20 @@ class Row:
     folders: dict[int, Path]
     """A cell's folder by its seed."""
 
+    @cached_property
     def ratings(self) -> dict[int, dict[str, Any]]:
         """What the evaluation found, by seed."""
-        return {
-            seed: files.read_json(folder / "rating" / "stage.json")["facts"] for seed, folder in self.folders.items()
-        }
+        paths = {seed: folder / "rating" / "stage.json" for seed, folder in self.folders.items()}
+        return {seed: files.read_json(path)["facts"] for seed, path in paths.items()}
 
     def scores(self, score: str) -> dict[int, float]:
         """Top-1 accuracy in percent, by seed."""
-        return {seed: float(rating[score]["top1"]) for seed, rating in self.ratings().items()}
+        return {seed: float(rating[score]["top1"]) for seed, rating in self.ratings.items()}
+
+
+def rating_settings(config: EvaluateConfig) -> dict[str, Any]:
+    """Return the values that decide a rating; how many images are encoded at once, and the judge of a bank, do not."""
+    return {name: value for name, value in asdict(config).items() if name not in ("batch_size", "classifier_epochs")}
 
 
 def collect(grid: Grid) -> dict[str, Any]:
@@ -50,12 +57,11 @@ def collect(grid: Grid) -> dict[str, Any]:
     rows = [_row(grid, parse_arm(name)) for name in [*named, *(name for name in earlier if name not in named)]]
     rows = [row for row in rows if row.folders]
     base = next(row for row in rows if row.arm == grid.baseline)
-    protocols = {score: next(iter(base.ratings().values()))[score]["protocol"] for score in SCORES}
+    first = next(iter(base.ratings.values()))
     return {
         "data": grid.prepared.images.source,
         "baseline": grid.baseline.name,
-        "protocol": protocols["linear"],
-        "protocols": protocols,
+        "protocols": {score: first[score]["protocol"] for score in SCORES},
         "arms": [_record(grid, row, base) for row in rows],
     }
 
@@ -77,7 +83,7 @@ def _is_finished(folder: Path) -> bool:
 
 def _is_alike(grid: Grid, arm: Arm, folder: Path) -> bool:
     recipe = grid.prepared.recipe
-    if files.read_json(folder / "rating" / "stage.json")["settings"] != _plain(asdict(recipe.evaluate)):
+    if files.read_json(folder / "rating" / "stage.json")["settings"] != _plain(rating_settings(recipe.evaluate)):
         return False
     if arm.method == "diffusion":
         return True
@@ -106,7 +112,7 @@ def _record(grid: Grid, row: Row, base: Row) -> dict[str, Any]:
 
 
 def _retrieval(row: Row) -> dict[str, float | None] | None:
-    found = [rating["retrieval"]["map"] for rating in row.ratings().values() if "retrieval" in rating]
+    found = [rating["retrieval"]["map"] for rating in row.ratings.values() if "retrieval" in rating]
     return interval(found).record() if found else None
 
 
@@ -128,7 +134,7 @@ def _generator(grid: Grid) -> tuple[float, float]:
     if not path.is_file():
         raise UserError(f"the bank {grid.bank.folder} lacks stage.json, which says what it cost; copy the whole folder")
     drawn = files.read_json(path)
-    trained = grid.bank.manifest["generator"] or {"seconds": 0.0, "flops": 0.0}
+    trained = drawn["facts"]["generator"] or {"seconds": 0.0, "flops": 0.0}
     return trained["seconds"] + drawn["seconds"], trained["flops"] + drawn["facts"]["flops"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,16 +13,18 @@ import numpy as np
 
 from clsp import console, files, workflow
 from clsp.comparison.arms import DIFFUSION, Arm
-from clsp.comparison.collect import collect
+from clsp.comparison.collect import collect, rating_settings
 from clsp.engine.stage import stage
 from clsp.errors import InUseError, UserError
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.positives.registry import NEEDS_BANK
+from clsp.recipes.limits import check_fit
 from clsp.workflow import Prepared
 
 if TYPE_CHECKING:
-    from clsp.evaluation.evaluate import Result, Task
+    from clsp.evaluation.evaluate import Result
+    from clsp.evaluation.task import Task
 
 Made = TypeVar("Made")
 
@@ -96,6 +98,7 @@ def compare(
         raise UserError(f"clsp compare rates encoders by their labels, and {prepared.images.source} has none")
     if baseline is not None and baseline not in arms:
         raise UserError(f"--baseline {baseline.name} is none of the arms {', '.join(arm.name for arm in arms)}")
+    _check_fit(prepared, arms, given=bank is not None)
     needed = any(arm.positives in NEEDS_BANK or arm.method == DIFFUSION for arm in arms)
     chosen = _when_free(lambda: _bank(prepared, out, bank)) if needed else None
     grid = Grid(prepared, out, arms, list(range(seeds)), baseline or arms[0], chosen)
@@ -103,6 +106,15 @@ def compare(
     result = collect(grid)
     files.write_json(out / "comparison.json", result)
     return result
+
+
+def _check_fit(prepared: Prepared, arms: list[Arm], *, given: bool) -> None:
+    """Refuse what would fail only after the bank is made: every method brings its own batch and number of images."""
+    recipe = prepared.recipe
+    for arm in arms:
+        if arm.method != DIFFUSION:
+            own = replace(recipe, pretrain=recipe.pretraining(arm.method))
+            check_fit(own, prepared.images, own_model=not given)
 
 
 def _bank(prepared: Prepared, out: Path, given: Path | None) -> PositiveBank:
@@ -174,9 +186,10 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
 
 def _rate(grid: Grid, folder: Path, rated: str, rate: Callable[[Task], Result]) -> None:
     """Keep what ``rate`` says of the encoder with the hash ``rated``."""
-    from clsp.evaluation.evaluate import make_task
+    from clsp.evaluation.task import make_task
 
     recipe = grid.prepared.recipe
-    with stage("rating", folder / "rating", settings=asdict(recipe.evaluate), inputs={"encoder": rated}) as current:
+    settings = rating_settings(recipe.evaluate)
+    with stage("rating", folder / "rating", settings=settings, inputs={"encoder": rated}) as current:
         if not current.finished:
             current.facts = rate(make_task(grid.prepared.images, recipe.evaluate, seed=recipe.seed)).record()

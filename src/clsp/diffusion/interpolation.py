@@ -166,12 +166,16 @@ def sample(
     return x
 
 
+def steps_taken(steps: int, strength: float) -> int:
+    """Return how many of ``steps`` denoising steps a ``strength`` in (0, 1] leaves: its share, at least one."""
+    return max(round(steps * strength), 1)
+
+
 def _timesteps(scheduler: Any, how: Sampling) -> Tensor:
-    """Return the time steps to take, float or int64 [steps]: with a strength below 1 only the last of them, but one."""
+    """Return the time steps to take, float or int64: all, or with a strength below 1 the last ones."""
     scheduler.set_timesteps(how.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
     per_step = len(scheduler.timesteps) / how.steps  # solvers of two stages list each step twice
-    skipped = how.steps - max(round(how.steps * how.strength), 1)
-    first = round(skipped * per_step)
+    first = round((how.steps - steps_taken(how.steps, how.strength)) * per_step)
     if first and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     return scheduler.timesteps[first:]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clsp import files
 from clsp.encoders.export import load_encoder, read_spec
+from clsp.engine.neighbours import nearest
 from clsp.errors import UserError
 from clsp.evaluation import knn, linear
 from clsp.evaluation.config import EvaluateConfig
@@ -20,9 +21,7 @@ from clsp.evaluation.features import encode_images
 from clsp.evaluation.few_labels import FewLabels, rate_few_labels
 from clsp.evaluation.retrieval import Retrieval, rate_retrieval
 from clsp.evaluation.score import Score, score
-from clsp.evaluation.task import Task, make_task
-
-__all__ = ["Result", "Task", "evaluate_encoder", "make_task"]
+from clsp.evaluation.task import Task
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _knn(train: Tensor, test: Tensor, task: Task, config: EvaluateConfig) -> Sco
     labels = torch.from_numpy(task.train.labels)
     held = torch.from_numpy(task.held)
     k, temperature = knn.choose(train, labels, task.classes, held, config.neighbours, config.temperatures)
-    similarities, indices = knn.nearest(test, train, min(k, len(train)))
+    similarities, indices = nearest(test, train, min(k, len(train)))
     votes = knn.vote(similarities, labels[indices], task.classes, k=k, temperature=temperature)
     protocol = (
         f"weighted kNN by cosine over {len(labels)} labelled train images, k = {k} and temperature {temperature:g} "

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clsp import files
-from clsp.evaluation.knn import nearest
+from clsp.engine.neighbours import nearest
 from clsp.evaluation.task import Task
 from clsp.images.imageset import subset
 from clsp.images.sheet import save_sheet

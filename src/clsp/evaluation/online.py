@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clsp.engine.neighbours import nearest
 from clsp.evaluation.features import encode_images
-from clsp.evaluation.knn import nearest, vote
+from clsp.evaluation.knn import vote
 from clsp.images.imageset import Split, subset
 
 _REFERENCES, _QUERIES, _K, _TEMPERATURE = 4000, 1000, 20, 0.07

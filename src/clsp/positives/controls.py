@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clsp import randomness
+from clsp.engine.neighbours import nearest
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
@@ -27,14 +28,14 @@ class Noised:
         strength: standard deviation for pixels in [0, 1], see `matching_noise`.
         ids: dataset indices of the images trained on, int64 [N].
         seed: names the noise.
+        device: where the anchors are.
     """
 
-    def __init__(self, strength: float, ids: np.ndarray, *, seed: int) -> None:
-        self.strength, self._ids, self._seed = strength, torch.from_numpy(ids), seed
+    def __init__(self, strength: float, ids: np.ndarray, *, seed: int, device: torch.device) -> None:
+        self.strength, self._ids, self._seed = strength, torch.from_numpy(ids).to(device), seed
 
     def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
         """Return the anchors with noise."""
-        self._ids = self._ids.to(positions.device)
         noise = randomness.normal(self._seed, "pixel noise", (step, self._ids[positions]), anchors.shape[1:])
         return (add_noise(anchors.float() / 255.0, noise, self.strength) * 255.0).round().to(torch.uint8)
 
@@ -62,9 +63,9 @@ class OneOf:
 
     Args:
         pixels: the images trained on.
-        flat: places of all lists, one after another, int64 [M].
-        firsts: where each anchor's list begins, int64 [N].
-        counts: its length, at least 1, int64 [N].
+        flat: places of all lists, one after another, int64 [M], on the device of the anchors.
+        firsts: where each anchor's list begins, int64 [N], likewise.
+        counts: its length, at least 1, int64 [N], likewise.
         seed: names the choices.
     """
 
@@ -74,19 +75,19 @@ class OneOf:
 
     def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
         """Return an image of each anchor's list."""
-        where = positions.cpu()
-        words = randomness.bits(self._seed, "one of", (step, where), 1)[:, 0]
-        chosen = (words * self._counts[where]) >> 32
-        return self._pixels[self._flat[self._firsts[where] + chosen].to(positions.device)]
+        words = randomness.bits(self._seed, "one of", (step, positions), 1)[:, 0]
+        chosen = (words * self._counts[positions]) >> 32
+        return self._pixels[self._flat[self._firsts[positions] + chosen]]
 
 
-def same_class(pixels: Pixels, labels: np.ndarray | None, *, seed: int) -> OneOf:
+def same_class(pixels: Pixels, labels: np.ndarray | None, *, seed: int, device: torch.device) -> OneOf:
     """Return the source that draws an image of the anchor's label; an image without a label draws itself.
 
     Args:
         pixels: the images trained on.
         labels: their labels, int64 [N], -1 where there is none.
         seed: names the choices.
+        device: where the anchors are.
 
     Raises:
         UserError: the data have no labels.
@@ -97,27 +98,32 @@ def same_class(pixels: Pixels, labels: np.ndarray | None, *, seed: int) -> OneOf
     flat = np.concatenate((np.argsort(class_of, kind="stable"), np.arange(len(labels))))
     firsts = np.where(labels >= 0, (np.cumsum(sizes) - sizes)[class_of], len(labels) + np.arange(len(labels)))
     counts = np.where(labels >= 0, sizes[class_of], 1)
-    return OneOf(pixels, torch.from_numpy(flat), torch.from_numpy(firsts), torch.from_numpy(counts), seed=seed)
+    lists = (torch.from_numpy(part).to(device) for part in (flat, firsts, counts))
+    return OneOf(pixels, *lists, seed=seed)
 
 
-def nearest_images(pixels: Pixels, neighbours: int, *, seed: int) -> OneOf:
+def nearest_images(pixels: Pixels, neighbours: int, *, seed: int, device: torch.device) -> OneOf:
     """Return the source that draws one of the ``neighbours`` nearest other images, by the cosine of their pixels.
 
     Pixels, because a positive of this kind must be known before there is an encoder: NNCLR is what searches by
     embedding.
+
+    Args:
+        pixels: the images trained on.
+        neighbours: nearest images that take turns, at most all others.
+        seed: names the choices.
+        device: where the anchors are, and where they are compared.
     """
     count = len(pixels)
     k = min(neighbours, count - 1)
-    flat = pixels[torch.arange(count)].flatten(1).float()
-    flat = torch.nn.functional.normalize(flat - flat.mean(dim=0), dim=1)
-    found = []
-    for first in range(0, count, 1024):
-        rows = torch.arange(first, min(first + 1024, count), device=flat.device)
-        similarity = flat[rows] @ flat.T
-        similarity[torch.arange(len(rows)), rows] = -torch.inf
-        found.append(similarity.topk(k, dim=1).indices.cpu())
-    firsts = torch.arange(count) * k
-    return OneOf(pixels, torch.cat(found).flatten(), firsts, torch.full((count,), k), seed=seed)
+    places = torch.arange(count, device=device)
+    flat = pixels[places].flatten(1).float()
+    flat -= flat.mean(dim=0)
+    found = nearest(flat, flat, k + 1)[1]
+    # The anchor is among its own neighbours, or so many equal images are that it does not matter which one is left out.
+    own = found == places[:, None]
+    own[~own.any(dim=1), -1] = True
+    return OneOf(pixels, found[~own], places * k, torch.full_like(places, k), seed=seed)
 
 
 def add_noise(images: Tensor, noise: Tensor, strength: float) -> Tensor:

@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 
 from clsp import files
 from clsp.diffusion.config import DiffusionConfig
-from clsp.diffusion.interpolation import encode
+from clsp.diffusion.interpolation import encode, steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.engine.flops import count_flops
 from clsp.positives.config import SynthesizeConfig
@@ -23,9 +23,8 @@ def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) ->
     with torch.no_grad():
         full = count_flops(lambda: unet(x, 0, return_dict=False))
         half = count_flops(lambda: encode(unet, x, 0))
-    steps = max(round(config.steps * config.strength), 1)
     shared = 0.0 if config.interpolation_weight == 1.0 else half
-    return anchors * steps * (config.candidates * full + shared)
+    return anchors * steps_taken(config.steps, config.strength) * (config.candidates * full + shared)
 
 
 def training_cost(diffusion: str | Path) -> dict[str, float] | None:

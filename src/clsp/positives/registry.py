@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,20 +46,22 @@ def build_source(name: PositivesName, made_of: Material, *, seed: int, device: t
         UserError: the source needs a bank or labels that are not there.
     """
     pixels, ids, bank = made_of.pixels, made_of.ids, made_of.bank
-    if name in ("none", "extra"):
-        return None
-
-    def of_bank(make: Callable[[PositiveBank], PositiveSource]) -> PositiveSource:
-        if bank is None:
-            raise UserError(f"positives '{name}' need a bank; give --positives BANK")
-        return make(bank)
-
-    makers: dict[str, Callable[[], PositiveSource]] = {
-        "view": RealView,
-        "bank": lambda: of_bank(lambda b: Generated(b, ids, seed=seed, device=device)),
-        "noise": lambda: of_bank(lambda b: Noised(matching_noise(made_of.images, b, ids), ids, seed=seed)),
-        "random": lambda: OtherImage(pixels, seed=seed),
-        "nearest": lambda: nearest_images(pixels, bank.candidates if bank else _NEIGHBOURS, seed=seed),
-        "class": lambda: same_class(pixels, made_of.labels, seed=seed),
-    }
-    return makers[name]()
+    if name in ("bank", "noise") and bank is None:
+        raise UserError(f"positives '{name}' need a bank; give --positives BANK")
+    match name:
+        case "view":
+            return RealView()
+        case "bank":
+            assert bank is not None
+            return Generated(bank, ids, seed=seed, device=device)
+        case "noise":
+            assert bank is not None
+            return Noised(matching_noise(made_of.images, bank, ids), ids, seed=seed, device=device)
+        case "random":
+            return OtherImage(pixels, seed=seed)
+        case "nearest":
+            return nearest_images(pixels, bank.candidates if bank else _NEIGHBOURS, seed=seed, device=device)
+        case "class":
+            return same_class(pixels, made_of.labels, seed=seed, device=device)
+        case "none" | "extra":
+            return None

@@ -113,7 +113,9 @@ def _finish(
     _draw_sheet(bank, plan.images, folder / "sheet.png", seed=plan.seed)
     files.write_json(folder / "manifest.json", manifest)
     flops = sampling_flops(plan.pipeline.unet, plan.config, len(bank))
-    return {"anchors": len(bank), "candidates": bank.candidates, "flops": flops}
+    # Not in the manifest: equal banks have equal manifests, whatever time their making took.
+    cost = {"flops": flops, "generator": training_cost(plan.diffusion)}
+    return {"anchors": len(bank), "candidates": bank.candidates, **cost}
 
 
 def _anchor_ids(plan: _Plan) -> np.ndarray:
@@ -219,7 +221,6 @@ def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs
         "dtype": "uint8",
         "data": {"source": plan.images.source, "fingerprint": inputs["data"]},
         "unet": inputs["unet"],
-        "generator": training_cost(plan.diffusion),
         "sampler": {**settings, "scheduler": type(plan.pipeline.scheduler).__name__},
         "version": __version__,
         "shards": [asdict(shard) for shard in shards],

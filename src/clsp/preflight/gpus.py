@@ -9,7 +9,7 @@ from clsp.errors import UserError, suggest
 
 @dataclass(frozen=True)
 class GPU:
-    """Figures of the vendor's data sheet."""
+    """Nominal figures."""
 
     memory: float
     """Bytes."""
@@ -41,12 +41,12 @@ GPUS: dict[str, GPU] = {  # GB, TFLOPS
     "rtx-3090": _gpu(24, 35.6, 71),
     "rtx-4090": _gpu(24, 82.6, 165),
 }
-"""NVIDIA's data sheets and architecture papers: SXM modules where there are several; dense, that is half of what is
-stated with sparsity; the gaming cards with 32-bit accumulation."""
+"""Nominal figures as they are commonly quoted from NVIDIA's data sheets, not all checked against them (the bf16 of the
+rtx-3090 is the least certain): SXM modules where there are several; dense, that is half of what is stated with
+sparsity; the gaming cards with 32-bit accumulation."""
 
 UTILISATION = 0.35
-"""Share of the peak that a run is assumed to reach. Measured runs of a ResNet-18 on 32 x 32 images reached 25 to 45 %
-of an A100's (KellerJordan/cifar10-airbench, README)."""
+"""Share of the peak that a run is assumed to reach: an assumption, not measured by this project."""
 
 
 def find_gpu(name: str) -> GPU:

@@ -132,7 +132,7 @@ def _basis(plan: Plan, stages: list[Stage], gpu: str | None) -> Iterable[str]:
         peaks = sorted({stage.bf16 and plan.gpu.bf16 is not None for stage in stages})
         texts = [f"{plan.gpu.peak(bf16=bf16) / 1e12:g} TFLOPS ({'bf16' if bf16 else '32 bit'})" for bf16 in peaks]
         peak = " or ".join(texts)
-        yield f"Times on {gpu} assume {UTILISATION:.0%} of the data sheet's {peak}; small networks reach less."
+        yield f"Times on {gpu} assume {UTILISATION:.0%} of a nominal {peak}; small networks reach less."
     if plan.devices > 1:
         yield f"Batches are shared by {plan.devices} devices; memory is that of one of them."
 

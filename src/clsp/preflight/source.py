@@ -34,22 +34,16 @@ def prepare_plan(
     Raises:
         UserError: no data are named, they cannot be read, or an option is wrong.
     """
-    from clsp.engine.hardware import device_of
     from clsp.images.sources import open_images
-    from clsp.recipes.limits import check_values
-    from clsp.recipes.options import parse_recipe
-    from clsp.recipes.sizing import size_to_data
-    from clsp.workflow import Prepared
+    from clsp.workflow import prepare_with
 
     source = data or _data_of(recipe)
-    name = recipe or recipe_for(source)
-    first = parse_recipe(name, overrides)
-    check_values(first)
     there = _is_there(source)
-    images = open_images(source, first.images, seed=first.seed) if there else _imagined(source, first)
-    accelerated = gpu or device_of(first.hardware).type != "cpu"
-    sized = size_to_data(name, len(images.train), images.size, accelerated=accelerated)
-    return Prepared(parse_recipe(name, overrides, sized), name, images), there
+
+    def opened(first: Recipe) -> Images:
+        return open_images(source, first.images, seed=first.seed) if there else _imagined(source, first)
+
+    return prepare_with(opened, recipe or recipe_for(source), overrides, accelerated=gpu), there
 
 
 def _data_of(recipe: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from clsp.diffusion.interpolation import interpolated_noise
+from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.backbone import build_backbone, feature_count, stem_for
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
@@ -149,7 +149,7 @@ def _wait(device: torch.device) -> None:
 
 def _bank(plan: Plan) -> Stage:
     config, images = plan.recipe.synthesize, plan.images
-    k, anchors, steps = config.candidates, plan.anchors(), max(round(config.steps * config.strength), 1)
+    k, anchors, steps = config.candidates, plan.anchors(), steps_taken(config.steps, config.strength)
     full, weight = max(config.batch_size // k, 1) * k, config.interpolation_weight
     unet = build_unet(plan.recipe.diffusion, channels=images.channels, size=images.size).eval()
     step = _here(lambda dev, bf16: _draw(unet.to(dev), k, weight, bf16), config.precision, plan.recipe.hardware)

@@ -11,7 +11,7 @@ from clsp.methods.registry import LABELLED
 from clsp.report.charts import Estimate, Point, series_of
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import Html, element, join
-from clsp.report.numbers import fixed, is_number
+from clsp.report.numbers import against, fixed, is_number
 
 SCORES = {"linear": "Linear", "knn": "kNN"}
 CURVES = {"knn": "Online kNN accuracy, %", "effective_rank": "Effective rank"}
@@ -118,12 +118,7 @@ class Comparison:
 
     def protocol(self, name: str) -> str:
         """How a score was measured, as the baseline's first run tells it."""
-        for seed in self.runs(self.baseline, name):
-            rating = self.folder.json(f"arms/{self.baseline}/seed-{seed}/rating/stage.json")
-            told = mapping(mapping(rating.get("facts")).get(name)).get("protocol")
-            if told:
-                return str(told)
-        return str(self.result.get("protocol") or "") if name == "linear" else ""
+        return str(mapping(self.result.get("protocols")).get(name) or "")
 
 
 def swatch(comparison: Comparison, arm: str) -> Html:
@@ -149,25 +144,16 @@ def _sentence(comparison: Comparison, name: str) -> str:
     reached = f"{fixed(rivals[best], 2)}\u00a0%"
     told = f"{best} reaches {reached} {word}"
     if best != base:
-        told = f"In {word} {best} leads with {reached}, {_against(base, comparison.gap(best, name))}"
+        told = f"In {word} {best} leads with {reached}, {_compared(base, comparison.gap(best, name))}"
     elif others:
-        gap = _against(base, comparison.gap(others[0], name))
+        gap = _compared(base, comparison.gap(others[0], name))
         told = f"In {word} no arm is above the baseline {base} with {reached}; {others[0]} comes nearest, {gap}"
     bound = max(scores.keys() - rivals.keys(), key=lambda arm: scores[arm], default="")
     seen = f"; {bound}, which sees the labels, reaches {fixed(scores[bound], 2)}\u00a0%" if bound else ""
     return f"{told}{seen}."
 
 
-def _against(base: str, gap: Mapping[str, Any]) -> str:
-    """``1.90 points above the baseline simclr (95 % interval 0.90 to 2.90, which excludes 0)``."""
-    mean = gap.get("mean")
-    if not is_number(mean):
+def _compared(base: str, gap: Mapping[str, Any]) -> str:
+    if not is_number(gap.get("mean")):
         return f"not compared with the baseline {base}"
-    sign = 1 if mean >= 0 else -1
-    told = f"{fixed(abs(mean), 2)} points {'above' if sign > 0 else 'below'} the baseline {base}"
-    low, high = gap.get("low"), gap.get("high")
-    if not (is_number(low) and is_number(high)):
-        return f"{told} (one seed, so no interval)"
-    low, high = sorted((sign * low, sign * high))
-    doubt = "includes" if low <= 0 <= high else "excludes"
-    return f"{told} (95\u00a0% interval {fixed(low, 2)} to {fixed(high, 2)}, which {doubt} 0)"
+    return against(f"the baseline {base}", gap, decimals=2, alone="one seed, so no interval")

@@ -62,6 +62,25 @@ def interval(result: Mapping[str, Any], *, between: str = " to ", decimals: int 
     return f"{fixed(low, decimals)}{between}{fixed(high, decimals)}" if is_number(low) and is_number(high) else ""
 
 
+def against(name: str, gap: Mapping[str, Any], *, decimals: int = 1, alone: str = "") -> str:
+    """Write a difference in words: ``1.9 points above simclr (95 % interval 0.9 to 2.9, which excludes 0)``.
+
+    Args:
+        name: what is compared with.
+        gap: its ``mean``, and ``low`` and ``high`` where there is an interval.
+        decimals: digits after the point.
+        alone: what stands in brackets where there is no interval.
+    """
+    mean, low, high = float(gap["mean"]), gap.get("low"), gap.get("high")
+    sign = 1 if mean >= 0 else -1
+    told = f"{fixed(abs(mean), decimals)} points {'above' if sign > 0 else 'below'} {name}"
+    if not (is_number(low) and is_number(high)):
+        return f"{told} ({alone})" if alone else told
+    low, high = sorted((sign * low, sign * high))
+    doubt = "includes" if low <= 0 <= high else "excludes"
+    return f"{told} (95 % interval {fixed(low, decimals)} to {fixed(high, decimals)}, which {doubt} 0)"
+
+
 def duration(seconds: object) -> str:
     """Write a duration; a number is never parted from its unit at the end of a line."""
     if not is_number(seconds):

@@ -8,7 +8,7 @@ from typing import Any
 from clsp.report.charts import Estimate, interval_chart
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import Content, Html, element, join, panel, table
-from clsp.report.numbers import MISSING, duration, fixed, interval, is_number, text
+from clsp.report.numbers import MISSING, against, duration, fixed, interval, is_number, text
 
 PROBES = {"linear": "Linear", "knn": "kNN"}
 COLUMNS = (
@@ -69,21 +69,8 @@ def sentence(folder: Folder) -> str:
     if not is_number(top1):
         return f"The encoder was not measured: {str(evaluation.get('skipped') or 'no result').rstrip('.')}."
     parts = [f"{folder.arm} reaches {fixed(top1)} % {word}"]
-    parts += [_against(arm, gap) for arm, gap in differences(folder, name).items()]
+    parts += [against(arm, gap) for arm, gap in differences(folder, name).items()]
     return (", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 2 else ", ".join(parts)) + "."
-
-
-def _against(arm: str, gap: dict[str, Any]) -> str:
-    """``1.9 points above simclr (95 % interval 0.9 to 2.9)``."""
-    mean = float(gap["mean"])
-    where = "above" if mean >= 0 else "below"
-    sign = 1 if mean >= 0 else -1
-    low, high = gap.get("low"), gap.get("high")
-    if not (is_number(low) and is_number(high)):
-        return f"{fixed(abs(mean))} points {where} {arm}"
-    low, high = sorted((sign * low, sign * high))
-    doubt = ", which includes no difference" if low <= 0 <= high else ""
-    return f"{fixed(abs(mean))} points {where} {arm} (95 % interval {fixed(low)} to {fixed(high)}{doubt})"
 
 
 def swatch(folder: Folder, arm: str) -> Html:

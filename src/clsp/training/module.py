@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -182,15 +183,22 @@ class Pretraining(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser over the method's groups; linear warm-up and cosine to 0, by step."""
         config, groups = self.config, self.method.groups()
-        parameters = [{"params": group.parameters, "lr": config.lr * group.lr_factor} for group in groups]
+        parameters = [
+            {
+                "params": group.parameters,
+                "lr": config.lr * group.lr_factor,
+                "shape": "cosine" if group.decays else "constant",
+            }
+            for group in groups
+        ]
         optimizer = build_optimizer(parameters, config)
         warmup = round(config.warmup_epochs * self.steps_per_epoch)
 
         def factor(shape: str, step: int) -> float:
             return warmup_factor(step, total=self.total_steps, warmup=warmup, shape=shape, start=_WARMUP_START)
 
-        shapes = ["cosine" if group.decays else "constant" for group in groups]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [partial(factor, shape) for shape in shapes])
+        factors: list[Callable[[int], float]] = [partial(factor, group["shape"]) for group in optimizer.param_groups]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -201,8 +209,21 @@ def build_optimizer(parameters: list[dict[str, Any]], config: PretrainConfig) ->
     if config.optimizer == "lars":
         from timm.optim import Lars
 
-        # solo-learn's LARS for small images: trust coefficient 0.02, the layer's rate never above the global one.
+        # solo-learn's LARS for small images: trust coefficient 0.02, the layer's rate never above the global one;
+        # biases and BatchNorm at the global rate without decay, which timm does for a group whose decay is 0.
         options = {"trust_coeff": 0.02, "trust_clip": True, "momentum": config.momentum}
-        lars: torch.optim.Optimizer = Lars(parameters, config.lr, weight_decay=config.weight_decay, **options)
+        parted = [part for group in parameters for part in _by_decay(group, config.weight_decay)]
+        lars: torch.optim.Optimizer = Lars(parted, config.lr, **options)
         return lars
     return torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay)
+
+
+def _by_decay(group: dict[str, Any], weight_decay: float) -> list[dict[str, Any]]:
+    """Part a group into weights, which decay, and biases and BatchNorm (one dimension), which do not."""
+    weights = [p for p in group["params"] if p.ndim > 1]
+    others = [p for p in group["params"] if p.ndim <= 1]
+    parts = [
+        {**group, "params": weights, "weight_decay": weight_decay},
+        {**group, "params": others, "weight_decay": 0.0},
+    ]
+    return [part for part in parts if part["params"]]
