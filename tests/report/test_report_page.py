@@ -80,9 +80,9 @@ def test_every_section_and_picture_is_there(run: Path) -> None:
 
 def test_main_result_is_one_sentence(run: Path) -> None:
     text = parse(build_report(run)).text
-    assert "simclr+bank reaches 85.4 % linear accuracy, 1.9 points above simclr (95 % interval 0.9 to 2.9, " in text
-    assert "0.9 to 2.9, which excludes 0) and 2.1 points" in text
-    assert "and 2.1 points above simclr+view (95 % interval 1.0 to 3.2, which excludes 0)." in text
+    assert "simclr+bank reaches 85.4 % linear accuracy, 1.9 points above simclr (95\u00a0% interval" in text
+    assert "interval 0.9 to 2.9, which excludes 0) and 2.1 points" in text
+    assert "and 2.1 points above simclr+view (95\u00a0% interval 1.0 to 3.2, which excludes 0)." in text
 
 
 def test_best_of_each_column_is_bold_unless_all_are_equal(run: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_loss_is_said_as_a_loss(copy: Path) -> None:
     gap = {"simclr": {"linear": {"mean": -0.4, "low": -1.4, "high": 0.6}}}
     change(copy / "evaluation/metrics.json", differences=gap)
     text = parse(build_report(copy)).text
-    assert "0.4 points below simclr (95 % interval −0.6 to 1.4, which includes 0)." in text
+    assert "0.4 points below simclr (95\u00a0% interval −0.6 to 1.4, which includes 0)." in text
 
 
 def test_names_are_text_and_never_markup(run: Path) -> None:

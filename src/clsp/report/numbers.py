@@ -78,7 +78,7 @@ def against(name: str, gap: Mapping[str, Any], *, decimals: int = 1, alone: str 
         return f"{told} ({alone})" if alone else told
     low, high = sorted((sign * low, sign * high))
     doubt = "includes" if low <= 0 <= high else "excludes"
-    return f"{told} (95 % interval {fixed(low, decimals)} to {fixed(high, decimals)}, which {doubt} 0)"
+    return f"{told} (95\u00a0% interval {fixed(low, decimals)} to {fixed(high, decimals)}, which {doubt} 0)"
 
 
 def duration(seconds: object) -> str:
