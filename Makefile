@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
+BENCHMARKS := generation pretraining augmentation evaluation data
 
-.PHONY: help demo test lint format check clean
+.PHONY: help demo test bench lint format check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part)"
+	@echo "make bench   the benchmarks against other ways to do the same: results/benchmarks and the table in docs/speed.md"
 	@echo "make lint    style, format and types"
 	@echo "make check   lint and test"
 	@echo "make clean   remove $(VENV), $(DEMO) and caches"
@@ -21,6 +23,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(T)
+
+bench: $(VENV)/.installed-test
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py --json results/benchmarks/$$name.json || exit 1; \
+	done
+	$(BIN)/python benchmarks/table.py results/benchmarks docs/speed.md
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +90,18 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     """Read a ``.npy`` file, memory-mapped if ``mapped``. Object arrays, which are pickles, are refused."""
     array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     return array
+
+
+def release(array: np.ndarray) -> None:
+    """Give back the pages of a memory-mapped ``array`` that were read; an array in memory is left alone.
+
+    They stay in the system's cache, but no longer count as this process's memory, which else grows with the file.
+    """
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def append_jsonl(path: Path, record: dict[str, Any]) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import clsp
 from clsp import files
+from clsp.engine.pixels import Pixels
 
 SOURCES = sorted(Path(clsp.__file__).parent.rglob("*.py"))
 
@@ -87,3 +89,29 @@ def test_no_source_line_runs_what_a_file_says(forbidden):
     lines = [(path, line) for path in SOURCES for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(lines) > 3000
     assert [f"{path.name}: {line}" for path, line in lines if re.search(forbidden, line)] == []
+
+
+def _resident(path) -> int:
+    """Bytes of the file ``path`` that are mapped and count as this process's memory."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    return sum(
+        next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) * 1024
+        for line in lines
+        if line.endswith(str(path))
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
+def test_memory_stays_flat_while_a_mapped_file_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "images.npy"
+    np.save(path, np.arange(16_000_000, dtype=np.uint32).astype(np.uint8).reshape(-1, 1, 40, 40))
+    mapped = files.read_array(path, mapped=True)
+    plain = int(mapped[:].sum())
+    assert _resident(path) > 15_000_000  # the measurement sees what is read
+    monkeypatch.setattr(Pixels, "LIMIT", 0)
+    pixels, total = Pixels(mapped).to(torch.device("cpu")), 0
+    for rows in torch.arange(len(mapped)).split(1000):
+        total += int(pixels[rows].sum())
+        assert _resident(path) < 1_000_000
+    assert total == plain
+    files.release(np.zeros(3))  # nothing to give back

@@ -10,7 +10,8 @@ from scipy import stats
 from torchvision.transforms.v2 import RandomResizedCrop
 
 from clsp import randomness
-from clsp.images.augment import _CROP_DRAWS, _jitter, augment, blur, crop_boxes, resized_crop, shift_hue, to_gray
+from clsp.images.augment import _CROP_DRAWS, _IN_CACHE, augment, blur, crop_boxes, resized_crop
+from clsp.images.colours import jitter_, saturate_, turn_hue_
 from clsp.images.config import AugmentConfig
 
 NOTHING = {
@@ -39,6 +40,18 @@ def run(images, step=0, ids=None, views=0, seed=0, **changes):
     return augment(images, config, seed=seed, step=step, ids=ids, views=torch.full_like(ids, views))
 
 
+def jittered(x, config, draws):
+    out = x.clone()
+    jitter_(out, config, draws, chosen=torch.ones(len(x), dtype=torch.bool))
+    return out
+
+
+def turned(x, shift):
+    out = x.clone()
+    turn_hue_(out, shift)
+    return out
+
+
 def test_nothing_changed_is_the_image(images):
     torch.testing.assert_close(run(images), images / 255, rtol=0, atol=1e-5)
 
@@ -50,7 +63,7 @@ def test_colour_operations_are_torchvisions(rgb, position):
     config = AugmentConfig(**dict(zip(("brightness", "contrast", "saturation", "hue"), strength)))
     draws = torch.full((4, 12), 0.5)
     draws[position] = torch.linspace(0.01, 0.99, 12)
-    ours = _jitter(rgb, config, draws)
+    ours = jittered(rgb, config, draws)
     operation = (T.adjust_brightness, T.adjust_contrast, T.adjust_saturation, T.adjust_hue)[position]
     for one, x, draw in zip(ours, rgb, draws[position].tolist()):
         amount = 0.4 * (2 * draw - 1) if position == 3 else 0.6 + 0.8 * draw
@@ -60,17 +73,19 @@ def test_colour_operations_are_torchvisions(rgb, position):
 def test_brightness_and_contrast_of_gray_images_are_torchvisions():
     x = torch.rand(4, 1, 9, 9)
     draws = torch.rand(4, 4)
-    ours = _jitter(x, AugmentConfig(brightness=0.5, contrast=0.3), draws)
+    ours = jittered(x, AugmentConfig(brightness=0.5, contrast=0.3), draws)
     for one, image, b, c in zip(ours, x, draws[0].tolist(), draws[1].tolist()):
         expected = T.adjust_contrast(T.adjust_brightness(image, 0.5 + b), 0.7 + 0.6 * c)
         torch.testing.assert_close(one, expected, rtol=0, atol=1e-5)
 
 
 def test_gray_and_full_turns_of_the_hue_are_exact(rgb):
-    torch.testing.assert_close(to_gray(rgb), T.rgb_to_grayscale(rgb, num_output_channels=3), rtol=0, atol=1e-6)
-    torch.testing.assert_close(shift_hue(rgb, torch.zeros(12)), rgb, rtol=0, atol=1e-5)
-    torch.testing.assert_close(shift_hue(rgb, torch.ones(12)), rgb, rtol=0, atol=1e-5)
-    torch.testing.assert_close(shift_hue(rgb, torch.full((12,), 1 / 3)), rgb[:, [2, 0, 1]], rtol=0, atol=1e-5)
+    gray = rgb.clone()
+    saturate_(gray, torch.zeros(12))
+    torch.testing.assert_close(gray, T.rgb_to_grayscale(rgb, num_output_channels=3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(turned(rgb, torch.zeros(12)), rgb, rtol=0, atol=1e-5)
+    torch.testing.assert_close(turned(rgb, torch.ones(12)), rgb, rtol=0, atol=1e-5)
+    torch.testing.assert_close(turned(rgb, torch.full((12,), 1 / 3)), rgb[:, [2, 0, 1]], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [8, 16, 33, 64])
@@ -142,6 +157,15 @@ def test_boxes_are_distributed_as_torchvisions(scale, ratio):
         "top": lambda b: b[:, 1],
     }.items():
         assert stats.ks_2samp(value(ours), value(oracle)).pvalue > 1e-3, name
+
+
+def test_an_image_does_not_depend_on_the_batch_it_is_in(images):
+    many = images.repeat(2 * _IN_CACHE // len(images) + 1, 1, 1, 1)
+    config, ids = AugmentConfig(blur=0.5, solarize=0.5), torch.arange(len(many))
+    whole = augment(many, config, seed=3, step=7, ids=ids, views=ids % 3)
+    for some in (ids[:1], ids[5:9], ids[_IN_CACHE - 2 :]):
+        alone = augment(many[some], config, seed=3, step=7, ids=some, views=some % 3)
+        torch.testing.assert_close(alone, whole[some], rtol=0, atol=1e-6)
 
 
 def test_boxes_that_never_fit_become_the_whole_image():

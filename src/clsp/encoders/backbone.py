@@ -48,9 +48,12 @@ def size_args(name: str, size: int) -> dict[str, Any]:
 def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:
     """Keep the resolution in the first layers: on 32 pixels timm's ImageNet stem throws away most of the image."""
     conv = getattr(model, "conv1", None)
-    if isinstance(conv, nn.Conv2d) and hasattr(model, "maxpool"):  # the ResNet family
-        model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, 1, 1, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if conv is not None and hasattr(model, "maxpool"):  # the ResNet family
+        if isinstance(conv, nn.Sequential):  # a deep stem (stem_type: deep): three 3x3 convolutions, the first strided
+            conv[0].stride = (1, 1)
+        else:
+            model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, 1, 1, bias=False)
+            nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         if stem == "small":
             model.maxpool = nn.Identity()
         return
@@ -63,14 +66,16 @@ def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:
     raise UserError(f"backbone {name} has no stem that can be made {stem}; use --pretrain.backbone.stem big")
 
 
-def stem_snippet(stem: str, name: str) -> str:
+def stem_snippet(stem: str, name: str, args: dict[str, Any]) -> str:
     """Return the lines of plain torch that give ``model`` the stem; empty for timm's own."""
-    model = timm.create_model(name, num_classes=0)
+    model = timm.create_model(name, num_classes=0, **args)
     if stem == "big" or hasattr(model, "patch_embed"):
         return ""
     if hasattr(model, "conv_stem"):
         return "model.conv_stem.stride = (1, 1)\n"
     lines = "model.conv1 = torch.nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, 1, 1, bias=False)\n"
+    if isinstance(model.conv1, nn.Sequential):
+        lines = "model.conv1[0].stride = (1, 1)\n"
     return lines + ("model.maxpool = torch.nn.Identity()\n" if stem == "small" else "")
 
 

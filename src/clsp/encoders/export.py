@@ -117,7 +117,7 @@ def snippet(folder: Path, spec: EncoderSpec) -> str:
     return (
         "import timm\nimport torch\nfrom safetensors.torch import load_file\n\n"
         f'model = timm.create_model("{spec.name}", num_classes=0, in_chans={spec.channels}{args})\n'
-        f"{stem_snippet(spec.stem, spec.name)}"
+        f"{stem_snippet(spec.stem, spec.name, spec.args)}"
         f'model.load_state_dict(load_file("{folder.resolve() / "encoder.safetensors"}"))\n'
         "model.eval()\n\n"
         f"mean, std = torch.tensor({spec.mean}), torch.tensor({spec.std})\n"

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clsp import files
+
 
 class Pixels:
     """Rows of a uint8 array [N, ...], fetched by index as uint8 tensors on a device.
@@ -36,5 +38,6 @@ class Pixels:
         """Fetch ``positions`` (int64 [B]) as uint8 [B, ...], on the positions' device."""
         if self._resident is not None:
             return self._resident[positions.to(self._resident.device)]
-        rows = self._rows[positions.cpu().numpy()]
-        return torch.from_numpy(np.ascontiguousarray(self._array[rows])).to(positions.device)
+        found = np.ascontiguousarray(self._array[self._rows[positions.cpu().numpy()]])
+        files.release(self._array)
+        return torch.from_numpy(found).to(positions.device)

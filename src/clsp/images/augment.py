@@ -15,10 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsp import randomness
+from clsp.images import colours
 from clsp.images.config import AugmentConfig
 
 _TRIES = 10
 """Crops that torchvision's RandomResizedCrop draws before it gives up and takes the whole image."""
+
+_IN_CACHE = 64
+"""Images that a CPU works on at once: their pixels stay in its cache from one operation to the next."""
 
 _CROP_DRAWS = 2 * _TRIES + 2
 """Uniform numbers that a crop takes: area and ratio of each try, and the place."""
@@ -39,18 +43,27 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
         float32 [B, C, H, W] in [0, 1].
     """
     draws = randomness.uniform(seed, "augmentation", (step, ids, views), _CROP_DRAWS + 10).T
-    x = images.float().div_(255.0)
-    left, top, width, height = crop_boxes(draws[:_CROP_DRAWS], config)
-    rest = draws[_CROP_DRAWS:]
-    x = resized_crop(x, left, top, width, height, flip=rest[0] < config.flip)
-    x = torch.where(_each(rest[1] < config.jitter), _jitter(x, config, rest[2:6]), x)
-    if config.gray and x.shape[1] == 3:
-        x = torch.where(_each(rest[6] < config.gray), to_gray(x), x)
+    boxes, rest = torch.stack(crop_boxes(draws[:_CROP_DRAWS], config)), draws[_CROP_DRAWS:]
+    at_once = _IN_CACHE if images.device.type == "cpu" else len(images)
+    out = torch.empty(images.shape, device=images.device)
+    for first in range(0, len(images), at_once):
+        part = slice(first, first + at_once)
+        out[part] = _augment(images[part], config, boxes[:, part], rest[:, part])
+    return out
+
+
+def _augment(images: Tensor, config: AugmentConfig, boxes: Tensor, draws: Tensor) -> Tensor:
+    """Augment uint8 [B, C, H, W] with the crops ``boxes`` [4, B] and the uniform numbers ``draws`` [10, B]."""
+    x = resized_crop(images.float().div_(255.0), *boxes, flip=draws[0] < config.flip)
+    if config.jitter:
+        colours.jitter_(x, config, draws[2:6], chosen=draws[1] < config.jitter)
+    if config.gray:
+        colours.saturate_(x, (draws[6] >= config.gray).float())
     if config.blur:
         low, high = config.blur_sigma
-        x = torch.where(_each(rest[7] < config.blur), blur(x, low + (high - low) * rest[8]), x)
+        x = torch.where(_each(draws[7] < config.blur), blur(x, low + (high - low) * draws[8]), x)
     if config.solarize:
-        x = torch.where(_each(rest[9] < config.solarize), torch.where(x >= 0.5, 1.0 - x, x), x)
+        x = torch.where(_each(draws[9] < config.solarize), torch.where(x >= 0.5, 1.0 - x, x), x)
     return x
 
 
@@ -91,54 +104,20 @@ def resized_crop(x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Te
     Returns:
         float [B, C, H, W].
     """
-    theta = x.new_zeros(len(x), 2, 3)
-    theta[:, 0, 0] = torch.where(flip, -width, width)
-    theta[:, 0, 2] = 2.0 * left + width - 1.0
-    theta[:, 1, 1] = height
-    theta[:, 1, 2] = 2.0 * top + height - 1.0
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    across, down = (
+        (torch.arange(side, device=x.device, dtype=x.dtype) * 2.0 + 1.0) / side - 1.0
+        for side in (x.shape[3], x.shape[2])
+    )
+    grid = x.new_empty(len(x), x.shape[2], x.shape[3], 2)
+    signed = torch.where(flip, -width, width)
+    grid[..., 0] = (signed[:, None] * across + (2.0 * left + width - 1.0)[:, None])[:, None, :]
+    grid[..., 1] = (height[:, None] * down + (2.0 * top + height - 1.0)[:, None])[:, :, None]
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _each(values: Tensor) -> Tensor:
     """[B] to [B, 1, 1, 1]."""
     return values[:, None, None, None]
-
-
-def _jitter(x: Tensor, config: AugmentConfig, draws: Tensor) -> Tensor:
-    """Brightness, contrast, saturation, hue with factors from ``draws`` [4, B]."""
-
-    def factor(strength: float, draw: Tensor) -> Tensor:
-        return _each(max(0.0, 1.0 - strength) + (1.0 + strength - max(0.0, 1.0 - strength)) * draw)
-
-    x = (x * factor(config.brightness, draws[0])).clamp(0.0, 1.0)
-    mean = to_gray(x).mean(dim=(1, 2, 3), keepdim=True)
-    x = torch.lerp(mean.expand_as(x), x, factor(config.contrast, draws[1])).clamp(0.0, 1.0)
-    if x.shape[1] == 1:
-        return x
-    x = torch.lerp(to_gray(x), x, factor(config.saturation, draws[2])).clamp(0.0, 1.0)
-    return shift_hue(x, config.hue * (2.0 * draws[3] - 1.0)) if config.hue else x
-
-
-def to_gray(x: Tensor) -> Tensor:
-    """ITU-R 601 luma in all channels, float [B, C, H, W]; gray images are returned as they are."""
-    if x.shape[1] == 1:
-        return x
-    weights = x.new_tensor([0.2989, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (x * weights).sum(dim=1, keepdim=True).expand_as(x)
-
-
-def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of RGB images [B, 3, H, W] in [0, 1] by ``shift`` [B] of the colour circle (through HSV)."""
-    value, where = x.max(dim=1)
-    chroma = value - x.min(dim=1).values
-    safe = torch.where(chroma > 0, chroma, 1.0)
-    r, g, b = x.unbind(dim=1)
-    sextant = torch.stack(((g - b) / safe, (b - r) / safe + 2.0, (r - g) / safe + 4.0), dim=1)
-    hue = sextant.gather(1, where[:, None])[:, 0] / 6.0 + shift[:, None, None]
-    # Channel n of HSV -> RGB: v - c * max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6, n = 5, 3, 1.
-    k = (hue[:, None] * 6.0 + x.new_tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1)) % 6.0
-    return value[:, None] - chroma[:, None] * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0)
 
 
 def blur(x: Tensor, sigma: Tensor) -> Tensor:

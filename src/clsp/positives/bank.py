@@ -103,6 +103,7 @@ class PositiveBank:
         for number in np.unique(where):
             mine = where == number
             out[mine] = self._shards[number][rows[mine] - self._firsts[number], candidate[mine]]
+            files.release(self._shards[number])
         return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
 
     def array(self, rows: np.ndarray) -> np.ndarray:

@@ -164,6 +164,7 @@ def _make_shard(plan: _Plan, ids: np.ndarray, first: int, folder: Path, bar: con
         images.append(drawn[0].permute(0, 1, 3, 4, 2).cpu().numpy())
         saturated.append(drawn[1].cpu().numpy())
         bar.advance(len(some))
+    files.release(plan.images.train.images)
     path = _shard_path(folder, first)
     files.write_array(path, np.concatenate(images))
     shard = Shard(path.name, first, len(ids), files.file_hash(path))

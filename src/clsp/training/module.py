@@ -109,7 +109,7 @@ class Pretraining(LightningModule):
             ids=ids.repeat(len(images)),
             views=numbers,
         )
-        parts = ((drawn - self.mean) / self.std).chunk(len(images))
+        parts = drawn.sub_(self.mean).div_(self.std).chunk(len(images))
         done = step / self.total_steps
         # Only the upper bounds that say so may see labels; for all others there are none.
         labels = self._labels[positions] if self._labels is not None and self.config.method in LABELLED else None

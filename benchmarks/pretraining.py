@@ -1,0 +1,187 @@
+"""A step of pretraining: against the bare arithmetic on ready tensors, and against lightly's SimCLR.
+
+All sides train the same encoder (the fashion-mnist recipe's, on 32 x 32 colour images) with batches of 256 and two
+views, in bf16 where the machine has it, with SGD. The bare step is forward, backward and optimiser on normalised
+tensors that are already there. lightly's side is its transform, head and loss under a plain loop with its DataLoader
+and one worker a core.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from harness import arguments, finish, floor_of, interleave
+from lightly.loss import NTXentLoss
+from lightly.models.modules import SimCLRProjectionHead
+from lightly.transforms import SimCLRTransform
+from lightning.pytorch import Callback
+from PIL import Image
+from torch import Tensor, nn
+
+from clsp.encoders.backbone import build_backbone
+from clsp.encoders.config import BackboneConfig, ProjectorConfig
+from clsp.engine.flops import count_flops
+from clsp.engine.hardware import HardwareConfig, autocast_precision
+from clsp.engine.pixels import Pixels
+from clsp.engine.trainer import Fit
+from clsp.methods.base import Views
+from clsp.methods.registry import build_method
+from clsp.training.config import PretrainConfig
+from clsp.training.module import Pretraining, TrainingData, build_optimizer
+
+IMAGES, SIDE, BATCH, STEPS, WARM = 4096, 32, 256, 8, 3
+ARGS = {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8}
+CONFIG = PretrainConfig(
+    backbone=BackboneConfig(args=ARGS),
+    projector=ProjectorConfig(hidden=512, dim=128, batch_norm=True),
+    batch_size=BATCH,
+    lr=0.24,
+    epochs=100,
+    warmup_epochs=1,
+    knn_every=0,
+)
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=np.uint8)
+
+
+def encoder() -> nn.Module:
+    torch.manual_seed(0)
+    return build_backbone("resnet18", ARGS, channels=3, size=SIDE, stem="small").to(memory_format=torch.channels_last)
+
+
+def autocast() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=autocast_precision("auto", HardwareConfig()) == "bf16-mixed")
+
+
+class Clock(Callback):
+    """Seconds of a step, the first ones left out."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        return (self.ends[-1] - self.ends[WARM - 1]) / (len(self.ends) - WARM)
+
+
+def ours(pixels: np.ndarray) -> float:
+    """Seconds of a step of the whole system, under Lightning, with its logs."""
+    data = TrainingData(
+        pixels=Pixels(pixels),
+        ids=np.arange(len(pixels)),
+        mean=torch.full((3,), 0.5),
+        std=torch.full((3,), 0.25),
+        anchors=len(pixels),
+        positives="none",
+        images=pixels,
+    )
+    module = Pretraining(build_method(encoder(), CONFIG, seed=0), data, CONFIG, seed=0, knn=None)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        fit = Fit(
+            folder=Path(folder),
+            title="benchmark",
+            steps=WARM + STEPS,
+            precision="auto",
+            hardware=HardwareConfig(),
+            checkpoint_minutes=60.0,
+            callbacks=(clock,),
+        )
+        fit.run(module)
+    return clock.seconds
+
+
+class Bare:
+    """Forward, backward and optimiser on ready tensors."""
+
+    def __init__(self) -> None:
+        self.method = build_method(encoder(), CONFIG, seed=0)
+        parameters = [{"params": group.parameters} for group in self.method.groups()]
+        self.optimizer = build_optimizer(parameters, CONFIG)
+        first, second = torch.randn(2, BATCH, 3, SIDE, SIDE)
+        self.views = Views(first, second, None, torch.arange(BATCH), 0.0)
+
+    def loss(self) -> Tensor:
+        with autocast():
+            return torch.stack(list(self.method(self.views).terms.values())).sum()
+
+    def step(self) -> None:
+        self.loss().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def __call__(self) -> float:
+        for number in range(WARM + STEPS):
+            if number == WARM:
+                begin = time.perf_counter()
+            self.step()
+        return (time.perf_counter() - begin) / STEPS
+
+
+class Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """PIL images and lightly's two views of each."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in pixels]
+        self.transform = SimCLRTransform(input_size=SIDE, gaussian_blur=0.0, cj_strength=0.5)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        first, second = self.transform(self.pictures[index])
+        return first, second
+
+
+def lightlys(pixels: np.ndarray, threads: int) -> float:
+    """Seconds of a step of lightly's SimCLR, as its examples write it."""
+    network = nn.Sequential(encoder(), SimCLRProjectionHead(128, 512, 128))
+    criterion = NTXentLoss(temperature=0.2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.24, momentum=0.9, weight_decay=1e-4)
+    loader = torch.utils.data.DataLoader(
+        Pictures(pixels), batch_size=BATCH, shuffle=True, drop_last=True, num_workers=threads
+    )
+    ends = []
+    for first, second in loader:
+        with autocast():
+            first_z, second_z = network(torch.cat([first, second])).chunk(2)
+            loss = criterion(first_z, second_z)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        ends.append(time.perf_counter())
+        if len(ends) == WARM + STEPS:
+            break
+    return (ends[-1] - ends[WARM - 1]) / STEPS
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    pixels, bare = images(), Bare()
+    flops = count_flops(lambda: bare.loss().backward())
+    against_bare = interleave(bare, lambda: ours(pixels), options.rounds)
+    dtype = torch.bfloat16 if autocast().enabled else torch.float32  # type: ignore[attr-defined]
+    seconds = sorted(against_bare.theirs)[len(against_bare.theirs) // 2]
+    against_lightly = interleave(lambda: lightlys(pixels, options.threads), lambda: ours(pixels), options.rounds)
+    same = {"same encoder, batch, views, precision": True, "threads": options.threads}
+    results = [
+        against_bare.result(
+            "a step against the bare step on ready tensors", round(1 / 1.15, 2), floor=floor_of(flops, seconds, dtype)
+        ),
+        against_lightly.result("a step against lightly's SimCLR", 1.0, quality=same),
+    ]
+    finish(results, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""How good candidates are: agreement with the anchor's label, diversity within a row, distance to the images (KID).
+
+The judge is a small classifier trained on real labelled images of Fashion-MNIST; KID is computed on its features (the
+cubic polynomial kernel of Binkowski et al., arXiv 1801.01401), which suit gray images better than ImageNet's would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clsp.encoders.export import EncoderSpec
+from clsp.evaluation.classifier import fit_classifier
+from clsp.evaluation.features import encode_images
+from clsp.images.config import ImagesConfig
+from clsp.images.imageset import subset
+from clsp.images.sources import open_images
+
+SPEC = EncoderSpec(
+    name="resnet18",
+    args={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8},
+    stem="small",
+    channels=1,
+    size=28,
+    mean=[0.286],
+    std=[0.353],
+)
+TRAINED, STEPS, AT_ONCE = 20_000, 600, 64
+
+
+class Quality:
+    """Rates samplers on the same ``count`` anchors of Fashion-MNIST."""
+
+    def __init__(self, count: int, *, seed: int = 0) -> None:
+        train = open_images("fashion-mnist", ImagesConfig(), seed=seed, store=None).train
+        assert train.labels is not None
+        rows = subset(len(train), TRAINED, seed=seed)
+        torch.manual_seed(seed)
+        self.network = SPEC.build().train()
+        self.head = nn.Linear(SPEC.args["channels"][-1], 10)
+        model = nn.Sequential(self.network, self.head)
+        fit_classifier(
+            model,
+            np.asarray(train.images[rows]),
+            train.labels[rows],
+            SPEC,
+            torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+            steps=STEPS,
+            batch_size=128,
+            seed=seed,
+            title="judge",
+        )
+        model.eval()
+        ids = subset(len(train), count, seed=seed + 1)
+        self.labels = torch.from_numpy(train.labels[ids])
+        self.anchors = torch.from_numpy(np.asarray(train.images[ids])).float() / 127.5 - 1.0
+        real = subset(len(train), 4 * count, seed=seed + 2)
+        self.real = self._features(np.asarray(train.images[real]))
+
+    def pair(self, draw: Callable[[int], Tensor]) -> Tensor:
+        """Draw two candidates an anchor with two seeds: uint8 [B, 2, C, H, W] from float [B, C, H, W]."""
+        both = torch.stack([draw(0), draw(1)], dim=1)
+        return ((both + 1.0) * 127.5).round().to(torch.uint8)
+
+    @torch.no_grad()
+    def rate(self, sampler: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Rate a ``sampler`` from anchors float [B, C, H, W] to uint8 [B, 2, C, H, W]."""
+        drawn = torch.cat([sampler(part) for part in self.anchors.split(AT_ONCE)])
+        features = self._features(drawn.flatten(0, 1).numpy())
+        agrees = self.head(features).argmax(dim=1) == self.labels.repeat_interleave(2)
+        first, second = (drawn[:, number].float() / 255.0 for number in (0, 1))
+        return {
+            "agreement": round(float(agrees.float().mean()), 3),
+            "squared pixel distance in a row": round(float(((first - second) ** 2).mean()), 4),
+            "KID": round(kid(features, self.real), 4),
+            "anchors": len(self.anchors),
+        }
+
+    def _features(self, images: np.ndarray) -> Tensor:
+        return encode_images(self.network, images, torch.tensor(SPEC.mean), torch.tensor(SPEC.std))
+
+
+def kid(first: Tensor, second: Tensor) -> float:
+    """Return the unbiased squared MMD of two sets of features float [N, D], [M, D] with kernel (x.y / D + 1)^3."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1.0) ** 3
+
+    def within(a: Tensor) -> Tensor:
+        own = kernel(a, a)
+        return (own.sum() - own.diagonal().sum()) / (len(a) * (len(a) - 1))
+
+    first, second = first.double(), second.double()
+    return float(within(first) + within(second) - 2.0 * kernel(first, second).mean())
