@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from clsp import console, distributed, files
 from clsp._version import __version__
+from clsp.engine.heap import keep_heap
 from clsp.errors import InUseError, UserError
 
 
@@ -75,6 +76,7 @@ def stage(name: str, folder: Path, *, settings: dict[str, Any], inputs: dict[str
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
             return
+        keep_heap()
         if distributed.rank() == 0:
             files.sweep(folder)
         try:
