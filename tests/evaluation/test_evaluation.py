@@ -127,6 +127,24 @@ def test_held_out_images_are_of_every_class_and_a_source_without_test_part_is_pa
     assert few.test.names == task.test.names
 
 
+@pytest.mark.parametrize("test_images", [30, None])
+def test_validation_images_are_rated_instead_of_the_test_images_and_seen_by_no_other_stage(make_images, test_images):
+    images = make_images(60, test_images)
+    plain = make_task(images, dataclasses.replace(CONFIG, train_images=20), seed=0)
+    task = make_task(images, dataclasses.replace(CONFIG, train_images=20, validation_images=15), seed=0)
+    assert len(task.test) == 15
+    assert set(task.test.names) <= set(images.train.names)
+    assert set(task.test.names).isdisjoint([*plain.test.names, *plain.train.names])
+    assert task.train.names == plain.train.names  # and these are the anchors of a stage that takes 20 images
+    whole = make_task(images, dataclasses.replace(CONFIG, validation_images=15), seed=0)
+    assert whole.test.names == task.test.names
+    assert len(whole.train) == (45 if test_images else 33)
+    assert set(whole.train.names).isdisjoint(whole.test.names)
+    assert "validation" in task.note
+    with pytest.raises(UserError, match=r"--evaluate\.validation_images 59 leaves 1"):
+        make_task(images, dataclasses.replace(CONFIG, validation_images=59), seed=0)
+
+
 def test_images_without_label_are_left_out_of_probe_and_knn(encoder, make_images):
     images = make_images(60)
     images.train.labels[::2] = -1

@@ -13,6 +13,9 @@ class EvaluateConfig:
     """Labelled train images that the probe and the kNN are fitted on, chosen at random; null: all."""
     holdout: float = 0.1
     """Share of them that is held out to choose C, k and the temperature; afterwards all are used."""
+    validation_images: int | None = None
+    """Rate on so many labelled train images instead of the test images, to choose settings by; they serve no probe, and
+    no other stage that takes only some of the images. null: the test images."""
     test_share: float = 0.2
     """Share of a labelled source without a test part that is set apart, by class, for testing."""
     regularisation: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0, 100.0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsp import files
+from clsp.errors import UserError
 from clsp.evaluation.config import EvaluateConfig
 from clsp.images.imageset import Images, Split, split_fingerprint, subset
 
@@ -35,27 +36,49 @@ def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
     """Part the data into images to fit on and images to test on.
 
     A source with a test part is used as it is; else a share of its labelled train images is set apart, class by
-    class. Without labels all images serve, for the map and the neighbours alone.
+    class. With ``config.validation_images`` train images are rated instead. Without labels all images serve, for the
+    map and the neighbours alone.
+
+    Raises:
+        UserError: the validation images leave none to fit on.
     """
     train, test = images.train, images.test
-    labels = train.labels
-    if labels is None:
-        chosen = subset(len(train), config.train_images, seed=seed)
-        part = _rows(train, chosen)
+    if train.labels is None:
+        part = _rows(train, subset(len(train), config.train_images, seed=seed))
         parts, classes, note = (part, test or part), 0, "without labels"
     else:
-        classes = int(labels.max()) + 1
-        known = np.flatnonzero(labels >= 0)
-        if test is None or test.labels is None:
-            is_test = share_of_each(labels[known], config.test_share)
-            test, known = _rows(train, known[is_test]), known[~is_test]
-            note = f"{len(test)} images that were set apart from train, class by class (the source has no test part)"
-        else:
-            note = f"the source's {len(test)} test images"
-        parts = (_rows(train, known[subset(len(known), config.train_images, seed=seed)]), test)
+        classes = int(train.labels.max()) + 1
+        fitted, test, note = _labelled(train, test, config, seed)
+        parts = (_rows(train, fitted), test)
     held = share_of_each(parts[0].labels, config.holdout) if classes else np.zeros(len(parts[0]), dtype=bool)
     key = files.fingerprint([split_fingerprint(part) for part in parts])
     return Task(parts[0], parts[1], classes, held, note, key, seed)
+
+
+def _labelled(train: Split, test: Split | None, config: EvaluateConfig, seed: int) -> tuple[np.ndarray, Split, str]:
+    """Return the rows of ``train`` to fit on (int64), the images to rate, and where those come from."""
+    assert train.labels is not None
+    known = np.flatnonzero(train.labels >= 0)
+    if test is None or test.labels is None:
+        is_test = share_of_each(train.labels[known], config.test_share)
+        test, known = _rows(train, known[is_test]), known[~is_test]
+        note = f"{len(test)} images that were set apart from train, class by class (the source has no test part)"
+    else:
+        note = f"the source's {len(test)} test images"
+    fitted = subset(len(known), config.train_images, seed=seed)
+    if config.validation_images is not None:
+        # Smaller subsets lie in larger ones of the same length: what the largest lacks, no stage that takes only some
+        # of the images has seen.
+        left = max(len(known) - config.validation_images, 0)
+        if left < 2:
+            raise UserError(
+                f"--evaluate.validation_images {config.validation_images} leaves {left} of {len(known)} labelled train "
+                f"images to fit on; choose at most {len(known) - 2}"
+            )
+        rest = subset(len(known), left, seed=seed)
+        test, fitted = _rows(train, np.delete(known, rest)), np.intersect1d(fitted, rest)
+        note = f"{len(test)} validation images that were held out of train"
+    return known[fitted], test, note
 
 
 def share_of_each(labels: np.ndarray | None, share: float) -> np.ndarray:

@@ -52,6 +52,7 @@ _AT_LEAST = {
     "pretrain.augment.contrast": 0,
     "pretrain.augment.saturation": 0,
     "evaluate.train_images": 2,
+    "evaluate.validation_images": 2,
     "evaluate.retrieval_queries": 1,
     "evaluate.label_draws": 1,
     "evaluate.fine_tune_epochs": 0,
