@@ -98,7 +98,7 @@ def compare(
         raise UserError(f"clsp compare rates encoders by their labels, and {prepared.images.source} has none")
     if baseline is not None and baseline not in arms:
         raise UserError(f"--baseline {baseline.name} is none of the arms {', '.join(arm.name for arm in arms)}")
-    _check_fit(prepared, arms, given=bank is not None)
+    _check_fit(prepared, arms, bank)
     needed = any(arm.positives in NEEDS_BANK or arm.method == DIFFUSION for arm in arms)
     chosen = _when_free(lambda: _bank(prepared, out, bank)) if needed else None
     grid = Grid(prepared, out, arms, list(range(seeds)), baseline or arms[0], chosen)
@@ -108,13 +108,15 @@ def compare(
     return result
 
 
-def _check_fit(prepared: Prepared, arms: list[Arm], *, given: bool) -> None:
+def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
     """Refuse what would fail only after the bank is made: every method brings its own batch and number of images."""
     recipe = prepared.recipe
+    if bank is not None:
+        recipe = replace(recipe, synthesize=replace(recipe.synthesize, anchors=len(PositiveBank.open(bank))))
     for arm in arms:
         if arm.method != DIFFUSION:
             own = replace(recipe, pretrain=recipe.pretraining(arm.method))
-            check_fit(own, prepared.images, own_model=not given)
+            check_fit(own, prepared.images, own_model=bank is None)
 
 
 def _bank(prepared: Prepared, out: Path, given: Path | None) -> PositiveBank:

@@ -1,0 +1,119 @@
+"""Draw what the ablations found: python experiments/plots.py ablations.json docs/ablations.
+
+Writes axes.svg (accuracy along every option) and positives.svg (accuracy over what the candidates are like).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+BASE = "base"
+SCORES = {"linear": ("linear probe", "#1f5fa8"), "knn": ("kNN", "#c2571a")}
+MEASURES = {
+    "classifier_agreement": "agreement with the anchor's label",
+    "row_diversity": "diversity within a row",
+    "pixel_distance": "pixel distance to the anchor",
+}
+LABELS = {
+    "synthesize.interpolation_weight": "w",
+    "synthesize.eta": "eta",
+    "synthesize.strength": "strength",
+    "synthesize.steps": "sampler steps",
+    "synthesize.candidates": "k",
+    "synthesize.clip_sample": "clamped",
+    "synthesize.anchor_noise": "anchor's noise",
+    "pretrain.positive_weight": "lambda",
+    "diffusion.steps": "diffusion training steps",
+}
+
+
+def along_axes(found: dict[str, Any], path: Path) -> None:
+    """One panel an option: mean and 95 % interval of every value, the recipe's own among them."""
+    settings = found["settings"]
+    base = settings[0]
+    axes = [axis for axis in found["plan"]["axes"] if any(row["axis"] == axis for row in settings)]
+    columns = min(3, len(axes))
+    rows = -(-len(axes) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.5 * rows), squeeze=False, sharey=True)
+    for panel in panels.flat[len(axes) :]:
+        panel.set_visible(False)
+    for axis, panel in zip(axes, panels.flat):
+        own = {**base, "value": found["recipe"][axis]}
+        points = sorted(
+            (own, *(row for row in settings if row["axis"] == axis)), key=lambda row: sort_key(row["value"])
+        )
+        _panel(panel, points, own["value"])
+        panel.set_title(LABELS.get(axis, axis), fontsize=9)
+    panels[0][0].legend(fontsize=7, frameon=False)
+    figure.supylabel("validation accuracy, %", fontsize=9)
+    _save(figure, path)
+
+
+def sort_key(value: Any) -> tuple[bool, Any]:
+    """Numbers by size, words by name."""
+    return isinstance(value, str), value
+
+
+def _panel(panel: Axes, points: list[dict[str, Any]], own: Any) -> None:
+    names = [f"{point['value']}{'*' if point['value'] == own else ''}" for point in points]
+    for score, (label, colour) in SCORES.items():
+        means = [point[score]["mean"] for point in points]
+        low = [mean - (point[score]["low"] or mean) for mean, point in zip(means, points)]
+        high = [(point[score]["high"] or mean) - mean for mean, point in zip(means, points)]
+        panel.errorbar(
+            range(len(points)), means, yerr=[low, high], fmt="o-", ms=4, lw=1, capsize=2, color=colour, label=label
+        )
+    panel.set_xticks(range(len(points)), names)
+    panel.tick_params(labelsize=8)
+    panel.grid(axis="y", color="#dddddd", lw=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def over_measures(found: dict[str, Any], path: Path) -> None:
+    """One panel a measure of the candidates: a point is a bank and the encoders that it taught."""
+    drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
+    figure, panels = plt.subplots(1, len(MEASURES), figsize=(3.6 * len(MEASURES), 3.2), sharey=True)
+    for (name, label), panel in zip(MEASURES.items(), panels):
+        for row in drawn:
+            gap = row["versus_base"]["linear"]
+            low, high = (gap["mean"] if gap[end] is None else gap[end] for end in ("low", "high"))
+            spread = [[gap["mean"] - low], [high - gap["mean"]]]
+            panel.errorbar(row["measures"][name], gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color="#1f5fa8")
+            text = BASE if row["axis"] == BASE else f"{LABELS.get(row['axis'], row['axis'])} {row['value']}"
+            panel.annotate(
+                text, (row["measures"][name], gap["mean"]), fontsize=6, xytext=(3, 3), textcoords="offset points"
+            )
+        panel.set_xlabel(label, fontsize=9)
+        panel.axhline(0.0, color="#999999", lw=0.8)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("linear accuracy over base, points", fontsize=9)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    found, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    plt.rcParams.update({"svg.hashsalt": "clsp", "font.family": "sans-serif"})
+    along_axes(found, folder / "axes.svg")
+    over_measures(found, folder / "positives.svg")
+
+
+if __name__ == "__main__":
+    main()
