@@ -62,7 +62,8 @@ def features_of(encoder: nn.Module, images: object) -> Tensor:
 def first_tests(images: Images, count: int) -> Images:
     """Keep the first ``count`` test images, so that the slow side ends."""
     assert images.test is not None and images.test.labels is not None
-    test = Split(images.test.images[:count], images.test.names[:count], images.test.labels[:count])
+    kept = images.test.images[:count], images.test.names[:count], images.test.labels[:count]
+    test = Split(images=kept[0], names=kept[1], labels=kept[2])
     return replace(images, test=test)
 
 

@@ -32,6 +32,7 @@ LABELS = {
     "synthesize.candidates": "k",
     "synthesize.clip_sample": "clamped",
     "synthesize.anchor_noise": "anchor's noise",
+    "synthesize.sampler": "sampler",
     "pretrain.positive_weight": "lambda",
     "diffusion.steps": "diffusion training steps",
 }
