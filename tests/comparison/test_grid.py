@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+
+import pytest
 
 from clsp.comparison import grid
 from clsp.comparison.arms import parse_arms
+from clsp.errors import UserError
 from clsp.recipes.options import parse_recipe
 from clsp.training import pretrain as training
 from clsp.workflow import Prepared
@@ -33,3 +37,16 @@ def test_an_arm_has_its_methods_settings(monkeypatch, make_images, tmp_path):
         "moco+view": ["moco", 0.3, 8, "sgd", "view"],
         "nnclr": ["nnclr", 0.4, 8, "lars", "none"],
     }
+
+
+def test_a_given_bank_says_how_many_anchors_there_are(monkeypatch, make_images, tmp_path):
+    """The recipe's number of anchors is for a bank that is drawn here."""
+    sizes = ("--synthesize.anchors", "20", "--pretrain.images", "40", "--pretrain.batch_size", "8")
+    prepared = Prepared(parse_recipe("smoke", list(sizes)), "smoke", make_images(60))
+    arms = parse_arms("simclr+bank")
+    with pytest.raises(UserError, match=r"more than the 20 anchors"):
+        grid._check_fit(prepared, arms, None)
+    for anchors, refused in ((50, False), (30, True)):
+        monkeypatch.setattr(grid.PositiveBank, "open", lambda place, anchors=anchors: range(anchors))
+        with pytest.raises(UserError, match=r"more than the 30") if refused else nullcontext():
+            grid._check_fit(prepared, arms, tmp_path)
