@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +24,19 @@ from lightning.pytorch import Callback
 from PIL import Image
 from torch import Tensor, nn
 
-from clsp.encoders.backbone import build_backbone
-from clsp.encoders.config import BackboneConfig, ProjectorConfig
+from clsp.encoders.backbone import build_backbone, feature_count, stem_for
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.engine.pixels import Pixels
 from clsp.engine.trainer import Fit
 from clsp.methods.base import Views
 from clsp.methods.registry import build_method
-from clsp.training.config import PretrainConfig
+from clsp.recipes.options import parse_recipe
 from clsp.training.module import Pretraining, TrainingData, build_optimizer
 
-IMAGES, SIDE, BATCH, STEPS, WARM = 4096, 32, 256, 8, 3
-ARGS = {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8}
-CONFIG = PretrainConfig(
-    backbone=BackboneConfig(args=ARGS),
-    projector=ProjectorConfig(hidden=512, dim=128, batch_norm=True),
-    batch_size=BATCH,
-    lr=0.24,
-    epochs=100,
-    warmup_epochs=1,
-    knn_every=0,
-)
+IMAGES, SIDE, STEPS, WARM = 4096, 32, 8, 3
+CONFIG = replace(parse_recipe("fashion-mnist", []).pretrain, knn_every=0)  # lightly's side has no online kNN either
+BATCH = CONFIG.batch_size
 
 
 def images() -> np.ndarray:
@@ -53,7 +45,9 @@ def images() -> np.ndarray:
 
 def encoder() -> nn.Module:
     torch.manual_seed(0)
-    return build_backbone("resnet18", ARGS, channels=3, size=SIDE, stem="small").to(memory_format=torch.channels_last)
+    own = CONFIG.backbone
+    network = build_backbone(own.name, own.args, channels=3, size=SIDE, stem=stem_for(own, SIDE))
+    return network.to(memory_format=torch.channels_last)
 
 
 def autocast() -> torch.autocast:
@@ -145,9 +139,10 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 def lightlys(pixels: np.ndarray, threads: int) -> float:
     """Seconds of a step of lightly's SimCLR, as its examples write it."""
-    network = nn.Sequential(encoder(), SimCLRProjectionHead(128, 512, 128))
-    criterion = NTXentLoss(temperature=0.2)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.24, momentum=0.9, weight_decay=1e-4)
+    backbone, head = encoder(), CONFIG.projector
+    network = nn.Sequential(backbone, SimCLRProjectionHead(feature_count(backbone), head.hidden, head.dim))
+    criterion = NTXentLoss(temperature=CONFIG.simclr.temperature)
+    optimizer = torch.optim.SGD(network.parameters(), lr=CONFIG.lr, momentum=0.9, weight_decay=CONFIG.weight_decay)
     loader = torch.utils.data.DataLoader(
         Pictures(pixels), batch_size=BATCH, shuffle=True, drop_last=True, num_workers=threads
     )

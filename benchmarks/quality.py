@@ -22,8 +22,8 @@ from clsp.images.sources import open_images
 
 SPEC = EncoderSpec(
     name="resnet18",
-    args={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8},
-    stem="small",
+    args={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]},
+    stem="mid",
     channels=1,
     size=28,
     mean=[0.286],

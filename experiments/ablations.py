@@ -28,27 +28,24 @@ from clsp.positives.bank import PositiveBank
 from clsp.recipes.options import flat_options, parse_recipe
 from clsp.workflow import prepare
 
-BASE = "base"
+BASE, TOGETHER = "base", "together"
+SCORES = ("linear", "knn")
 JUDGE_EPOCHS = 3
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One point of one axis; the recipe's own values are the setting ``base``."""
+    """What differs from the recipe: nothing in ``base``, one option on an axis, several together."""
 
     axis: str
-    value: Any
+    options: dict[str, Any]
 
     @property
     def name(self) -> str:
-        return BASE if self.axis == BASE else f"{self.axis}={self.value}"
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {} if self.axis == BASE else {self.axis: self.value}
+        return ",".join(f"{option}={value}" for option, value in self.options.items()) or BASE
 
     def changes(self, section: str) -> bool:
-        return self.axis.startswith(section)
+        return any(option.startswith(section) for option in self.options)
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,9 @@ class Ablation:
 
     @property
     def settings(self) -> list[Setting]:
-        axes = self.plan["axes"].items()
-        return [Setting(BASE, None), *(Setting(axis, value) for axis, values in axes for value in values)]
+        axes, together = self.plan["axes"].items(), self.plan.get("together", [])
+        single = [Setting(axis, {axis: value}) for axis, values in axes for value in values]
+        return [Setting(BASE, {}), *single, *(Setting(TOGETHER, options) for options in together)]
 
     def run(self, setting: Setting) -> None:
         """Make what the setting changes, train and rate."""
@@ -75,9 +73,10 @@ class Ablation:
         if self.draws(setting):
             self.clsp("synthesize", setting, "--diffusion", diffusion, "--out", bank)
         else:
-            self.clsp("synthesize", Setting(BASE, None), "--diffusion", diffusion, "--out", bank)
+            self.clsp("synthesize", Setting(BASE, {}), "--diffusion", diffusion, "--out", bank)
+        arms = f"{self.plan['baseline']},{self.plan['arm']}" if setting.axis == BASE else self.plan["arm"]
         self.clsp(
-            "compare", setting, "--methods", self.plan["arm"], "--seeds", self.plan["seeds"],
+            "compare", setting, "--methods", arms, "--seeds", self.plan["seeds"],
             "--positives", bank, "--out", folder / "comparison",
         )  # fmt: skip
         if not (folder / "judged.json").exists():
@@ -118,26 +117,37 @@ class Ablation:
             folder = self.work / setting.name
             if not (folder / "judged.json").exists():
                 continue
-            arm = json.loads((folder / "comparison" / "comparison.json").read_text())["arms"][0]
-            runs = {
-                score: {int(seed): value for seed, value in arm["runs"][score].items()} for score in ("linear", "knn")
+            arms = {
+                arm["arm"]: arm for arm in json.loads((folder / "comparison" / "comparison.json").read_text())["arms"]
             }
-            base = base or runs
+            arm, runs = arms[self.plan["arm"]], runs_of(arms[self.plan["arm"]])
+            base = base or {"base": runs, "baseline": runs_of(arms[self.plan["baseline"]])}
             scores = {score: interval(list(values.values())).record() for score, values in runs.items()}
-            gaps = {score: paired(values, base[score]) for score, values in runs.items()}
             rows.append(
                 {
                     "axis": setting.axis,
-                    "value": setting.value,
+                    "options": setting.options,
+                    "value": setting.options.get(setting.axis),
                     "seeds": len(runs["linear"]),
                     **scores,
-                    "versus_base": {score: gap.record() for score, gap in gaps.items() if gap},
+                    **{f"versus_{name}": gaps(runs, other) for name, other in base.items()},
                     "runs": runs,
-                    "generator": {key: arm["cost"][f"generator_{key}"] for key in ("seconds", "flops")},
+                    "cost": arm["cost"],
                     "measures": json.loads((folder / "judged.json").read_text()),
                 }
             )
         return rows
+
+
+def runs_of(arm: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """The accuracies of a row of comparison.json by score and seed."""
+    return {score: {int(seed): value for seed, value in arm["runs"][score].items()} for score in SCORES}
+
+
+def gaps(first: dict[str, dict[int, float]], second: dict[str, dict[int, float]]) -> dict[str, Any]:
+    """First minus second, paired by seed."""
+    found = {score: paired(first[score], second[score]) for score in SCORES}
+    return {score: gap.record() for score, gap in found.items() if gap}
 
 
 def own_values(plan: dict[str, Any]) -> dict[str, Any]:

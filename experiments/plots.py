@@ -1,6 +1,7 @@
 """Draw what the ablations found: python experiments/plots.py ablations.json docs/ablations.
 
-Writes axes.svg (accuracy along every option) and positives.svg (accuracy over what the candidates are like).
+Writes axes.svg (accuracy along every option), positives.svg (accuracy over what the candidates are like) and cost.svg
+(gain over what the generator costs).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-BASE = "base"
 SCORES = {"linear": ("linear probe", "#1f5fa8"), "knn": ("kNN", "#c2571a")}
 MEASURES = {
     "classifier_agreement": "agreement with the anchor's label",
@@ -85,12 +85,12 @@ def over_measures(found: dict[str, Any], path: Path) -> None:
     drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
     figure, panels = plt.subplots(1, len(MEASURES), figsize=(3.6 * len(MEASURES), 3.2), sharey=True)
     for (name, label), panel in zip(MEASURES.items(), panels):
-        for row in drawn:
+        for row in (row for row in drawn if name in row["measures"]):  # one candidate has no diversity
             gap = row["versus_base"]["linear"]
             low, high = (gap["mean"] if gap[end] is None else gap[end] for end in ("low", "high"))
             spread = [[gap["mean"] - low], [high - gap["mean"]]]
             panel.errorbar(row["measures"][name], gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color="#1f5fa8")
-            text = BASE if row["axis"] == BASE else f"{LABELS.get(row['axis'], row['axis'])} {row['value']}"
+            text = ", ".join(f"{LABELS.get(name, name)} {value}" for name, value in row["options"].items()) or "base"
             panel.annotate(
                 text, (row["measures"][name], gap["mean"]), fontsize=6, xytext=(3, 3), textcoords="offset points"
             )
@@ -99,6 +99,33 @@ def over_measures(found: dict[str, Any], path: Path) -> None:
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("linear accuracy over base, points", fontsize=9)
+    _save(figure, path)
+
+
+def over_cost(found: dict[str, Any], path: Path) -> None:
+    """The gain over the baseline against what the generator costs, in units of the pretraining that it improves."""
+    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
+    for kind, label, panel in zip(("flops", "seconds"), ("FLOPs", "time"), panels):
+        for row in found["settings"]:
+            if row["axis"].startswith("pretrain."):
+                continue
+            ratio = row["cost"][f"generator_{kind}"] / row["cost"][f"pretraining_{kind}"]
+            for score, (name, colour) in SCORES.items():
+                gap = row["versus_baseline"][score]
+                low, high = (gap["mean"] if gap[end] is None else gap[end] for end in ("low", "high"))
+                spread = [[gap["mean"] - low], [high - gap["mean"]]]
+                panel.errorbar(
+                    ratio, gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color=colour,
+                    label=name if row["axis"] == "base" else None,
+                )  # fmt: skip
+        panel.set_xscale("log")
+        panel.axhline(0.0, color="#999999", lw=0.8)
+        panel.axvline(1.0, color="#999999", lw=0.8, ls=":")
+        panel.set_xlabel(f"generator over pretraining, {label}", fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(fontsize=7, frameon=False)
+    panels[0].set_ylabel("gain over the method alone, points", fontsize=9)
     _save(figure, path)
 
 
@@ -114,6 +141,7 @@ def main() -> None:
     plt.rcParams.update({"svg.hashsalt": "clsp", "font.family": "sans-serif"})
     along_axes(found, folder / "axes.svg")
     over_measures(found, folder / "positives.svg")
+    over_cost(found, folder / "cost.svg")
 
 
 if __name__ == "__main__":
