@@ -1,0 +1,57 @@
+"""The scripts behind the documented experiments: small plans, from the bank to the plots."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clsp import files
+from workshop import shared
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+PLAN = {
+    "data": "digits",
+    "recipe": "smoke",
+    "arm": "simclr+bank",
+    "baseline": "simclr",
+    "seeds": 1,
+    "common": {"pretrain.epochs": 1, "evaluate.validation_images": 300},
+    "axes": {"pretrain.positive_weight": [0.3]},
+    "together": [{"synthesize.candidates": 1, "pretrain.positive_weight": 2.0}],
+}
+
+
+def script(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, EXPERIMENTS / name, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_ablations_end_in_a_file_and_its_plots(tmp_path):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    made = shared().clsp(
+        "diffusion", "--data", "digits", "--recipe", "smoke", "--diffusion.steps", "3", "--out", tmp_path / "diffusion"
+    )
+    assert made.status == 0, made.err
+    where = ("--plan", tmp_path / "plan.yaml", "--diffusion", tmp_path / "diffusion")
+    for part in ("0/2", "1/2"):
+        script("ablations.py", *where, "--work", tmp_path / "w", "--json", tmp_path / "found.json", "--part", part)
+    found = files.read_json(tmp_path / "found.json")
+    base, weight, together = found["settings"]
+    assert found["recipe"] == {"pretrain.positive_weight": 1.0}
+    assert base["options"] == {} and weight["value"] == 0.3
+    assert base["versus_base"]["linear"]["mean"] == 0.0
+    gap = weight["runs"]["linear"]["0"] - base["runs"]["linear"]["0"]
+    assert weight["versus_base"]["linear"]["mean"] == pytest.approx(gap, abs=1e-3)
+    assert weight["measures"] == base["measures"]  # the bank is the same
+    assert "row_diversity" not in together["measures"]
+    assert together["cost"]["generator_flops"] < base["cost"]["generator_flops"]
+    pytest.importorskip("matplotlib")
+    script("plots.py", tmp_path / "found.json", tmp_path / "plots")
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["axes.svg", "cost.svg", "positives.svg"]
