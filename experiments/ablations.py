@@ -1,10 +1,11 @@
 """What makes a positive good: one option at a time, each setting with its bank, its encoders and its measures.
 
-    python experiments/ablations.py --diffusion RUN/diffusion --work ablations --json ablations.json
+    python experiments/ablations.py --diffusion RUN/diffusion --work WORK --out results/claim/fashion-mnist/ablations
 
 Every setting is drawn, trained with every seed and rated on validation images by the ``clsp`` commands that a user
-would type; what is finished is not repeated. Several processes share the work: --part 0/2 and --part 1/2. The JSON file
-is written anew after every setting from all that is finished under --work.
+would type. Its result is a file in OUT/settings; where it lies there the setting is not repeated, also without WORK,
+the banks and encoders. OUT/ablations.json holds them all and is written anew after every setting. Several processes
+share the work: --part 0/2 and --part 1/2.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Ablation:
 
     plan: dict[str, Any]
     work: Path
+    out: Path
     diffusion: Path
 
     @property
@@ -79,8 +81,36 @@ class Ablation:
             "compare", setting, "--methods", arms, "--seeds", self.plan["seeds"],
             "--positives", bank, "--out", folder / "comparison",
         )  # fmt: skip
-        if not (folder / "judged.json").exists():
-            self.judge(setting, bank)
+        arms = {arm["arm"]: arm for arm in read(folder / "comparison" / "comparison.json")["arms"]}
+        found = {
+            "axis": setting.axis,
+            "options": setting.options,
+            "fixed": self.fixed,
+            "runs": {name: arm["runs"] for name, arm in arms.items()},
+            "cost": arms[self.plan["arm"]]["cost"],
+            "measures": self.measures(bank, spec=next((folder / "comparison" / "arms").glob("*/seed-0"))),
+        }
+        write(self.path(setting), found)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What all settings share."""
+        return {name: value for name, value in self.plan.items() if name not in ("axes", "together")}
+
+    def path(self, setting: Setting) -> Path:
+        return self.out / "settings" / f"{setting.name}.json"
+
+    def is_done(self, setting: Setting) -> bool:
+        """Whether the setting's result is there.
+
+        Raises:
+            SystemExit: it is of another plan.
+        """
+        if not self.path(setting).exists():
+            return False
+        if read(self.path(setting))["fixed"] != self.fixed:
+            raise SystemExit(f"{self.path(setting)} belongs to another plan; choose another --out")
+        return True
 
     def draws(self, setting: Setting) -> bool:
         """Whether the setting has a bank of its own."""
@@ -99,54 +129,52 @@ class Ablation:
         words = ["--data", self.plan["data"], "--recipe", self.plan["recipe"], *map(str, more), *given]
         subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
 
-    def judge(self, setting: Setting, place: Path) -> None:
-        """Let a classifier of real labels judge the bank."""
-        bank, recipe = PositiveBank.open(place), self.plan["recipe"]
-        prepared = prepare(self.plan["data"], recipe=recipe, overrides=[])
-        spec = read_spec(next((self.work / setting.name / "comparison" / "arms").glob("*/seed-0")))
+    def measures(self, place: Path, spec: Path) -> dict[str, float]:
+        """What the bank says of itself, and what a classifier of real labels, an encoder like ``spec``, says of it."""
+        bank = PositiveBank.open(place)
+        prepared = prepare(self.plan["data"], recipe=self.plan["recipe"], overrides=[])
         task = make_task(prepared.images, prepared.recipe.evaluate, seed=0)
-        found = judge_candidates(bank, prepared.images, task, spec, epochs=JUDGE_EPOCHS, seed=0)
-        measures = {**bank.manifest["measures"], **found}
-        values = {name: measure["value"] for name, measure in measures.items()}
-        (self.work / setting.name / "judged.json").write_text(json.dumps(values, indent=1) + "\n")
+        judged = judge_candidates(bank, prepared.images, task, read_spec(spec), epochs=JUDGE_EPOCHS, seed=0)
+        return {name: measure["value"] for name, measure in {**bank.manifest["measures"], **judged}.items()}
 
-    def record(self) -> list[dict[str, Any]]:
-        """Collect what is finished, with the difference to ``base`` paired by seed."""
-        rows, base = [], None
-        for setting in self.settings:
-            folder = self.work / setting.name
-            if not (folder / "judged.json").exists():
-                continue
-            arms = {
-                arm["arm"]: arm for arm in json.loads((folder / "comparison" / "comparison.json").read_text())["arms"]
-            }
-            arm, runs = arms[self.plan["arm"]], runs_of(arms[self.plan["arm"]])
-            base = base or {"base": runs, "baseline": runs_of(arms[self.plan["baseline"]])}
-            scores = {score: interval(list(values.values())).record() for score, values in runs.items()}
+    def collect(self) -> dict[str, Any]:
+        """All finished settings, with the differences to ``base`` and to the baseline, paired by seed."""
+        done = [read(self.path(setting)) for setting in self.settings if self.is_done(setting)]
+        arm, baseline = self.plan["arm"], self.plan["baseline"]
+        base = done[0]["runs"] if done and done[0]["axis"] == BASE else {}
+        rows = []
+        for found in done:
+            runs = found["runs"][arm]
             rows.append(
                 {
-                    "axis": setting.axis,
-                    "options": setting.options,
-                    "value": setting.options.get(setting.axis),
+                    **{name: found[name] for name in ("axis", "options", "cost", "measures")},
+                    "value": found["options"].get(found["axis"]),
                     "seeds": len(runs["linear"]),
-                    **scores,
-                    **{f"versus_{name}": gaps(runs, other) for name, other in base.items()},
+                    **{score: interval(list(runs[score].values())).record() for score in SCORES},
+                    "versus_base": gaps(runs, base.get(arm, {})),
+                    "versus_baseline": gaps(runs, base.get(baseline, {})),
                     "runs": runs,
-                    "cost": arm["cost"],
-                    "measures": json.loads((folder / "judged.json").read_text()),
                 }
             )
-        return rows
+        return {"plan": self.plan, "recipe": own_values(self.plan), "settings": rows}
 
 
-def runs_of(arm: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """The accuracies of a row of comparison.json by score and seed."""
-    return {score: {int(seed): value for seed, value in arm["runs"][score].items()} for score in SCORES}
+def read(path: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text())
 
 
-def gaps(first: dict[str, dict[int, float]], second: dict[str, dict[int, float]]) -> dict[str, Any]:
-    """First minus second, paired by seed."""
-    found = {score: paired(first[score], second[score]) for score in SCORES}
+def write(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def gaps(first: dict[str, dict[str, float]], second: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """First minus second, paired by seed; empty where they share none."""
+    found = {score: paired(first[score], second.get(score, {})) for score in SCORES}
     return {score: gap.record() for score, gap in found.items() if gap}
 
 
@@ -161,18 +189,15 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, default=Path(__file__).with_name("ablations.yaml"))
     parser.add_argument("--diffusion", type=Path, required=True, help="the diffusion model of the recipe")
     parser.add_argument("--work", type=Path, required=True, help="folder of banks and encoders")
-    parser.add_argument("--json", type=Path, required=True, help="what was found")
+    parser.add_argument("--out", type=Path, required=True, help="what was found")
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th setting")
     options = parser.parse_args()
-    plan = yaml.safe_load(options.plan.read_text())
-    ablation = Ablation(plan, options.work, options.diffusion)
+    ablation = Ablation(yaml.safe_load(options.plan.read_text()), options.work, options.out, options.diffusion)
     number, parts = map(int, options.part.split("/"))
     for setting in ablation.settings[number::parts]:
-        ablation.run(setting)
-        temporary = options.json.with_suffix(f".{os.getpid()}")
-        found = {"plan": plan, "recipe": own_values(plan), "settings": ablation.record()}
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
-        temporary.replace(options.json)
+        if not ablation.is_done(setting):
+            ablation.run(setting)
+        write(options.out / "ablations.json", ablation.collect())
 
 
 if __name__ == "__main__":

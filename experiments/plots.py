@@ -1,4 +1,6 @@
-"""Draw what the ablations found: python experiments/plots.py ablations.json docs/ablations.
+"""Draw what the ablations found.
+
+    python experiments/plots.py results/claim/fashion-mnist/ablations/ablations.json docs/ablations
 
 Writes axes.svg (accuracy along every option), positives.svg (accuracy over what the candidates are like) and cost.svg
 (gain over what the generator costs).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,8 +42,11 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     assert made.status == 0, made.err
     where = ("--plan", tmp_path / "plan.yaml", "--diffusion", tmp_path / "diffusion")
     for part in ("0/2", "1/2"):
-        script("ablations.py", *where, "--work", tmp_path / "w", "--json", tmp_path / "found.json", "--part", part)
-    found = files.read_json(tmp_path / "found.json")
+        script("ablations.py", *where, "--work", tmp_path / "w", "--out", tmp_path / "o", "--part", part)
+    shutil.rmtree(tmp_path / "w")  # what is done needs its encoders no more
+    script("ablations.py", *where, "--work", tmp_path / "w", "--out", tmp_path / "o")
+    assert not (tmp_path / "w").exists()
+    found = files.read_json(tmp_path / "o" / "ablations.json")
     base, weight, together = found["settings"]
     assert found["recipe"] == {"pretrain.positive_weight": 1.0}
     assert base["options"] == {} and weight["value"] == 0.3
@@ -53,5 +57,5 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     assert "row_diversity" not in together["measures"]
     assert together["cost"]["generator_flops"] < base["cost"]["generator_flops"]
     pytest.importorskip("matplotlib")
-    script("plots.py", tmp_path / "found.json", tmp_path / "plots")
+    script("plots.py", tmp_path / "o" / "ablations.json", tmp_path / "plots")
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["axes.svg", "cost.svg", "positives.svg"]
