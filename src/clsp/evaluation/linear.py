@@ -32,7 +32,8 @@ class LinearProbe:
     def scores(self, features: np.ndarray, classes: int) -> np.ndarray:
         """Log-probabilities float [M, classes]; classes that were not seen get minus infinity."""
         scores = np.full((len(features), classes), -np.inf)
-        scores[:, self._model.classes_] = self._model.predict_log_proba(self._scaler.transform(features))
+        with np.errstate(divide="ignore"):  # a class may be as good as impossible
+            scores[:, self._model.classes_] = self._model.predict_log_proba(self._scaler.transform(features))
         return scores
 
     def layer(self, classes: int) -> tuple[np.ndarray, np.ndarray]:
