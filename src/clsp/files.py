@@ -19,6 +19,9 @@ import numpy as np
 
 from clsp import faults
 
+_ROWS = 512
+"""Rows that are copied at once from a mapped array."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
@@ -102,6 +105,15 @@ def release(array: np.ndarray) -> None:
         owner = owner.base
     if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
         owner.madvise(mmap.MADV_DONTNEED)
+
+
+def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy ``array[rows]``; of a memory-mapped array only the pages of some rows are resident at a time."""
+    taken = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
+    for first in range(0, len(rows), _ROWS):
+        taken[first : first + _ROWS] = array[rows[first : first + _ROWS]]
+        release(array)
+    return taken
 
 
 def append_jsonl(path: Path, record: dict[str, Any]) -> None:

@@ -115,3 +115,15 @@ def test_memory_stays_flat_while_a_mapped_file_is_read(tmp_path, monkeypatch):
         assert _resident(path) < 1_000_000
     assert total == plain
     files.release(np.zeros(3))  # nothing to give back
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_rows_are_taken_in_the_order_they_were_asked_for(tmp_path, mapped):
+    whole = np.arange(3 * 1500, dtype=np.int32).reshape(1500, 3)
+    np.save(tmp_path / "a.npy", whole)
+    array = files.read_array(tmp_path / "a.npy", mapped=mapped)
+    rows = np.random.default_rng(0).integers(0, 1500, 1300)
+    taken = files.take(array, rows)
+    assert taken.dtype == whole.dtype
+    assert np.array_equal(taken, whole[rows])
+    assert files.take(array, rows[:0]).shape == (0, 3)

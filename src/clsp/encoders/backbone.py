@@ -50,7 +50,9 @@ def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:
     conv = getattr(model, "conv1", None)
     if conv is not None and hasattr(model, "maxpool"):  # the ResNet family
         if isinstance(conv, nn.Sequential):  # a deep stem (stem_type: deep): three 3x3 convolutions, the first strided
-            conv[0].stride = (1, 1)
+            first = conv[0]
+            assert isinstance(first, nn.Conv2d)
+            first.stride = (1, 1)
         else:
             model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, 1, 1, bias=False)
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")

@@ -72,7 +72,7 @@ def split_fingerprint(split: Split) -> str:
     """Return a sha256 (16 hex digits) over shape, pixels, names and labels, read in chunks."""
     digest = hashlib.sha256(repr(split.images.shape).encode())
     for first in range(0, len(split), 4096):
-        digest.update(np.ascontiguousarray(split.images[first : first + 4096]))
+        digest.update(np.ascontiguousarray(split.images[first : first + 4096]).data)
         files.release(split.images)
     digest.update("\n".join(split.names).encode(errors="surrogateescape"))  # names that are not UTF-8
     if split.labels is not None:

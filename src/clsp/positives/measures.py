@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from clsp import console
+from clsp import console, files
 from clsp.diffusion.interpolation import encode
 from clsp.diffusion.unet import pad
 from clsp.images.imageset import Images, subset
@@ -46,9 +46,9 @@ def measure(bank: PositiveBank, images: Images, unet: UNet2DModel, *, seed: int)
     console.say("synthetic positives: measuring the candidates")
     rows = subset(len(bank), ANCHORS, seed=seed + 2)
     ids = bank.ids[rows]
-    anchors, candidates = np.asarray(images.train.images[ids]), bank.array(rows)
+    anchors, candidates = files.take(images.train.images, ids), bank.array(rows)
     real_ids = subset(len(images.train), REAL, seed=seed + 3)
-    real = np.asarray(images.train.images[real_ids])
+    real = files.take(images.train.images, real_ids)
     center = (real_features := bottleneck_features(unet, real)).mean(dim=0)
     k = bank.candidates
 

@@ -240,5 +240,5 @@ def _saturation(folder: Path, shards: list[Shard]) -> dict[str, Any]:
 def _draw_sheet(bank: PositiveBank, images: Images, path: Path, *, seed: int) -> None:
     """Draw some anchors, each with its candidates beside it."""
     rows = subset(len(bank), _SHEET_ANCHORS, seed=seed + 1)
-    anchors = np.asarray(images.train.images[bank.ids[rows]])[:, None]
+    anchors = files.take(images.train.images, bank.ids[rows])[:, None]
     save_sheet(path, np.concatenate((anchors, bank.array(rows)), axis=1), separate_first=True)

@@ -181,7 +181,7 @@ def _bank_fingerprint(bank: PositiveBank) -> str:
 def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of every channel over (at most 10,000 of) the anchors, on [0, 1]."""
     some = anchors[:: max(len(anchors) // 10_000, 1)]
-    pixels = np.asarray(images.train.images[some])
+    pixels = files.take(images.train.images, some)
     mean, std = pixels.mean(axis=(0, 2, 3)) / 255.0, pixels.std(axis=(0, 2, 3)) / 255.0
     return [round(float(v), 6) for v in mean], [round(max(float(v), 1e-3), 6) for v in std]
 
