@@ -14,7 +14,7 @@ from torchvision import transforms
 from clsp.images.augment import augment
 from clsp.images.config import AugmentConfig
 
-BATCH, SIDE, SINGLE = 512, 32, 256
+BATCH, SIDE, SINGLE = 4096, 32, 512
 
 
 def pil_pipeline(config: AugmentConfig) -> transforms.Compose:

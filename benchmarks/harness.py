@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from clsp.engine.heap import keep_heap
+
 Side = Callable[[], Any]
 """One side's work. Where it returns a float, that is its seconds; else the call is timed."""
 
@@ -156,6 +158,7 @@ def arguments(description: str, **extra: Any) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_heap()  # for both sides
     return options
 
 

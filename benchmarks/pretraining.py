@@ -50,8 +50,11 @@ def encoder() -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
+BF16 = autocast_precision("auto", HardwareConfig()) == "bf16-mixed"
+
+
 def autocast() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=autocast_precision("auto", HardwareConfig()) == "bf16-mixed")
+    return torch.autocast("cpu", torch.bfloat16, enabled=BF16)
 
 
 class Clock(Callback):
@@ -165,7 +168,7 @@ def main() -> None:
     pixels, bare = images(), Bare()
     flops = count_flops(lambda: bare.loss().backward())
     against_bare = interleave(bare, lambda: ours(pixels), options.rounds)
-    dtype = torch.bfloat16 if autocast().enabled else torch.float32  # type: ignore[attr-defined]
+    dtype = torch.bfloat16 if BF16 else torch.float32
     seconds = sorted(against_bare.theirs)[len(against_bare.theirs) // 2]
     against_lightly = interleave(lambda: lightlys(pixels, options.threads), lambda: ours(pixels), options.rounds)
     same = {"same encoder, batch, views, precision": True, "threads": options.threads}
