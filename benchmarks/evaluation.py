@@ -92,7 +92,7 @@ def bounded(rounds: int) -> Result:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", train=2000, test=1000)
+    options = arguments(__doc__ or "", train=1000, test=500)
     with tempfile.TemporaryDirectory() as folder:
         images = open_images("fashion-mnist", ImagesConfig(), seed=0, store=Path(folder))
         config = EvaluateConfig(train_images=options.train)
