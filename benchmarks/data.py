@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import Result, arguments, finish
+from harness import Result, arguments, finish, single
 
 FEW, MANY, SIDE = 10_000, 60_000, 28
 ALLOWED = 50e6
@@ -75,14 +75,11 @@ def memory() -> list[Result]:
     results = []
     for stage, low in few.items():
         grown = max(many[stage] - low, 1e6)
-        ratio = round(ALLOWED / grown, 2)
         results.append(
-            Result(
-                target=f"memory of {stage}: 50 MB over its growth from {FEW:,} to {MANY:,} anchors",
-                goal=1.0,
-                ratio=ratio,
-                low=ratio,
-                high=ratio,
+            single(
+                f"memory of {stage}: 50 MB over its growth from {FEW:,} to {MANY:,} anchors",
+                1.0,
+                ALLOWED / grown,
                 ours=f"{low / 1e6:.0f} MB, then {many[stage] / 1e6:.0f} MB",
                 theirs=f"{(MANY - FEW) * SIDE * SIDE * 5 / 1e6:.0f} MB more images and candidates on the disk",
             )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from harness import Result, arguments, finish, floor_of, interleave, seconds_text
+from harness import Result, arguments, finish, floor_of, interleave, seconds_text, single
 from quality import SPEC, Quality
 from torch import Tensor, nn
 
@@ -78,13 +78,10 @@ def bounded(rounds: int) -> Result:
         seconds.append(time.perf_counter() - begin)
     grown = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, 1) * 1024
     whole = 4 * len(queries) * len(references)
-    ratio = round(whole / grown, 1)
-    return Result(
-        target="memory of exact kNN, against the whole matrix",
-        goal=5.0,
-        ratio=ratio,
-        low=ratio,
-        high=ratio,
+    return single(
+        "memory of exact kNN, against the whole matrix",
+        5.0,
+        whole / grown,
         ours=f"{grown / 1e6:.0f} MB, {seconds_text(statistics.median(seconds))}",
         theirs=f"{whole / 1e6:.0f} MB",
         floor=floor_of(2 * 128 * len(queries) * len(references), statistics.median(seconds), torch.float32),

@@ -73,15 +73,7 @@ def draw(pipeline: SyntheticPositivePipeline, config: SynthesizeConfig, anchors:
     """Draw k candidates an anchor, uint8 [B, k, C, H, W], in bf16 where the machine has it."""
     bf16 = autocast_precision("auto", HardwareConfig()) == "bf16-mixed"
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        return pipeline(
-            anchors,
-            candidates=config.candidates,
-            interpolation_weight=config.interpolation_weight,
-            num_inference_steps=config.steps,
-            eta=config.eta,
-            anchor_noise=config.anchor_noise,
-            strength=config.strength,
-        ).images
+        return pipeline.draw(anchors, config.sampling()).images
 
 
 def main() -> None:

@@ -42,6 +42,12 @@ class Result:
     quality: dict[str, Any] = field(default_factory=dict)
 
 
+def single(target: str, goal: float, ratio: float, **more: Any) -> Result:
+    """A ratio that is measured once."""
+    ratio = round(ratio, 2)
+    return Result(target=target, goal=goal, ratio=ratio, low=ratio, high=ratio, **more)
+
+
 @dataclass(kw_only=True)
 class Rounds:
     """Seconds of both sides, one entry a round."""

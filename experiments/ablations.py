@@ -11,8 +11,6 @@ share the work: --part 0/2 and --part 1/2.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from clsp import files
 from clsp.comparison.statistics import interval, paired
 from clsp.encoders.export import read_spec
 from clsp.evaluation.judge import judge_candidates
@@ -71,17 +70,15 @@ class Ablation:
         if setting.changes("diffusion."):
             diffusion = folder / "diffusion"
             self.clsp("diffusion", setting, "--out", diffusion)
-        bank = folder / "positives" if self.draws(setting) else self.work / BASE / "positives"
-        if self.draws(setting):
-            self.clsp("synthesize", setting, "--diffusion", diffusion, "--out", bank)
-        else:
-            self.clsp("synthesize", Setting(BASE, {}), "--diffusion", diffusion, "--out", bank)
+        drawn = setting if setting.changes("synthesize.") or setting.changes("diffusion.") else Setting(BASE, {})
+        bank = self.work / drawn.name / "positives"
+        self.clsp("synthesize", drawn, "--diffusion", diffusion, "--out", bank)
         arms = f"{self.plan['baseline']},{self.plan['arm']}" if setting.axis == BASE else self.plan["arm"]
         self.clsp(
             "compare", setting, "--methods", arms, "--seeds", self.plan["seeds"],
             "--positives", bank, "--out", folder / "comparison",
         )  # fmt: skip
-        arms = {arm["arm"]: arm for arm in read(folder / "comparison" / "comparison.json")["arms"]}
+        arms = {arm["arm"]: arm for arm in files.read_json(folder / "comparison" / "comparison.json")["arms"]}
         found = {
             "axis": setting.axis,
             "options": setting.options,
@@ -90,7 +87,7 @@ class Ablation:
             "cost": arms[self.plan["arm"]]["cost"],
             "measures": self.measures(bank, spec=next((folder / "comparison" / "arms").glob("*/seed-0"))),
         }
-        write(self.path(setting), found)
+        files.write_json(self.path(setting), found)
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -108,13 +105,9 @@ class Ablation:
         """
         if not self.path(setting).exists():
             return False
-        if read(self.path(setting))["fixed"] != self.fixed:
+        if files.read_json(self.path(setting))["fixed"] != self.fixed:
             raise SystemExit(f"{self.path(setting)} belongs to another plan; choose another --out")
         return True
-
-    def draws(self, setting: Setting) -> bool:
-        """Whether the setting has a bank of its own."""
-        return setting.axis == BASE or setting.changes("synthesize.") or setting.changes("diffusion.")
 
     def clsp(self, command: str, setting: Setting, *more: object) -> None:
         sections = {"diffusion": ("diffusion.",), "synthesize": ("synthesize.",)}.get(
@@ -139,7 +132,7 @@ class Ablation:
 
     def collect(self) -> dict[str, Any]:
         """All finished settings, with the differences to ``base`` and to the baseline, paired by seed."""
-        done = [read(self.path(setting)) for setting in self.settings if self.is_done(setting)]
+        done = [files.read_json(self.path(setting)) for setting in self.settings if self.is_done(setting)]
         arm, baseline = self.plan["arm"], self.plan["baseline"]
         base = done[0]["runs"] if done and done[0]["axis"] == BASE else {}
         rows = []
@@ -157,19 +150,6 @@ class Ablation:
                 }
             )
         return {"plan": self.plan, "recipe": own_values(self.plan), "settings": rows}
-
-
-def read(path: Path) -> Any:
-    """What a JSON file holds."""
-    return json.loads(path.read_text())
-
-
-def write(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
 
 
 def gaps(first: dict[str, dict[str, float]], second: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -197,7 +177,7 @@ def main() -> None:
     for setting in ablation.settings[number::parts]:
         if not ablation.is_done(setting):
             ablation.run(setting)
-        write(options.out / "ablations.json", ablation.collect())
+        files.write_json(options.out / "ablations.json", ablation.collect())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ablations import read, write
+from clsp import files
 
 METHODS = ("simclr", "nnclr", "all4one", "byol", "moco", "mocov3", "simsiam", "supcon")
 RATES = (0.24, 0.12, 0.48)
@@ -30,7 +30,7 @@ def train(method: str, rate: float, folder: Path) -> dict[str, float]:
         [sys.executable, "-m", "clsp", "compare", *words, *SIZE, "--pretrain.lr", str(rate), "--out", str(folder)],
         check=True,
     )
-    arm = read(folder / "comparison.json")["arms"][0]
+    arm = files.read_json(folder / "comparison.json")["arms"][0]
     return {score: arm[score]["mean"] for score in ("linear", "knn")}
 
 
@@ -39,7 +39,7 @@ def collect(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for method in METHODS:
         paths = {rate: out / f"{method}-{rate:g}.json" for rate in RATES}
-        rates = {rate: read(path) for rate, path in paths.items() if path.exists()}
+        rates = {rate: files.read_json(path) for rate, path in paths.items() if path.exists()}
         if rates:
             found[method] = {"best": max(rates, key=lambda rate: rates[rate]["linear"]), "rates": rates}
     return found
@@ -55,8 +55,8 @@ def main() -> None:
     for method, rate in [(method, rate) for rate in RATES for method in METHODS][number::parts]:
         path = options.out / f"{method}-{rate:g}.json"
         if not path.exists():
-            write(path, train(method, rate, options.work / method / f"{rate:g}"))
-        write(options.out / "chosen.json", collect(options.out))
+            files.write_json(path, train(method, rate, options.work / method / f"{rate:g}"))
+        files.write_json(options.out / "chosen.json", collect(options.out))
 
 
 if __name__ == "__main__":

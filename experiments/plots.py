@@ -62,6 +62,13 @@ def along_axes(found: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
+def spread_of(value: dict[str, float | None]) -> tuple[float, float]:
+    """The lengths of an error bar, below and above the mean; 0 where a single seed has no interval."""
+    mean, low, high = value["mean"], value["low"], value["high"]
+    assert mean is not None
+    return (0.0 if low is None else mean - low), (0.0 if high is None else high - mean)
+
+
 def sort_key(value: Any) -> tuple[bool, Any]:
     """Numbers by size, words by name."""
     return isinstance(value, str), value
@@ -71,10 +78,9 @@ def _panel(panel: Axes, points: list[dict[str, Any]], own: Any) -> None:
     names = [f"{point['value']}{'*' if point['value'] == own else ''}" for point in points]
     for score, (label, colour) in SCORES.items():
         means = [point[score]["mean"] for point in points]
-        low = [mean - (point[score]["low"] or mean) for mean, point in zip(means, points)]
-        high = [(point[score]["high"] or mean) - mean for mean, point in zip(means, points)]
+        spread = list(zip(*(spread_of(point[score]) for point in points)))
         panel.errorbar(
-            range(len(points)), means, yerr=[low, high], fmt="o-", ms=4, lw=1, capsize=2, color=colour, label=label
+            range(len(points)), means, yerr=spread, fmt="o-", ms=4, lw=1, capsize=2, color=colour, label=label
         )
     panel.set_xticks(range(len(points)), names)
     panel.tick_params(labelsize=8)
@@ -89,8 +95,7 @@ def over_measures(found: dict[str, Any], path: Path) -> None:
     for (name, label), panel in zip(MEASURES.items(), panels):
         for row in (row for row in drawn if name in row["measures"]):  # one candidate has no diversity
             gap = row["versus_base"]["linear"]
-            low, high = (gap["mean"] if gap[end] is None else gap[end] for end in ("low", "high"))
-            spread = [[gap["mean"] - low], [high - gap["mean"]]]
+            spread = [[length] for length in spread_of(gap)]
             panel.errorbar(row["measures"][name], gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color="#1f5fa8")
             text = ", ".join(f"{LABELS.get(name, name)} {value}" for name, value in row["options"].items()) or "base"
             panel.annotate(
@@ -114,8 +119,7 @@ def over_cost(found: dict[str, Any], path: Path) -> None:
             ratio = row["cost"][f"generator_{kind}"] / row["cost"][f"pretraining_{kind}"]
             for score, (name, colour) in SCORES.items():
                 gap = row["versus_baseline"][score]
-                low, high = (gap["mean"] if gap[end] is None else gap[end] for end in ("low", "high"))
-                spread = [[gap["mean"] - low], [high - gap["mean"]]]
+                spread = [[length] for length in spread_of(gap)]
                 panel.errorbar(
                     ratio, gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color=colour,
                     label=name if row["axis"] == "base" else None,

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from clsp.engine import stage as stages
 from clsp.engine.heap import keep_heap
 
 FAULTS = """
@@ -33,3 +34,12 @@ def test_freed_memory_is_used_again() -> None:
     """64 MiB are 16,384 pages; without the setting they are mapped anew for every tensor."""
     assert faults(keep=True) < 100
     assert faults(keep=False) > 1000
+
+
+def test_a_stage_that_works_keeps_the_heap_and_one_that_is_done_leaves_it(tmp_path, monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(stages, "keep_heap", lambda: told.append(True))
+    for _ in range(2):
+        with stages.stage("work", tmp_path, settings={}, inputs={}):
+            pass
+    assert told == [True]

@@ -141,7 +141,8 @@ def test_validation_images_are_rated_instead_of_the_test_images_and_seen_by_no_o
     assert len(whole.train) == (45 if test_images else 33)
     assert set(whole.train.names).isdisjoint(whole.test.names)
     assert "validation" in task.note
-    with pytest.raises(UserError, match=r"--evaluate\.validation_images 59 leaves [01] of"):
+    left = "1 of 60" if test_images else "0 of 48"
+    with pytest.raises(UserError, match=rf"--evaluate\.validation_images 59 leaves {left}"):
         make_task(images, dataclasses.replace(CONFIG, validation_images=59), seed=0)
 
 

@@ -105,6 +105,18 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             anchor_noise=anchor_noise,  # type: ignore[arg-type]
             strength=strength,
         )
+        return self.draw(anchors, how, seed=seed, anchor_ids=anchor_ids, callback=callback)
+
+    def draw(
+        self,
+        anchors: Tensor,
+        how: Sampling,
+        *,
+        seed: int = 0,
+        anchor_ids: Tensor | np.ndarray | list[int] | None = None,
+        callback: Callback | None = None,
+    ) -> SyntheticPositiveOutput:
+        """Do what ``__call__`` does, with the sampler's settings in one value."""
         check_sampling(how, self.scheduler)
         expected = self.unet.config.in_channels
         if anchors.ndim != 4 or anchors.shape[1] != expected:
@@ -116,7 +128,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         padded = unets.pad(anchors, levels)
         drawn = sample(self.unet, self.scheduler, padded, ids.to(anchors.device), how, seed=seed, callback=callback)
         drawn = unets.crop(drawn, (anchors.shape[-2], anchors.shape[-1]))
-        return _to_uint8(drawn.unflatten(0, (len(anchors), candidates)))
+        return _to_uint8(drawn.unflatten(0, (len(anchors), how.candidates)))
 
 
 def check_sampling(how: Sampling, scheduler: Any) -> None:

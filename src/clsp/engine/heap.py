@@ -14,9 +14,9 @@ _GROWTH = 64 << 20
 def keep_heap() -> bool:
     """Let glibc serve large blocks from its heap and keep freed ones; return whether it could be told.
 
-    By default every tensor over 32 MB is mapped, filled with zeros by the kernel page by page, and unmapped when it is
-    freed, at every step of a training: on two CPU cores a third of the time of a small encoder's step. Elsewhere than
-    under glibc, and for memory on a GPU, this changes nothing.
+    By default large tensors (over 32 MB in any case) are mapped, filled with zeros by the kernel page by page, and
+    unmapped when they are freed, at every step of a training; docs/speed.md has what that costs. Elsewhere than under
+    glibc, and for memory on a GPU, this changes nothing.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -38,6 +38,5 @@ class Pixels:
         """Fetch ``positions`` (int64 [B]) as uint8 [B, ...], on the positions' device."""
         if self._resident is not None:
             return self._resident[positions.to(self._resident.device)]
-        found = np.ascontiguousarray(self._array[self._rows[positions.cpu().numpy()]])
-        files.release(self._array)
-        return torch.from_numpy(found).to(positions.device)
+        rows = self._rows[positions.cpu().numpy()]
+        return torch.from_numpy(files.take(self._array, rows)).to(positions.device)

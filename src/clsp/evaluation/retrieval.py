@@ -53,7 +53,7 @@ def rate_retrieval(features: Tensor, labels: np.ndarray, *, queries: int, seed: 
     found = average_precisions(features, torch.from_numpy(labels), torch.from_numpy(rows))
     chance = (sizes[labels[rows]] - 1).mean() / (len(labels) - 1)
     protocol = (
-        f"mean average precision over {len(rows)} queries, each a test image that ranks all {len(labels) - 1} others "
+        f"mean average precision over {len(rows)} queries, each a rated image that ranks all {len(labels) - 1} others "
         "by the cosine similarity of frozen features; those with its label count as found (a random order reaches "
         f"about {100 * chance:.1f} %); of {note}"
     )

@@ -61,9 +61,9 @@ def _augment(images: Tensor, config: AugmentConfig, boxes: Tensor, draws: Tensor
         colours.saturate_(x, (draws[6] >= config.gray).float())
     if config.blur:
         low, high = config.blur_sigma
-        x = torch.where(_each(draws[7] < config.blur), blur(x, low + (high - low) * draws[8]), x)
+        x = torch.where(colours.each(draws[7] < config.blur), blur(x, low + (high - low) * draws[8]), x)
     if config.solarize:
-        x = torch.where(_each(draws[9] < config.solarize), torch.where(x >= 0.5, 1.0 - x, x), x)
+        x = torch.where(colours.each(draws[9] < config.solarize), torch.where(x >= 0.5, 1.0 - x, x), x)
     return x
 
 
@@ -113,11 +113,6 @@ def resized_crop(x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Te
     grid[..., 0] = (signed[:, None] * across + (2.0 * left + width - 1.0)[:, None])[:, None, :]
     grid[..., 1] = (height[:, None] * down + (2.0 * top + height - 1.0)[:, None])[:, :, None]
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _each(values: Tensor) -> Tensor:
-    """[B] to [B, 1, 1, 1]."""
-    return values[:, None, None, None]
 
 
 def blur(x: Tensor, sigma: Tensor) -> Tensor:

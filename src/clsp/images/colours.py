@@ -29,9 +29,9 @@ def jitter_(x: Tensor, config: AugmentConfig, draws: Tensor, *, chosen: Tensor) 
         return torch.where(chosen, low + (1.0 + strength - low) * draw, 1.0)
 
     if config.brightness:
-        x.mul_(_each(factor(config.brightness, draws[0]))).clamp_(max=1.0)
+        x.mul_(each(factor(config.brightness, draws[0]))).clamp_(max=1.0)
     if config.contrast:
-        _blend_(x, factor(config.contrast, draws[1]), _each(luma(x.mean(dim=(2, 3), keepdim=True))[:, 0, 0, 0]))
+        _blend_(x, factor(config.contrast, draws[1]), each(luma(x.mean(dim=(2, 3), keepdim=True))[:, 0, 0, 0]))
     if x.shape[1] == 3 and config.saturation:
         saturate_(x, factor(config.saturation, draws[2]))
     if x.shape[1] == 3 and config.hue:
@@ -72,10 +72,10 @@ def turn_hue_(x: Tensor, shift: Tensor) -> None:
 
 def _blend_(x: Tensor, factor: Tensor, other: Tensor) -> None:
     """Set x to factor * x + (1 - factor) * other, clamped to [0, 1]; ``factor`` [B]."""
-    weight = _each(factor)
+    weight = each(factor)
     x.mul_(weight).add_(other * (1.0 - weight)).clamp_(0.0, 1.0)
 
 
-def _each(values: Tensor) -> Tensor:
+def each(values: Tensor) -> Tensor:
     """[B] to [B, 1, 1, 1]."""
     return values[:, None, None, None]

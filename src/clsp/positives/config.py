@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from clsp.diffusion.config import SamplerName
+
+if TYPE_CHECKING:
+    from clsp.diffusion.interpolation import Sampling
 
 PositivesName = Literal["none", "view", "bank", "noise", "random", "nearest", "class", "extra"]
 """Where the additional positive comes from. none: there is none; view: the anchor, augmented once more; bank: the
@@ -45,3 +48,16 @@ class SynthesizeConfig:
     """Anchors in a shard: what is lost at most when the run is killed."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Precision of the U-Net; the sampler itself always computes in 32 bit."""
+
+    def sampling(self) -> Sampling:
+        """What of this the sampler needs to know."""
+        from clsp.diffusion.interpolation import Sampling
+
+        return Sampling(
+            candidates=self.candidates,
+            interpolation_weight=self.interpolation_weight,
+            steps=self.steps,
+            eta=self.eta,
+            anchor_noise=self.anchor_noise,
+            strength=self.strength,
+        )

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from clsp import console, distributed, faults, files
 from clsp._version import __version__
-from clsp.diffusion.interpolation import Sampling
 from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
@@ -72,15 +71,7 @@ def synthesize(
     pipeline = SyntheticPositivePipeline.from_pretrained(
         diffusion, sampler=config.sampler, clip_sample=config.clip_sample
     )
-    how = Sampling(
-        candidates=config.candidates,
-        interpolation_weight=config.interpolation_weight,
-        steps=config.steps,
-        eta=config.eta,
-        anchor_noise=config.anchor_noise,
-        strength=config.strength,
-    )
-    check_sampling(how, pipeline.scheduler)
+    check_sampling(config.sampling(), pipeline.scheduler)
     if pipeline.unet.config.in_channels != images.channels:
         raise UserError(
             f"--diffusion {diffusion} draws {pipeline.unet.config.in_channels}-channel images, {images.source} has "
@@ -164,7 +155,6 @@ def _make_shard(plan: _Plan, ids: np.ndarray, first: int, folder: Path, bar: con
         images.append(drawn[0].permute(0, 1, 3, 4, 2).cpu().numpy())
         saturated.append(drawn[1].cpu().numpy())
         bar.advance(len(some))
-    files.release(plan.images.train.images)
     path = _shard_path(folder, first)
     files.write_array(path, np.concatenate(images))
     shard = Shard(path.name, first, len(ids), files.file_hash(path))
@@ -177,19 +167,10 @@ def _draw(plan: _Plan, ids: np.ndarray) -> tuple[Tensor, Tensor]:
     try:
         if faults.point("draw") == "oom":
             raise torch.OutOfMemoryError("injected")
-        pixels = torch.from_numpy(np.ascontiguousarray(plan.images.train.images[ids]))
+        pixels = torch.from_numpy(files.take(plan.images.train.images, ids))
         with plan.autocast:
-            out = plan.pipeline(
-                pixels.float() / 127.5 - 1.0,
-                candidates=plan.config.candidates,
-                interpolation_weight=plan.config.interpolation_weight,
-                num_inference_steps=plan.config.steps,
-                eta=plan.config.eta,
-                seed=plan.seed,
-                anchor_ids=ids,
-                anchor_noise=plan.config.anchor_noise,
-                strength=plan.config.strength,
-            )
+            anchors = pixels.float() / 127.5 - 1.0
+            out = plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids)
     except torch.OutOfMemoryError:
         if len(ids) == 1:
             raise
