@@ -224,9 +224,10 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
 
 def _require_backbone(recipe: Recipe, images: Images) -> None:
     """Refuse a backbone that cannot be built before the stages that come first have taken hours."""
-    from clsp.encoders.backbone import build_backbone, stem_for
+    from clsp.encoders.backbone import build_backbone, require_views, stem_for
 
     config = recipe.pretrain.backbone
+    require_views(config.name, images.size, recipe.pretrain.augment.size)
     stem = stem_for(config, images.size)
     build_backbone(config.name, config.args, channels=images.channels, size=images.size, stem=stem)
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import clsp
 from clsp import files
-from clsp.encoders.backbone import build_backbone, feature_count, stem_for
+from clsp.encoders.backbone import build_backbone, feature_count, require_views, stem_for
 from clsp.encoders.config import BackboneConfig, ProjectorConfig
 from clsp.encoders.export import EncoderSpec, export_onnx, read_spec, save_encoder
 from clsp.encoders.heads import HeadShape, projector
@@ -26,6 +26,10 @@ SPECS = {
     "resnet mid, gray": EncoderSpec(name="resnet18", args=TINY, stem="mid", channels=1, size=64),
     "resnet with a deep stem": EncoderSpec(
         name="resnet18", args={**TINY, "stem_type": "deep", "stem_width": 2}, stem="small", channels=1, size=28
+    ),
+    "resnet half": EncoderSpec(name="resnet18", args=TINY, stem="half", channels=1, size=28),
+    "resnet with a deep half stem": EncoderSpec(
+        name="resnet18", args={**TINY, "stem_type": "deep", "stem_width": 2}, stem="half", channels=3, size=28
     ),
     "resnet big": EncoderSpec(name="resnet18", args=TINY, stem="big", channels=3, size=100),
     "efficientnet": EncoderSpec(name="mobilenetv3_small_050", stem="small", channels=3, size=32),
@@ -57,7 +61,7 @@ def test_the_stem_follows_the_image_size_alone(size, stem):
 
 
 @pytest.mark.parametrize("deep", [{}, {"stem_type": "deep", "stem_width": 4}])
-@pytest.mark.parametrize(("stem", "side"), [("small", 32), ("mid", 16), ("big", 8)])
+@pytest.mark.parametrize(("stem", "side"), [("small", 32), ("mid", 16), ("half", 16), ("big", 8)])
 def test_the_stem_keeps_the_resolution_of_small_images(stem, side, deep):
     model = build_backbone("resnet18", {**TINY, **deep}, channels=3, size=32, stem=stem)
     shapes = []
@@ -188,3 +192,10 @@ def test_timm_is_what_it_says():
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(ours(x), theirs(x))
+
+
+def test_a_backbone_for_one_size_alone_refuses_smaller_views():
+    require_views("resnet18", 32, 24)
+    require_views("vit_tiny_patch16_224", 32, None)
+    with pytest.raises(UserError, match="--pretrain.augment.size 24: vit_tiny_patch16_224 takes images of 32 pixels"):
+        require_views("vit_tiny_patch16_224", 32, 24)

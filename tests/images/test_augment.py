@@ -114,12 +114,19 @@ def test_what_is_certain_happens_to_all_and_what_has_half_a_chance_to_half(image
     assert stats.binomtest(int(changed.sum()), 600, 0.5).pvalue > 1e-3
 
 
+def test_views_of_another_size_are_the_crop_resized(rgb):
+    images = (rgb * 255).byte()
+    for one, image in zip(run(images, size=11), images):
+        expected = T.resized_crop(image / 255, 0, 0, 16, 16, [11, 11], antialias=False)
+        torch.testing.assert_close(one, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("box", [(0, 0, 16, 16), (3, 5, 8, 4), (2, 1, 11, 13), (8, 8, 8, 8), (15, 0, 1, 16)])
 def test_crop_and_resize_are_torchvisions_for_whole_boxes(rgb, box, flip):
     left, top, width, height = box
     share = [torch.full((12,), v / 16) for v in box]
-    ours = resized_crop(rgb, *share, flip=torch.full((12,), flip))
+    ours = resized_crop(rgb, *share, flip=torch.full((12,), flip), size=(16, 16))
     expected = T.resized_crop(rgb, top, left, height, width, [16, 16], antialias=False)
     expected = expected.flip(-1) if flip else expected
     # Near the box's border torchvision repeats the box's last pixel; we see the image beyond it.

@@ -16,7 +16,7 @@ SMALL, MID = 48, 96
 
 
 def stem_for(config: BackboneConfig, size: int) -> str:
-    """Return the stem for images of ``size`` pixels: small, mid or big. A data set's name plays no part."""
+    """Return the stem for images of ``size`` pixels, see `BackboneConfig`. A data set's name plays no part."""
     if config.stem != "auto":
         return config.stem
     return "small" if size <= SMALL else "mid" if size <= MID else "big"
@@ -45,23 +45,37 @@ def size_args(name: str, size: int) -> dict[str, Any]:
     return {"img_size": size} if name.startswith(fixed) else {}
 
 
+def require_views(name: str, size: int, view: int | None) -> None:
+    """Refuse views of another size than the images' for a backbone that takes one size alone.
+
+    Raises:
+        UserError: names the option and what is allowed.
+    """
+    if view not in (None, size) and size_args(name, size):
+        raise UserError(
+            f"--pretrain.augment.size {view}: {name} takes images of {size} pixels alone; choose {size}, null, or a "
+            "convolutional backbone such as resnet18"
+        )
+
+
 def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:
     """Keep the resolution in the first layers: on 32 pixels timm's ImageNet stem throws away most of the image."""
     conv = getattr(model, "conv1", None)
+    stride = _stride(stem)
     if conv is not None and hasattr(model, "maxpool"):  # the ResNet family
         if isinstance(conv, nn.Sequential):  # a deep stem (stem_type: deep): three 3x3 convolutions, the first strided
             first = conv[0]
             assert isinstance(first, nn.Conv2d)
-            first.stride = (1, 1)
+            first.stride = (stride, stride)
         else:
-            model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, 1, 1, bias=False)
+            model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride, 1, bias=False)
             nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-        if stem == "small":
+        if stem != "mid":
             model.maxpool = nn.Identity()
         return
     conv = getattr(model, "conv_stem", None)
     if isinstance(conv, nn.Conv2d):  # EfficientNet, MobileNet: the weights keep their shape
-        conv.stride = (1, 1)
+        conv.stride = (stride, stride)
         return
     if hasattr(model, "patch_embed"):  # transformers choose their patch by name or args: patch_size
         return
@@ -73,12 +87,19 @@ def stem_snippet(stem: str, name: str, args: dict[str, Any]) -> str:
     model = timm.create_model(name, num_classes=0, **args)
     if stem == "big" or hasattr(model, "patch_embed"):
         return ""
+    stride = _stride(stem)
     if hasattr(model, "conv_stem"):
-        return "model.conv_stem.stride = (1, 1)\n"
-    lines = "model.conv1 = torch.nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, 1, 1, bias=False)\n"
+        return f"model.conv_stem.stride = ({stride}, {stride})\n"
+    channels = "model.conv1.in_channels, model.conv1.out_channels"
+    lines = f"model.conv1 = torch.nn.Conv2d({channels}, 3, {stride}, 1, bias=False)\n"
     if isinstance(model.conv1, nn.Sequential):
-        lines = "model.conv1[0].stride = (1, 1)\n"
-    return lines + ("model.maxpool = torch.nn.Identity()\n" if stem == "small" else "")
+        lines = f"model.conv1[0].stride = ({stride}, {stride})\n"
+    return lines + ("model.maxpool = torch.nn.Identity()\n" if stem != "mid" else "")
+
+
+def _stride(stem: str) -> int:
+    """Return the stride of the first convolution."""
+    return 2 if stem == "half" else 1
 
 
 def feature_count(model: nn.Module) -> int:

@@ -25,7 +25,7 @@ class EncoderSpec:
     args: dict[str, Any] = field(default_factory=dict)
     """Arguments of timm.create_model."""
     stem: str = "big"
-    """small, mid or big; see `clsp.encoders.config.BackboneConfig`."""
+    """small, mid, half or big; see `clsp.encoders.config.BackboneConfig`."""
     channels: int = 3
     """Channels of the images."""
     size: int = 224

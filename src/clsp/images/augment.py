@@ -40,12 +40,12 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
         views: number of the view (0, 1, 2), int64 [B].
 
     Returns:
-        float32 [B, C, H, W] in [0, 1].
+        float32 [B, C, S, S] in [0, 1], S = ``config.size``; without one, the images' height and width.
     """
     draws = randomness.uniform(seed, "augmentation", (step, ids, views), _CROP_DRAWS + 10).T
     boxes, rest = torch.stack(crop_boxes(draws[:_CROP_DRAWS], config)), draws[_CROP_DRAWS:]
     at_once = _IN_CACHE if images.device.type == "cpu" else len(images)
-    out = torch.empty(images.shape, device=images.device)
+    out = torch.empty(*images.shape[:2], *view_size(images, config), device=images.device)
     for first in range(0, len(images), at_once):
         part = slice(first, first + at_once)
         out[part] = _augment(images[part], config, boxes[:, part], rest[:, part])
@@ -54,7 +54,8 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
 
 def _augment(images: Tensor, config: AugmentConfig, boxes: Tensor, draws: Tensor) -> Tensor:
     """Augment uint8 [B, C, H, W] with the crops ``boxes`` [4, B] and the uniform numbers ``draws`` [10, B]."""
-    x = resized_crop(images.float().div_(255.0), *boxes, flip=draws[0] < config.flip)
+    pixels = images.float().div_(255.0)
+    x = resized_crop(pixels, *boxes, flip=draws[0] < config.flip, size=view_size(images, config))
     if config.jitter:
         colours.jitter_(x, config, draws[2:6], chosen=draws[1] < config.jitter)
     if config.gray:
@@ -65,6 +66,11 @@ def _augment(images: Tensor, config: AugmentConfig, boxes: Tensor, draws: Tensor
     if config.solarize:
         x = torch.where(colours.each(draws[9] < config.solarize), torch.where(x >= 0.5, 1.0 - x, x), x)
     return x
+
+
+def view_size(images: Tensor, config: AugmentConfig) -> tuple[int, int]:
+    """Return height and width of the views of ``images`` [B, C, H, W]."""
+    return (config.size, config.size) if config.size else (images.shape[2], images.shape[3])
 
 
 def crop_boxes(draws: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -90,8 +96,12 @@ def crop_boxes(draws: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor, Te
     return across * (1.0 - width), down * (1.0 - height), width, height
 
 
-def resized_crop(x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor, *, flip: Tensor) -> Tensor:
-    """Cut a box out of each image and resize it to the image's size, flipped where ``flip``: one bilinear sampling.
+def resized_crop(
+    x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor, *, flip: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Cut a box out of each image and resize it to ``size``, flipped where ``flip``: one bilinear sampling.
+
+    Nothing smooths a box that is made smaller, which happens only where ``size`` is below the image's.
 
     Args:
         x: float [B, C, H, W].
@@ -100,15 +110,15 @@ def resized_crop(x: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Te
         width: see ``left``.
         height: see ``left``.
         flip: bool [B].
+        size: height and width of the result.
 
     Returns:
-        float [B, C, H, W].
+        float [B, C, *size].
     """
-    across, down = (
-        (torch.arange(side, device=x.device, dtype=x.dtype) * 2.0 + 1.0) / side - 1.0
-        for side in (x.shape[3], x.shape[2])
+    down, across = (
+        (torch.arange(side, device=x.device, dtype=x.dtype) * 2.0 + 1.0) / side - 1.0 for side in size
     )
-    grid = x.new_empty(len(x), x.shape[2], x.shape[3], 2)
+    grid = x.new_empty(len(x), *size, 2)
     signed = torch.where(flip, -width, width)
     grid[..., 0] = (signed[:, None] * across + (2.0 * left + width - 1.0)[:, None])[:, None, :]
     grid[..., 1] = (height[:, None] * down + (2.0 * top + height - 1.0)[:, None])[:, :, None]

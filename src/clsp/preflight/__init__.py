@@ -19,11 +19,13 @@ def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True)
     Raises:
         UserError: a setting does not fit the data; what a run would say hours later is said now.
     """
+    from clsp.engine.heap import keep_heap
     from clsp.preflight.gpus import find_gpu
     from clsp.preflight.page import lay_out
     from clsp.preflight.stages import Plan, plan_stages
     from clsp.recipes.limits import check_fit
 
+    keep_heap()  # as the stages do, whose time is measured
     card = None if gpu is None else find_gpu(gpu)
     check_fit(prepared.recipe, prepared.images, own_model=True)
     plan = Plan(prepared.recipe, prepared.images, card)

@@ -48,6 +48,7 @@ _AT_LEAST = {
     "pretrain.all4one.memory": 1,
     "pretrain.all4one.neighbours": 1,
     "pretrain.predictor.hidden": 1,
+    "pretrain.augment.size": 8,
     "pretrain.augment.brightness": 0,
     "pretrain.augment.contrast": 0,
     "pretrain.augment.saturation": 0,

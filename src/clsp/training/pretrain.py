@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from clsp import distributed, files
-from clsp.encoders.backbone import stem_for
+from clsp.encoders.backbone import require_views, stem_for
 from clsp.encoders.export import EncoderSpec, save_encoder
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig
@@ -61,6 +62,7 @@ def pretrain(
         UserError: the bank belongs to other data, the batch is larger than the data, a loss became non-finite, or
             the folder belongs to other settings.
     """
+    require_views(config.backbone.name, images.size, config.augment.size)
     inputs = {"data": images.fingerprint}
     if anchors is None:
         anchors = _anchors(images, config, seed, bank if positives in NEEDS_BANK else None)
@@ -190,10 +192,9 @@ def _draw_views(module: Pretraining, path: Path) -> None:
     """Draw some anchors as the last step saw them: the image, its two views, and the additional positive."""
     views = module.views_of(module.total_steps - 1)
     parts = [part[:_SHEET] for part in (views.first, views.second, views.positive) if part is not None]
-    drawn = [
-        ((part.cpu() * module.std.cpu() + module.mean.cpu()).clamp(0, 1) * 255).round().to(torch.uint8)
-        for part in parts
-    ]
     positions = module.batches.positions(module.total_steps - 1)[:_SHEET].to(module.device)
     originals = module._data.pixels[positions].cpu()
+    pictures = [(part * module.std + module.mean).clamp(0, 1).cpu() for part in parts]
+    enlarged = [F.interpolate(picture, originals.shape[-2:]) for picture in pictures]  # views may be smaller
+    drawn = [(picture * 255).round().to(torch.uint8) for picture in enlarged]
     save_sheet(path, torch.stack([originals, *drawn], dim=1).numpy(), separate_first=True)
