@@ -1,6 +1,6 @@
 """Evaluation: features once and L-BFGS, against a probe that extracts the features again in each of 100 epochs.
 
-Both sides rate the same frozen encoder on Fashion-MNIST: a classifier's that was trained for a few hundred steps. The
+Both sides rate the same frozen encoder on Fashion-MNIST: a classifier's that was trained for a hundred steps. The
 other side is the reference's: 100 epochs of SGD on a linear layer, every image through the encoder in every epoch,
 test images too. Ours also chooses C, k and the temperature on a held-out part of train, and that time counts. A second
 target sets the memory of the exact kNN in chunks against that of the whole similarity matrix.
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from harness import Result, arguments, finish, floor_of, interleave, seconds_text, single
-from quality import SPEC, Quality
+from quality import SPEC, judge
 from torch import Tensor, nn
 
 from clsp.engine.neighbours import nearest
@@ -30,7 +30,8 @@ from clsp.images.config import ImagesConfig
 from clsp.images.imageset import Images, Split
 from clsp.images.sources import open_images
 
-EPOCHS, BATCH, ANCHORS = 100, 500, 8
+EPOCHS, BATCH = 100, 500
+TRAINED, STEPS = 5000, 100
 
 
 def reference_probe(encoder: nn.Module, task: Task, *, epochs: int = EPOCHS) -> float:
@@ -94,7 +95,7 @@ def main() -> None:
         images = open_images("fashion-mnist", ImagesConfig(), seed=0, store=Path(folder))
         config = EvaluateConfig(train_images=options.train)
         task = make_task(first_tests(images, options.test), config, seed=0)
-        encoder = Quality(ANCHORS).network.to(memory_format=torch.channels_last)
+        encoder = judge(images.train, TRAINED, STEPS)[0]
         accuracy = {}
 
         def ours() -> None:

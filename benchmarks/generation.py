@@ -28,6 +28,7 @@ from clsp.positives.cost import sampling_flops
 from clsp.recipes.options import parse_recipe
 
 ANCHORS = 32
+BF16 = autocast_precision("auto", HardwareConfig()) == "bf16-mixed"
 
 
 def reference(unet: torch.nn.Module, anchors: Tensor, *, steps: int = 100, eta: float = 0.1, seed: int = 0) -> Tensor:
@@ -71,8 +72,7 @@ def pipeline_of(
 
 def draw(pipeline: SyntheticPositivePipeline, config: SynthesizeConfig, anchors: Tensor) -> Tensor:
     """Draw k candidates an anchor, uint8 [B, k, C, H, W], in bf16 where the machine has it."""
-    bf16 = autocast_precision("auto", HardwareConfig()) == "bf16-mixed"
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
         return pipeline.draw(anchors, config.sampling()).images
 
 
@@ -97,7 +97,7 @@ def main() -> None:
         10.0,
         per=ANCHORS * config.candidates,
         their_per=ANCHORS,
-        floor=floor_of(sampling_flops(unet, config, ANCHORS), seconds, torch.bfloat16),
+        floor=floor_of(sampling_flops(unet, config, ANCHORS), seconds, torch.bfloat16 if BF16 else torch.float32),
     )
     if options.diffusion and options.quality:
         quality = Quality(options.quality)

@@ -17,13 +17,13 @@ from clsp.encoders.export import EncoderSpec
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.features import encode_images
 from clsp.images.config import ImagesConfig
-from clsp.images.imageset import subset
+from clsp.images.imageset import Split, subset
 from clsp.images.sources import open_images
 
 SPEC = EncoderSpec(
     name="resnet18",
-    args={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]},
-    stem="mid",
+    args={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8},
+    stem="half",
     channels=1,
     size=28,
     mean=[0.286],
@@ -32,29 +32,35 @@ SPEC = EncoderSpec(
 TRAINED, STEPS, AT_ONCE = 20_000, 600, 64
 
 
+def judge(train: Split, images: int, steps: int, *, seed: int = 0) -> tuple[nn.Module, nn.Linear]:
+    """Train a classifier on some labelled images; return its encoder and its last layer, in eval mode."""
+    assert train.labels is not None
+    rows = subset(len(train), images, seed=seed)
+    torch.manual_seed(seed)
+    network, head = SPEC.build().to(memory_format=torch.channels_last), nn.Linear(SPEC.args["channels"][-1], 10)
+    model = nn.Sequential(network, head).train()
+    fit_classifier(
+        model,
+        np.asarray(train.images[rows]),
+        train.labels[rows],
+        SPEC,
+        torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+        steps=steps,
+        batch_size=128,
+        seed=seed,
+        title="judge",
+    )
+    model.eval()
+    return network, head
+
+
 class Quality:
     """Rates samplers on the same ``count`` anchors of Fashion-MNIST."""
 
     def __init__(self, count: int, *, seed: int = 0) -> None:
         train = open_images("fashion-mnist", ImagesConfig(), seed=seed, store=None).train
         assert train.labels is not None
-        rows = subset(len(train), TRAINED, seed=seed)
-        torch.manual_seed(seed)
-        self.network = SPEC.build().train()
-        self.head = nn.Linear(SPEC.args["channels"][-1], 10)
-        model = nn.Sequential(self.network, self.head)
-        fit_classifier(
-            model,
-            np.asarray(train.images[rows]),
-            train.labels[rows],
-            SPEC,
-            torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
-            steps=STEPS,
-            batch_size=128,
-            seed=seed,
-            title="judge",
-        )
-        model.eval()
+        self.network, self.head = judge(train, TRAINED, STEPS, seed=seed)
         ids = subset(len(train), count, seed=seed + 1)
         self.labels = torch.from_numpy(train.labels[ids])
         self.anchors = torch.from_numpy(np.asarray(train.images[ids])).float() / 127.5 - 1.0

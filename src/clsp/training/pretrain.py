@@ -177,7 +177,8 @@ def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBa
 
 
 def _bank_fingerprint(bank: PositiveBank) -> str:
-    return files.fingerprint([entry["sha256"] for entry in bank.manifest["shards"]])
+    """Name a bank by what it was drawn from and how: another machine's arithmetic may differ in a pixel's last bit."""
+    return files.fingerprint([bank.manifest[part] for part in ("data", "unet", "sampler", "anchors", "candidates")])
 
 
 def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[float]]:
