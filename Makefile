@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
+MODEL := results/fashion-mnist/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data
 
 .PHONY: help demo test bench lint format check clean
@@ -26,7 +27,8 @@ test: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	for name in $(BENCHMARKS); do \
-	  $(BIN)/python benchmarks/$$name.py --json results/benchmarks/$$name.json || exit 1; \
+	  if [ $$name = generation ]; then more="--diffusion $(MODEL) --quality 100"; else more=; fi; \
+	  $(BIN)/python benchmarks/$$name.py $$more --json results/benchmarks/$$name.json || exit 1; \
 	done
 	$(BIN)/python benchmarks/table.py results/benchmarks docs/speed.md
 

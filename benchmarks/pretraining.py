@@ -1,7 +1,7 @@
 """A step of pretraining: against the bare arithmetic on ready tensors, and against lightly's SimCLR.
 
-All sides train the same encoder (the fashion-mnist recipe's, on 32 x 32 colour images) with batches of 256 and two
-views, in bf16 where the machine has it, with SGD. The bare step is forward, backward and optimiser on normalised
+All sides train the same encoder (the fashion-mnist recipe's) on 32 x 32 colour images, with batches of 256 and two views
+of the recipe's size, in bf16 where the machine has it, with SGD. The bare step is forward, backward and optimiser on normalised
 tensors that are already there. lightly's side is its transform, head and loss under a plain loop with its DataLoader
 and one worker a core.
 """
@@ -40,6 +40,7 @@ from clsp.training.module import Pretraining, TrainingData, build_optimizer
 IMAGES, SIDE, STEPS, WARM = 4096, 32, 8, 3
 CONFIG = replace(parse_recipe("fashion-mnist", []).pretrain, knn_every=0)  # lightly's side has no online kNN either
 BATCH = CONFIG.batch_size
+VIEW = CONFIG.augment.size or SIDE
 
 
 def images() -> np.ndarray:
@@ -108,7 +109,7 @@ class Bare:
         self.method = build_method(encoder(), CONFIG, seed=0)
         parameters = [{"params": group.parameters} for group in self.method.groups()]
         self.optimizer = build_optimizer(parameters, CONFIG)
-        first, second = torch.randn(2, BATCH, 3, SIDE, SIDE)
+        first, second = torch.randn(2, BATCH, 3, VIEW, VIEW)
         self.views = Views(first, second, None, torch.arange(BATCH), 0.0)
 
     def loss(self) -> Tensor:
@@ -133,7 +134,7 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in pixels]
-        self.transform = SimCLRTransform(input_size=SIDE, gaussian_blur=0.0, cj_strength=0.5)
+        self.transform = SimCLRTransform(input_size=VIEW, gaussian_blur=0.0, cj_strength=0.5)
 
     def __len__(self) -> int:
         return len(self.pictures)
