@@ -1,9 +1,9 @@
 """A step of pretraining: against the bare arithmetic on ready tensors, and against lightly's SimCLR.
 
-All sides train the same encoder (the fashion-mnist recipe's) on 32 x 32 colour images, with batches of 256 and two views
-of the recipe's size, in bf16 where the machine has it, with SGD. The bare step is forward, backward and optimiser on normalised
-tensors that are already there. lightly's side is its transform, head and loss under a plain loop with its DataLoader
-and one worker a core.
+All sides train the same encoder (the fashion-mnist recipe's) on 32 x 32 colour images, with batches of 256 and two
+views of the recipe's size, in bf16 where the machine has it, with SGD. The bare step is forward, backward and optimiser
+on normalised tensors that are already there. lightly's side is its transform, head and loss under a plain loop with its
+DataLoader and one worker a core.
 """
 
 from __future__ import annotations

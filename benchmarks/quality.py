@@ -72,18 +72,24 @@ class Quality:
         both = torch.stack([draw(0), draw(1)], dim=1)
         return ((both + 1.0) * 127.5).round().to(torch.uint8)
 
-    @torch.no_grad()
     def rate(self, sampler: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """Rate a ``sampler`` from anchors float [B, C, H, W] to uint8 [B, 2, C, H, W]."""
-        drawn = torch.cat([sampler(part) for part in self.anchors.split(AT_ONCE)])
+        return {**self.rate_parts(sampler, 1)[0], "anchors": len(self.anchors)}
+
+    @torch.no_grad()
+    def rate_parts(self, sampler: Callable[[Tensor], Tensor], parts: int) -> list[dict[str, float]]:
+        """Rate a ``sampler`` on several parts of the anchors, each by itself."""
+        drawn = torch.cat([sampler(some) for some in self.anchors.split(AT_ONCE)])
+        return [self._rate(*part) for part in zip(drawn.chunk(parts), self.labels.chunk(parts))]
+
+    def _rate(self, drawn: Tensor, labels: Tensor) -> dict[str, float]:
         features = self._features(drawn.flatten(0, 1).numpy())
-        agrees = self.head(features).argmax(dim=1) == self.labels.repeat_interleave(2)
+        agrees = self.head(features).argmax(dim=1) == labels.repeat_interleave(2)
         first, second = (drawn[:, number].float() / 255.0 for number in (0, 1))
         return {
             "agreement": round(float(agrees.float().mean()), 3),
             "squared pixel distance in a row": round(float(((first - second) ** 2).mean()), 4),
             "KID": round(kid(features, self.real), 4),
-            "anchors": len(self.anchors),
         }
 
     def _features(self, images: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Write the table of docs/speed.md from the results: `python benchmarks/table.py results/benchmarks docs/speed.md`."""
+"""Write the tables of docs/speed.md from the results: `python benchmarks/table.py results/benchmarks docs/speed.md`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+MEASURES = ("agreement", "squared pixel distance in a row", "KID")
 ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")
 
 
@@ -37,11 +37,34 @@ def table(folder: Path) -> str:
     return "\n".join((*rows, "", f"Measured on {where}; median of the rounds, smallest and largest in brackets."))
 
 
+def samplers(folder: Path) -> str:
+    """Make the table of the samplers from samplers.json."""
+    found = json.loads((folder / "samplers.json").read_text())
+    heads = ("sampler", "passes", "ms a candidate", *MEASURES)
+    rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in found["rows"]:
+        measures = [f"{row[m]['mean']:.3f} ({row[m]['low']:.3f} to {row[m]['high']:.3f})" for m in MEASURES]
+        rows.append(
+            "| " + " | ".join((row["sampler"], str(row["passes"]), f"{row['milliseconds']:g}", *measures)) + " |"
+        )
+    machine = found["machine"]
+    where = f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
+    spread = f"mean over {found['parts']} parts of {found['anchors']} anchors, smallest and largest in brackets"
+    return "\n".join((*rows, "", f"Measured on {where}; {spread}."))
+
+
+def put(text: str, name: str, table: str) -> str:
+    """Replace what stands between the marks called ``name``."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    return f"{text.partition(begin)[0]}{begin}\n{table}\n{end}{text.partition(end)[2]}"
+
+
 def main() -> None:
     folder, page = Path(sys.argv[1]), Path(sys.argv[2])
-    text = page.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{table(folder)}\n{END}{after}")
+    text = put(page.read_text(), "table", table(folder))
+    if (folder / "samplers.json").exists():
+        text = put(text, "samplers", samplers(folder))
+    page.write_text(text)
 
 
 if __name__ == "__main__":

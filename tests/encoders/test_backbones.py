@@ -197,5 +197,5 @@ def test_timm_is_what_it_says():
 def test_a_backbone_for_one_size_alone_refuses_smaller_views():
     require_views("resnet18", 32, 24)
     require_views("vit_tiny_patch16_224", 32, None)
-    with pytest.raises(UserError, match="--pretrain.augment.size 24: vit_tiny_patch16_224 takes images of 32 pixels"):
+    with pytest.raises(UserError, match="size 24: vit_tiny_patch16_224 takes images of 32 pixels"):
         require_views("vit_tiny_patch16_224", 32, 24)

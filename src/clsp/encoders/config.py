@@ -15,8 +15,9 @@ class BackboneConfig:
     args: dict[str, Any] = field(default_factory=dict)
     """Arguments for timm.create_model, for example {layers: [1, 1, 1, 1], channels: [16, 32, 64, 128]}."""
     stem: Literal["auto", "small", "mid", "half", "big"] = "auto"
-    """small: 3x3 stride 1, no pooling; mid: 3x3 stride 1 with pooling; half: 3x3 stride 2, no pooling, which ends at the
-    size of mid for a fraction of its time; big: timm's own. auto: by image size, small up to 48 pixels, mid up to 96."""
+    """small: 3x3 stride 1, no pooling; mid: 3x3 stride 1 with pooling; half: 3x3 stride 2, no pooling, which ends at
+    the size of mid for a fraction of its time; big: timm's own. auto: by image size, small up to 48 pixels, mid up to
+    96."""
     channels_last: bool = True
     """Memory format of convolutions; with bf16 about twice as fast as channels first, on CPUs as on GPUs."""
 

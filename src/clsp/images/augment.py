@@ -115,9 +115,7 @@ def resized_crop(
     Returns:
         float [B, C, *size].
     """
-    down, across = (
-        (torch.arange(side, device=x.device, dtype=x.dtype) * 2.0 + 1.0) / side - 1.0 for side in size
-    )
+    down, across = ((torch.arange(side, device=x.device, dtype=x.dtype) * 2.0 + 1.0) / side - 1.0 for side in size)
     grid = x.new_empty(len(x), *size, 2)
     signed = torch.where(flip, -width, width)
     grid[..., 0] = (signed[:, None] * across + (2.0 * left + width - 1.0)[:, None])[:, None, :]

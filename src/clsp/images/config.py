@@ -30,9 +30,9 @@ class AugmentConfig:
     """What a random view may change; the defaults are CLSP-SimCLR's for CIFAR."""
 
     size: int | None = None
-    """Height and width of a view in pixels; null: the image's. A crop enlarges what it shows, so that smaller views show
-    things about as large as the whole images do that the encoder is used on later (FixRes, arXiv 1906.06423), and take
-    less time. For backbones that take any size."""
+    """Height and width of a view in pixels; null: the image's. A crop enlarges what it shows, so that smaller views
+    show things about as large as the whole images do that the encoder is used on later (FixRes, arXiv 1906.06423), and
+    take less time. For backbones that take any size."""
     crop_scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
     """Smallest and largest area of the crop, as shares of the image."""
     crop_ratio: list[float] = field(default_factory=lambda: [0.75, 4 / 3])

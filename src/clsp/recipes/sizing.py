@@ -33,7 +33,7 @@ def _passes(count: int, seen: int, least: int, most: int) -> int:
 
 
 def _small(count: int, size: int) -> dict[str, Any]:
-    """Sizes that two CPU cores carry in about an hour for up to 10,000 images of 32 pixels, as fashion-mnist has them."""
+    """Sizes that two CPU cores carry in about an hour for up to 10,000 images of 32 pixels; those of fashion-mnist."""
     batch = _power_of_two(min(256, max(count // 4, 2)))
     levels = 3 if size <= 32 else 4
     tiny = size < 24
@@ -54,6 +54,7 @@ def _small(count: int, size: int) -> dict[str, Any]:
         "diffusion.sample_every": 300,
         "synthesize.anchors": 10_000,
         "synthesize.candidates": 4,
+        "synthesize.sampler": "sde-dpmsolver++",
         "synthesize.strength": 0.7,
         "synthesize.steps": 10,
         "synthesize.clip_sample": True,
