@@ -14,7 +14,7 @@ from torch import nn
 
 import clsp
 from clsp import files
-from clsp.encoders.backbone import build_backbone, feature_count, require_views, stem_for
+from clsp.encoders.backbone import build_backbone, feature_count, require_views, stem_for, to_channels_last
 from clsp.encoders.config import BackboneConfig, ProjectorConfig
 from clsp.encoders.export import EncoderSpec, export_onnx, read_spec, save_encoder
 from clsp.encoders.heads import HeadShape, projector
@@ -199,3 +199,12 @@ def test_a_backbone_for_one_size_alone_refuses_smaller_views():
     require_views("vit_tiny_patch16_224", 32, None)
     with pytest.raises(UserError, match="size 24: vit_tiny_patch16_224 takes images of 32 pixels"):
         require_views("vit_tiny_patch16_224", 32, 24)
+
+
+@pytest.mark.parametrize(("channels", "last"), [([4, 8, 8, 16], False), ([8, 8, 16, 16], True)])
+def test_a_thin_shortcut_is_not_trained_channels_last(channels, last):
+    """Elsewhere oneDNN writes past its buffer under AVX2: the heap is corrupted within some steps."""
+    model = build_backbone("resnet18", {**TINY, "channels": channels}, channels=3, size=16, stem="small")
+    assert to_channels_last(model).conv1.weight.is_contiguous(memory_format=torch.channels_last) == last
+    for _ in range(20):
+        model(torch.randn(30, 3, 16, 16)).sum().backward()

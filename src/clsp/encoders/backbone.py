@@ -82,6 +82,23 @@ def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:
     raise UserError(f"backbone {name} has no stem that can be made {stem}; use --pretrain.backbone.stem big")
 
 
+def to_channels_last(model: nn.Module) -> nn.Module:
+    """Lay a model's weights out channels last, unless a convolution could not be trained so; return it.
+
+    oneDNN's gradient of a strided 1x1 convolution with fewer than 8 channels, channels last, writes past its buffer on
+    processors with AVX2 (its issue 6035); it is the shortcut of a very thin ResNet.
+    """
+    for conv in model.modules():
+        if (
+            isinstance(conv, nn.Conv2d)
+            and conv.kernel_size == (1, 1)
+            and conv.stride != (1, 1)
+            and conv.in_channels < 8
+        ):
+            return model
+    return model.to(memory_format=torch.channels_last)
+
+
 def stem_snippet(stem: str, name: str, args: dict[str, Any]) -> str:
     """Return the lines of plain torch that give ``model`` the stem; empty for timm's own."""
     model = timm.create_model(name, num_classes=0, **args)

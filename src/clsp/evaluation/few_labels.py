@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clsp import randomness
-from clsp.encoders.backbone import feature_count
+from clsp.encoders.backbone import feature_count, to_channels_last
 from clsp.encoders.export import load_encoder, read_spec
 from clsp.evaluation import linear
 from clsp.evaluation.classifier import fit_classifier
@@ -159,7 +159,7 @@ def fine_tune(
     head = nn.Linear(feature_count(encoder), task.classes)
     for parameter, value in zip((head.weight, head.bias), probe.layer(task.classes)):
         parameter.data.copy_(torch.from_numpy(value))
-    model = nn.Sequential(encoder, head).to(memory_format=torch.channels_last).eval()
+    model = to_channels_last(nn.Sequential(encoder, head)).eval()
     fit_classifier(
         model,
         task.train.images[rows],

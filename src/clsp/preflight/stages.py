@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
-from clsp.encoders.backbone import build_backbone, feature_count, stem_for
+from clsp.encoders.backbone import build_backbone, feature_count, stem_for, to_channels_last
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.pixels import Pixels
 from clsp.images.augment import augment
@@ -258,7 +258,7 @@ def _method(plan: Plan) -> Method:
         stem=stem_for(config.backbone, images.size),
     )
     if config.backbone.channels_last:
-        encoder.to(memory_format=torch.channels_last)
+        to_channels_last(encoder)
     return build_method(encoder, config, seed=0)
 
 

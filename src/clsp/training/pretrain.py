@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from clsp import distributed, files
-from clsp.encoders.backbone import require_views, stem_for
+from clsp.encoders.backbone import require_views, stem_for, to_channels_last
 from clsp.encoders.export import EncoderSpec, save_encoder
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig
@@ -132,7 +132,7 @@ def _module(
 ) -> Pretraining:
     encoder = spec.build()
     if config.backbone.channels_last:
-        encoder.to(memory_format=torch.channels_last)
+        to_channels_last(encoder)
     pixels, ids, labels = Pixels(images.train.images, anchors), anchors, images.train.labels
     labels = None if labels is None else labels[anchors]
     if positives == "extra" and bank is not None:
