@@ -40,13 +40,11 @@ def table(folder: Path) -> str:
 def samplers(folder: Path) -> str:
     """Make the table of the samplers from samplers.json."""
     found = json.loads((folder / "samplers.json").read_text())
-    heads = ("sampler", "passes", "ms a candidate", *MEASURES)
+    heads = ("sampler", "passes", *MEASURES)
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in found["rows"]:
         measures = [f"{row[m]['mean']:.3f} ({row[m]['low']:.3f} to {row[m]['high']:.3f})" for m in MEASURES]
-        rows.append(
-            "| " + " | ".join((row["sampler"], str(row["passes"]), f"{row['milliseconds']:g}", *measures)) + " |"
-        )
+        rows.append("| " + " | ".join((row["sampler"], str(row["passes"]), *measures)) + " |")
     machine = found["machine"]
     where = f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
     spread = f"mean over {found['parts']} parts of {found['anchors']} anchors, smallest and largest in brackets"
