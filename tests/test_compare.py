@@ -88,7 +88,7 @@ def test_two_calls_at_the_same_time_share_the_work(tmp_path):
     assert min(trained) > 0
 
 
-def until(condition, seconds=120):
+def until(condition, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
