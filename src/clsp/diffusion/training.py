@@ -143,6 +143,7 @@ def train_diffusion(
             return current
         torch.manual_seed(seed)
         module = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed, folder=folder)
+        hardware.compile_parts([module.unet])
         fit = Fit(
             folder=folder,
             title="diffusion model",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from clsp import distributed
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(kw_only=True)
@@ -22,6 +27,8 @@ class HardwareConfig:
     """Nodes."""
     sync_batch_norm: bool = False
     """Share BatchNorm statistics over all devices (GPUs only)."""
+    compile: bool = False
+    """Compile the networks with torch.compile. The first step of each stage waits one to two minutes for it."""
     loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
     """Loggers besides metrics.jsonl; each is an extra: pip install 'clsp[tensorboard]'."""
 
@@ -46,6 +53,23 @@ class HardwareConfig:
         """Devices a node and nodes: torchrun's where it started this process, else as set."""
         local = int(os.environ.get("LOCAL_WORLD_SIZE", 0))
         return (local, distributed.world_size() // local) if local else (self.devices, self.nodes)
+
+    def compile_parts(self, modules: Iterable[nn.Module]) -> None:
+        """Compile ``modules`` in place where it was asked for; the names of their weights stay.
+
+        Their shapes are fixed but for an epoch's last batch, so each shape is compiled for itself.
+
+        Raises:
+            UserError: on a CPU, torch.compile needs a C++ compiler, and there is none.
+        """
+        if not self.compile:
+            return
+        if device_of(self).type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+            from clsp.errors import UserError
+
+            raise UserError("--hardware.compile needs a C++ compiler on a CPU; install g++, or leave it false")
+        for module in modules:
+            module.compile(dynamic=False)
 
     def extra_loggers(self, folder: Path) -> list[Any]:
         """Make the loggers that were asked for.

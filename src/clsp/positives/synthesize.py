@@ -85,6 +85,9 @@ def synthesize(
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             plan = _Plan(pipeline.to(device), diffusion, images, config, seed, autocast)
+            # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
+            unet = pipeline.unet
+            hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
             _require_room(plan, folder)
             shards = _make_shards(plan, folder)
             if distributed.rank() == 0:
