@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+WORKERS ?= 2
 BIN := $(VENV)/bin
 MODEL := results/fashion-mnist/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data
@@ -12,7 +13,7 @@ BENCHMARKS := generation pretraining augmentation evaluation data
 
 help:
 	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
-	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part)"
+	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
 	@echo "make bench   the benchmarks against other ways to do the same: results/benchmarks and the table in docs/speed.md"
 	@echo "make lint    style, format and types"
 	@echo "make check   lint and test"
@@ -23,7 +24,7 @@ demo: $(VENV)/.installed
 	$(BIN)/clsp run --data digits --out $(DEMO)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(T)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(T)
 
 bench: $(VENV)/.installed-test
 	for name in $(BENCHMARKS); do \
