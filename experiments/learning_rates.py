@@ -2,8 +2,8 @@
 
     python experiments/learning_rates.py --work WORK --out results/claim/fashion-mnist/learning-rates
 
-Each method is trained alone (no additional positive) with one seed at every rate of RATES, for half of the claim's
-epochs. The best linear accuracy on the validation images decides; the test images are not looked at. The accuracies
+Each method is trained alone (no additional positive) with one seed at every rate of RATES, on as many images and for as
+many epochs as the claim's table has. The best linear accuracy on the validation images decides; the test images are not looked at. The accuracies
 of a training are a file in OUT; where it lies there the training is not repeated, also without WORK, the encoders.
 OUT/chosen.json holds them all. Several processes share the work: --part 0/2 and --part 1/2.
 """
@@ -20,7 +20,7 @@ from clsp import files
 
 METHODS = ("simclr", "nnclr", "all4one", "byol", "moco", "mocov3", "simsiam", "supcon")
 RATES = (0.24, 0.12, 0.48)
-SIZE = ("--pretrain.epochs", "40", "--evaluate.validation_images", "10000")
+SIZE = ("--pretrain.images", "5000", "--pretrain.epochs", "60", "--evaluate.validation_images", "10000")
 
 
 def train(method: str, rate: float, folder: Path) -> dict[str, float]:
