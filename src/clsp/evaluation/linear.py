@@ -9,8 +9,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 _ITERATIONS = 500
+
+_SMALL = 5_000_000
+"""Values of a matrix below which BLAS is faster on one thread: its threads wait longer than they work."""
 
 
 class LinearProbe:
@@ -27,7 +31,8 @@ class LinearProbe:
         self._model = LogisticRegression(C=regularisation, max_iter=_ITERATIONS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self._model.fit(self._scaler.transform(features), labels)
+            with threadpool_limits(1 if features.size < _SMALL else None, user_api="blas"):
+                self._model.fit(self._scaler.transform(features), labels)
 
     def scores(self, features: np.ndarray, classes: int) -> np.ndarray:
         """Log-probabilities float [M, classes]; classes that were not seen get minus infinity."""
