@@ -5,8 +5,7 @@
 Each method is trained alone (no additional positive) with one seed at every rate of RATES, on as many images and for as
 many epochs as the claim's table has. The best linear accuracy on the validation images decides; the test images are not
 looked at. The accuracies of a training are a file in OUT; where it lies there the training is not repeated, also
-without WORK, the encoders.
-OUT/chosen.json holds them all. Several processes share the work: --part 0/2 and --part 1/2.
+without WORK, the encoders. OUT/chosen.json holds them all. Several processes share the work: --part 0/2 and --part 1/2.
 """
 
 from __future__ import annotations
@@ -36,13 +35,14 @@ def train(method: str, rate: float, folder: Path) -> dict[str, float]:
 
 
 def collect(out: Path) -> dict[str, Any]:
-    """Return the accuracies by method and rate, and the best rate of each method."""
+    """Return the accuracies by method and rate, and each method's best rate: None until all were tried."""
     found: dict[str, Any] = {}
     for method in METHODS:
         paths = {rate: out / f"{method}-{rate:g}.json" for rate in RATES}
         rates = {rate: files.read_json(path) for rate, path in paths.items() if path.exists()}
         if rates:
-            found[method] = {"best": max(rates, key=lambda rate: rates[rate]["linear"]), "rates": rates}
+            best = max(rates, key=lambda rate: rates[rate]["linear"]) if len(rates) == len(RATES) else None
+            found[method] = {"best": best, "rates": rates}
     return found
 
 

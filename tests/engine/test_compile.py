@@ -68,9 +68,10 @@ def test_a_diffusion_model_and_its_candidates_are_the_same(make_images, tiny_dif
     close(tmp_path / "plain" / weights, tmp_path / "compiled" / weights)
 
     config = SynthesizeConfig(anchors=4, candidates=2, steps=2, clip_sample=True, batch_size=8)
+    graphs.clear()
     banks = []
     for name, choice in (("plain bank", PLAIN), ("compiled bank", COMPILED)):
-        graphs.clear()
+        assert not graphs
         banks.append(synthesize(images, tmp_path / "plain", config, choice, seed=0, folder=tmp_path / name))
     assert graphs
     first, second = (bank.array(np.arange(4)) for bank in banks)

@@ -43,3 +43,24 @@ def test_a_stage_that_works_keeps_the_heap_and_one_that_is_done_leaves_it(tmp_pa
         with stages.stage("work", tmp_path, settings={}, inputs={}):
             pass
     assert told == [True]
+
+
+NEIGHBOURS = """
+import resource
+import torch
+from clsp.engine.heap import keep_heap
+from clsp.engine.neighbours import nearest
+assert keep_heap()
+queries, references = torch.randn(10_000, 8), torch.randn(20_000, 8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(3):
+    nearest(queries, references, 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(not keep_heap(), reason="not under glibc")
+def test_exact_neighbours_leave_no_holes_in_it() -> None:
+    """All similarities take 800 MB; chunks of them that come and go may not add up to that."""
+    grown = subprocess.run([sys.executable, "-c", NEIGHBOURS], capture_output=True, text=True, check=True).stdout
+    assert int(grown) < 250_000
