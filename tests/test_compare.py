@@ -38,9 +38,17 @@ def test_the_table_has_every_arm_with_its_difference_to_the_first(grid):
         assert row["linear"]["low"] <= row["linear"]["mean"] <= row["linear"]["high"]
         assert row["cost"]["pretraining_flops"] > 0
         assert (row["cost"]["generator_flops"] > 0) == (row["arm"] == "simclr+bank")
-        assert ("versus" in row) == (row["arm"] != "simclr")
+        assert set(row["versus"]) == {"simclr", "nnclr", "simclr+bank"} - {row["arm"]}
         assert f"| {row['arm']} | 2 |" in done.out
-    assert (folder / "comparison.md").read_text().startswith("| arm |")
+    page = (folder / "comparison.md").read_text()
+    assert page.startswith("| arm |")
+    gap = result["arms"][1]["versus"]["simclr+bank"]["knn"]
+    assert f"| nnclr | {pairs_cell(result, 'nnclr', 'simclr')} |  | {gap['mean']:+.2f} (" in page
+
+
+def pairs_cell(result, first, second):
+    gap = next(row for row in result["arms"] if row["arm"] == first)["versus"][second]["knn"]
+    return f"{gap['mean']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f})"
 
 
 def test_paired_differences_are_those_of_the_runs(grid):

@@ -159,7 +159,7 @@ def export(call: Call) -> int:
 def compare(call: Call) -> int:
     """``clsp compare``."""
     from clsp.comparison.arms import parse_arm, parse_arms
-    from clsp.comparison.collect import table
+    from clsp.comparison.collect import SCORES, pairs, table
     from clsp.comparison.grid import compare as run_grid
     from clsp.report.comparison import build_comparison
 
@@ -172,7 +172,8 @@ def compare(call: Call) -> int:
     result = run_grid(prepared, out, arms, seeds=seeds, baseline=baseline, bank=bank)
     text = table(result)
     protocols = [f"{name}: {protocol}" for name, protocol in result["protocols"].items()]
-    files.write_text(out / "comparison.md", "\n\n".join([text, *protocols]) + "\n")
+    differences = [f"{score}, each row minus each column:\n\n{pairs(result, score)}" for score in SCORES]
+    files.write_text(out / "comparison.md", "\n\n".join([text, *protocols, *differences]) + "\n")
     print(text)
     print(f"\ncomparison: {out / 'comparison.json'}")
     print(f"report: {build_comparison(out).resolve()}")

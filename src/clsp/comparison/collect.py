@@ -62,7 +62,7 @@ def collect(grid: Grid) -> dict[str, Any]:
         "data": grid.prepared.images.source,
         "baseline": grid.baseline.name,
         "protocols": {score: first[score]["protocol"] for score in SCORES},
-        "arms": [_record(grid, row, base) for row in rows],
+        "arms": [_record(grid, row, rows) for row in rows],
     }
 
 
@@ -99,16 +99,23 @@ def _plain(settings: dict[str, Any]) -> Any:
     return files.json.loads(files.json.dumps(settings))
 
 
-def _record(grid: Grid, row: Row, base: Row) -> dict[str, Any]:
+def _gaps(row: Row, rows: list[Row]) -> dict[str, dict[str, Any]]:
+    """Return the arm's differences to each of the others, paired by the seeds that both have."""
+    found = {}
+    for other in rows:
+        gaps = {score: paired(row.scores(score), other.scores(score)) for score in SCORES}
+        if other is not row and all(gaps.values()):
+            found[other.arm.name] = {score: gap.record() for score, gap in gaps.items() if gap}
+    return found
+
+
+def _record(grid: Grid, row: Row, rows: list[Row]) -> dict[str, Any]:
     record: dict[str, Any] = {"arm": row.arm.name, "seeds": len(row.folders)}
     scores = {score: row.scores(score) for score in SCORES}
     record |= {score: interval(list(values.values())).record() for score, values in scores.items()}
     record["retrieval"] = _retrieval(row)
     record["cost"] = _cost(grid, row).record()
-    if row.arm != base.arm:
-        gaps = {score: paired(scores[score], base.scores(score)) for score in SCORES}
-        record["versus"] = {base.arm.name: {score: gap.record() for score, gap in gaps.items() if gap}}
-    return record | {"runs": scores}
+    return record | {"versus": _gaps(row, rows), "runs": scores}
 
 
 def _retrieval(row: Row) -> dict[str, float | None] | None:
@@ -152,6 +159,16 @@ def table(result: dict[str, Any]) -> str:
         cost = row["cost"]
         cells += [console.duration(cost["pretraining_seconds"]), console.duration(cost["generator_seconds"])]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def pairs(result: dict[str, Any], score: str) -> str:
+    """Lay the differences of all pairs out as a Markdown table: the row's arm minus the column's, paired by seed."""
+    names = [row["arm"] for row in result["arms"]]
+    lines = ["| | " + " | ".join(f"minus {name}" for name in names) + " |", "|---" * (len(names) + 1) + "|"]
+    for row in result["arms"]:
+        gaps = [row["versus"].get(name, {}).get(score) for name in names]
+        lines.append("| " + " | ".join([row["arm"], *(_shown(gap, signed=True) if gap else "" for gap in gaps)]) + " |")
     return "\n".join(lines)
 
 
