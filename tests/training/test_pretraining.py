@@ -190,13 +190,6 @@ def test_weight_0_has_the_hosts_gradient(module, monkeypatch):
     assert float(gradients[0].abs().max()) > 1e-4
 
 
-@pytest.mark.parametrize(("done", "share"), [(0.0, 1.0), (0.5, 0.5), (0.9999, 0.0)])
-def test_a_cosine_takes_lambda_to_0(module, done, share):
-    assert module(positive_weight=0.7)._positive_weight(done) == 0.7
-    falling = module(positive_weight=0.7, positive_schedule="cosine")
-    assert falling._positive_weight(done) == pytest.approx(0.7 * share, abs=1e-6)
-
-
 def test_learning_rate_warms_up_and_ends_near_0(train, tmp_path):
     train(tmp_path, epochs=4, warmup_epochs=1)
     rates = [line["lr"] for line in files.read_jsonl(tmp_path / "metrics.jsonl") if "lr" in line]

@@ -19,12 +19,12 @@ from clsp.images.augment import augment
 from clsp.images.imageset import Images
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED, build_method
-from clsp.objectives.alignment import alignment
 from clsp.positives.cost import sampling_flops
 from clsp.preflight import measure
 from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
 from clsp.recipes.recipe import Recipe
+from clsp.training.positive_term import positive_term
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ def _contrast(plan: Plan, method: Method, third: bool, device: torch.device, bf1
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = method(Views(drawn[0], drawn[1], drawn[2] if third else None, ids, 0.5, labels))
             loss = torch.stack(list(losses.terms.values())).sum()
-            loss = loss if losses.pull is None else loss + alignment(*losses.pull, trim=config.positive_trim)
+            loss = loss if losses.pull is None else loss + positive_term(losses.pull, config, 0.5)
         _backward(loss)
         method.after_step()
 

@@ -70,6 +70,7 @@ _ABOVE_ZERO = (
     "evaluate.fine_tune_lr",
     "pretrain.lr",
     "pretrain.gradient_clip",
+    "pretrain.positive_temperature",
     "pretrain.all4one.centroid_temperature",
     *(f"pretrain.{method}.temperature" for method in ("simclr", "moco", "mocov3", "nnclr", "all4one", "supcon")),
 )
@@ -124,6 +125,8 @@ def _check(values: dict[str, Any]) -> None:
     for name in _MOMENTA:
         if len(values[name]) != 2 or not all(0 <= value <= 1 for value in values[name]):
             raise UserError(f"--{name} {values[name]} must be two numbers between 0 and 1: [0.99, 0.999]")
+    if values["pretrain.positive_objective"] == "nt_xent" and values["pretrain.positive_trim"]:
+        raise UserError("--pretrain.positive_trim leaves out pairs of alignment; with nt_xent it must be 0")
 
 
 def _require(

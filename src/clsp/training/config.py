@@ -30,10 +30,15 @@ class PretrainConfig:
     """Train images that serve as anchors, chosen at random by the seed; null: all (with a bank: all of the bank)."""
     positive_weight: float = 1.0
     """lambda of the term lambda * mean(2 - 2 cos) that the additional positive adds."""
+    positive_objective: Literal["alignment", "nt_xent"] = "alignment"
+    """What lambda weighs. alignment: mean(2 - 2 cos), the paper's; nt_xent: NT-Xent of anchor and positive, which the
+    other images of the batch repel."""
+    positive_temperature: float = 0.2
+    """tau of that NT-Xent."""
     positive_schedule: Literal["constant", "cosine"] = "constant"
     """lambda over the training: constant (the paper), or falling along half a cosine to 0."""
     positive_trim: float = 0.0
-    """Share of a batch's pairs, those whose positive lies farthest from its anchor, that the term leaves out."""
+    """Share of a batch's pairs, those whose positive lies farthest from its anchor, that alignment leaves out."""
     batch_norm: BatchNormMode = "joint"
     """Whose images share BatchNorm statistics: joint: all views; split: the additional positive apart from the two
     real views; views: each view by itself."""

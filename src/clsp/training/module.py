@@ -22,13 +22,13 @@ from clsp.evaluation.online import OnlineKNN
 from clsp.images.augment import augment
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED
-from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import PositivesName
 from clsp.positives.registry import Material, build_source
 from clsp.positives.sources import PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
+from clsp.training.positive_term import positive_term
 
 _WARMUP_START = 1e-3 / 0.5
 """The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
@@ -116,7 +116,7 @@ class Pretraining(LightningModule):
         return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done, labels)
 
     def training_step(self, _: Any) -> Tensor:
-        """One step: the method's terms and lambda * mean(2 - 2 cos) for the additional positive."""
+        """One step: the method's terms and that of the additional positive."""
         step = self.global_step
         torch.manual_seed(hash((self.seed, step, distributed.rank())) % 2**63)  # dropout: as after a resume
         views = self.views_of(step)
@@ -124,9 +124,7 @@ class Pretraining(LightningModule):
         losses = self.method(views)
         terms = dict(losses.terms)
         if losses.pull is not None:
-            terms["positive"] = self._positive_weight(views.done) * alignment(
-                *losses.pull, trim=self.config.positive_trim
-            )
+            terms["positive"] = positive_term(losses.pull, self.config, views.done)
         require_finite(terms, step)
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
@@ -134,11 +132,6 @@ class Pretraining(LightningModule):
             self._diagnose(losses.first, losses.second)
             self._rate_neighbours(losses.neighbours, views.ids)
         return loss
-
-    def _positive_weight(self, done: float) -> float:
-        """Return lambda at the share ``done`` of the training."""
-        shape = 0.5 * (1.0 + math.cos(math.pi * done)) if self.config.positive_schedule == "cosine" else 1.0
-        return self.config.positive_weight * shape
 
     def _rate_neighbours(self, found: Tensor | None, ids: Tensor) -> None:
         """Log how often a neighbour is the sample itself and, where labels exist, how often it has the same class."""

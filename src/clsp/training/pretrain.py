@@ -119,7 +119,7 @@ def settings_of(config: PretrainConfig, positives: PositivesName) -> dict[str, A
     """The values that decide what is learned: of the methods' sections the chosen one's, and lambda where it counts."""
     without = {*_NO_RESULT, *(name for name in NAMES if name != config.method)}
     if positives in ("none", "extra"):
-        without |= {"positive_weight", "positive_schedule", "positive_trim"}
+        without |= {name for name in PretrainConfig.__dataclass_fields__ if name.startswith("positive_")}
     return {name: value for name, value in asdict(config).items() if name not in without}
 
 
