@@ -13,6 +13,7 @@ from clsp.diffusion.unet import build_unet
 from clsp.errors import UserError
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
+from clsp.recipes.options import parse_recipe
 
 TINY = DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4, steps=3, batch_size=2)
 
@@ -34,10 +35,24 @@ def test_a_paired_difference_takes_the_common_seeds():
     assert paired({0: 1.0}, {1: 1.0}) is None
 
 
-@pytest.mark.parametrize(("text", "method", "positives"), [("simclr", "simclr", "none"), ("moco+bank", "moco", "bank")])
-def test_arms_are_read_and_written_alike(text, method, positives):
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("simclr", ("simclr", "none", None)),
+        ("moco+bank", ("moco", "bank", None)),
+        ("simclr+view+nt_xent", ("simclr", "view", "nt_xent")),
+    ],
+)
+def test_arms_are_read_and_written_alike(text, parts):
     arm = parse_arm(text)
-    assert (arm.method, arm.positives, arm.name) == (method, positives, text)
+    assert (arm.method, arm.positives, arm.objective) == parts
+    assert arm.name == text
+
+
+def test_an_arms_objective_goes_before_the_recipes():
+    recipe = parse_recipe("smoke", ["--pretrain.positive_objective", "nt_xent"])
+    found = [parse_arm(f"simclr+bank{more}").pretraining(recipe) for more in ("", "+alignment", "+nt_xent")]
+    assert [config.positive_objective for config in found] == ["nt_xent", "alignment", "nt_xent"]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +60,8 @@ def test_arms_are_read_and_written_alike(text, method, positives):
     [
         ("simcrl", "did you mean 'simclr'"),
         ("simclr+bnak", "did you mean 'bank'"),
+        ("simclr+bank+ntxent", "did you mean 'nt_xent'"),
+        ("simclr+bank+nt_xent+view", "is not one of alignment, nt_xent"),
         ("moco,moco", "named twice"),
         (",", "no arm"),
     ],

@@ -1,14 +1,22 @@
-"""Arms: a method, or a method with its positives, by name: ``simclr``, ``simclr+view``, ``simclr+bank``."""
+"""Arms by name: a method, its positives, and what pulls them: ``simclr``, ``simclr+bank``, ``simclr+bank+nt_xent``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from clsp.errors import UserError, suggest
 from clsp.methods.config import MethodName
 from clsp.methods.registry import NAMES
 from clsp.positives.config import POSITIVES, PositivesName
+from clsp.training.config import OBJECTIVES, ObjectiveName
+
+if TYPE_CHECKING:
+    from clsp.recipes.recipe import Recipe
+    from clsp.training.config import PretrainConfig
+
+Name = TypeVar("Name", bound=str)
 
 SOURCES = tuple(name for name in POSITIVES if name != "none")
 """Sources of an additional positive that can stand behind a method's plus sign."""
@@ -26,30 +34,44 @@ class Arm:
     """A method's name, or ``diffusion`` for the features of the diffusion model itself."""
     positives: PositivesName
     """Source of the additional positive."""
+    objective: ObjectiveName | None = None
+    """What pulls the additional positive; None: what the recipe says."""
 
     @property
     def name(self) -> str:
         """The arm as it is written."""
-        return self.method if self.positives == "none" else f"{self.method}+{self.positives}"
+        named = (None if self.positives == "none" else self.positives, self.objective)
+        return "+".join([self.method, *(part for part in named if part)])
+
+    def pretraining(self, recipe: Recipe) -> PretrainConfig:
+        """The recipe's settings for this arm; not for ``diffusion``, which trains nothing."""
+        config = recipe.pretraining(self.method)
+        return replace(config, positive_objective=self.objective) if self.objective else config
 
 
 def parse_arm(text: str) -> Arm:
     """Read an arm.
 
     Raises:
-        UserError: the method or the positives are unknown.
+        UserError: the method, the positives or the objective are unknown.
     """
     if text.strip() == DIFFUSION:
         return Arm(DIFFUSION, "none")
-    name, plus, positives = text.strip().partition("+")
+    name, *more = text.strip().split("+", 2)
     method = next((known for known in NAMES if known == name), None)
     if method is None:
         known = (*NAMES, DIFFUSION)
         raise UserError(f"arm '{text}': '{name}' is not one of {', '.join(known)}{suggest(name, known)}")
-    source = next((name for name in SOURCES if name == positives), None)
-    if plus and source is None:
-        raise UserError(f"arm '{text}': '{positives}' is not one of {', '.join(SOURCES)}{suggest(positives, SOURCES)}")
-    return Arm(method, source or "none")
+    positives = _known(text, more[0], SOURCES) if more else "none"
+    objective = _known(text, more[1], OBJECTIVES) if len(more) > 1 else None
+    return Arm(method, positives, objective)
+
+
+def _known(text: str, word: str, names: Sequence[Name]) -> Name:
+    """Return ``word``, a part of the arm ``text``, as one of ``names``."""
+    if word not in names:
+        raise UserError(f"arm '{text}': '{word}' is not one of {', '.join(names)}{suggest(word, names)}")
+    return names[names.index(word)]
 
 
 def parse_arms(text: str) -> list[Arm]:

@@ -88,7 +88,7 @@ def _is_alike(grid: Grid, arm: Arm, folder: Path) -> bool:
     if arm.method == "diffusion":
         return True
     record = files.read_json(folder / "stage.json")
-    wanted = settings_of(recipe.pretraining(arm.method), arm.positives)
+    wanted = settings_of(arm.pretraining(recipe), arm.positives)
     return {name: value for name, value in record["settings"].items() if name not in ("seed", "positives")} == _plain(
         wanted
     ) and record["inputs"]["data"] == grid.prepared.images.fingerprint

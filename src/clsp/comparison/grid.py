@@ -115,7 +115,7 @@ def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
         recipe = replace(recipe, synthesize=replace(recipe.synthesize, anchors=len(PositiveBank.open(bank))))
     for arm in arms:
         if arm.method != DIFFUSION:
-            own = replace(recipe, pretrain=recipe.pretraining(arm.method))
+            own = replace(recipe, pretrain=arm.pretraining(recipe))
             check_fit(own, prepared.images, own_model=bank is None)
 
 
@@ -167,7 +167,7 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
         model, unet = grid.diffusion(), grid.bank.manifest["unet"]
         _rate(grid, folder, unet, lambda task: evaluate_bottleneck(model, task, recipe.evaluate, seed=seed))
         return
-    config = recipe.pretraining(arm.method)
+    config = arm.pretraining(recipe)
     pretrain(
         images,
         config,

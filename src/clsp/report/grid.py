@@ -85,7 +85,7 @@ class Comparison:
 
     def sees_labels(self, arm: str) -> bool:
         """Whether the arm is trained with the labels: an upper bound, never a rival."""
-        method, _, positives = arm.partition("+")
+        method, positives, *_ = [*arm.split("+"), ""]
         return method in LABELLED or positives == "class"
 
     def runs(self, arm: str, name: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from clsp.encoders.config import BackboneConfig, PredictorConfig, ProjectorConfig
 from clsp.images.config import AugmentConfig
@@ -19,6 +19,12 @@ from clsp.methods.config import (
     SupConConfig,
 )
 
+ObjectiveName = Literal["alignment", "nt_xent"]
+"""What pulls the additional positive. alignment: mean(2 - 2 cos), the paper's; nt_xent: NT-Xent of anchor and positive,
+which the other images of the batch repel."""
+
+OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
+
 
 @dataclass(kw_only=True)
 class PretrainConfig:
@@ -30,7 +36,7 @@ class PretrainConfig:
     """Train images that serve as anchors, chosen at random by the seed; null: all (with a bank: all of the bank)."""
     positive_weight: float = 1.0
     """lambda of the term lambda * mean(2 - 2 cos) that the additional positive adds."""
-    positive_objective: Literal["alignment", "nt_xent"] = "alignment"
+    positive_objective: ObjectiveName = "alignment"
     """What lambda weighs. alignment: mean(2 - 2 cos), the paper's; nt_xent: NT-Xent of anchor and positive, which the
     other images of the batch repel."""
     positive_temperature: float = 0.2
