@@ -17,7 +17,7 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 PLAN = {
     "data": "digits",
     "recipe": "smoke",
-    "arm": "simclr+bank",
+    "arm": "simclr+bank+nt_xent",
     "baseline": "simclr",
     "seeds": 1,
     "common": {"pretrain.epochs": 1, "evaluate.validation_images": 300},
