@@ -19,7 +19,7 @@ from typing import Any
 from clsp import files
 
 METHODS = ("simclr", "nnclr", "all4one", "byol", "moco")
-RATES = (0.24, 0.12, 0.48)
+RATES = (0.24, 0.12, 0.48, 0.96)
 RECIPE = Path(__file__).with_name("fashion-mnist.yaml")
 
 
