@@ -25,6 +25,8 @@ from clsp.positives.config import SynthesizeConfig
 from clsp.recipes.options import parse_recipe
 
 PARTS = 3
+STRENGTH = 0.7
+"""Of the rows that name no other."""
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"sampler": "ddim", "eta": 0.1},
     {"sampler": "ddim", "eta": 1.0},
@@ -64,7 +66,7 @@ def row(name: str, passes: int, quality: Quality, sampler: Callable[[Tensor], Te
 def main() -> None:
     options = arguments(__doc__ or "", recipe="fashion-mnist", diffusion="", anchors=150)
     unet, settings = load_diffusion(options.diffusion)
-    own = replace(parse_recipe(options.recipe, []).synthesize, candidates=2)
+    own = replace(parse_recipe(options.recipe, []).synthesize, candidates=2, strength=STRENGTH)
     quality = Quality(options.anchors)
 
     def ours(config: SynthesizeConfig) -> Callable[[Tensor], Tensor]:

@@ -3,7 +3,7 @@
     python experiments/learning_rates.py --work WORK --out results/claim/fashion-mnist/learning-rates
 
 Each method is trained alone (no additional positive) with one seed at every rate of RATES, with the recipe
-of the claim's table. The best linear accuracy on the validation images decides; the test images are not
+experiments/fashion-mnist.yaml. The best linear accuracy on the validation images decides; the test images are not
 looked at. The accuracies of a training are a file in OUT; where it lies there the training is not repeated, also
 without WORK, the encoders. OUT/chosen.json holds them all. Several processes share the work: --part 0/2 and --part 1/2.
 """

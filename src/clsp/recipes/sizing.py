@@ -36,8 +36,8 @@ def _small(count: int, size: int) -> dict[str, Any]:
     """Sizes that two CPU cores carry in about an hour for up to 10,000 images of 32 pixels; those of fashion-mnist."""
     batch = _power_of_two(min(256, max(count // 4, 2)))
     levels = 3 if size <= 32 else 4
-    tiny = size < 24
-    stem = {"pretrain.backbone.stem": "half", "pretrain.augment.size": 4 * round(0.7 * size / 4)}
+    views = {} if size < 24 else {"pretrain.augment.size": 4 * round(0.7 * size / 4)}
+    stem = {} if size <= 32 else {"pretrain.backbone.stem": "half"}
     return {
         "diffusion.images": 10_000,
         "diffusion.widths": [32, 64] if size < 16 else [16, 32, 64, 128][:levels],
@@ -55,25 +55,27 @@ def _small(count: int, size: int) -> dict[str, Any]:
         "synthesize.anchors": 10_000,
         "synthesize.candidates": 4,
         "synthesize.sampler": "sde-dpmsolver++",
-        "synthesize.strength": 0.7,
+        "synthesize.strength": 1.0,
         "synthesize.steps": 10,
         "synthesize.clip_sample": True,
         "pretrain.images": 10_000,
+        "pretrain.positive_objective": "nt_xent",
         "pretrain.backbone.args": {
             "layers": [1, 1, 1, 1],
             "channels": [16, 32, 64, 128],
             "stem_type": "deep",
             "stem_width": 8,
         },
-        **({} if tiny else stem),
+        **views,
+        **stem,
         "pretrain.projector.hidden": 512,
         "pretrain.projector.dim": 128,
         "pretrain.projector.batch_norm": True,
         "pretrain.moco.memory": 4096,
         "pretrain.augment.crop_scale": [0.2, 1.0],
-        "pretrain.epochs": _passes(count, 800_000, 40, 400),
+        "pretrain.epochs": _passes(min(count, 10_000), 400_000, 40, 400),
         "pretrain.batch_size": batch,
-        "pretrain.lr": round(0.24 * batch / 256, 4),
+        "pretrain.lr": round(0.48 * batch / 256, 4),
         "pretrain.warmup_epochs": 5,
         "evaluate.train_images": 10_000,
     }
