@@ -61,6 +61,7 @@ def test_an_arms_objective_goes_before_the_recipes():
         ("simcrl", "did you mean 'simclr'"),
         ("simclr+bnak", "did you mean 'bank'"),
         ("simclr+bank+ntxent", "did you mean 'nt_xent'"),
+        ("simclr+extra+nt_xent", "no additional positive"),
         ("simclr+bank+nt_xent+view", "is not one of alignment, nt_xent"),
         ("moco,moco", "named twice"),
         (",", "no arm"),

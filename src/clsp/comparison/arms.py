@@ -64,6 +64,8 @@ def parse_arm(text: str) -> Arm:
         raise UserError(f"arm '{text}': '{name}' is not one of {', '.join(known)}{suggest(name, known)}")
     positives = _known(text, more[0], SOURCES) if more else "none"
     objective = _known(text, more[1], OBJECTIVES) if len(more) > 1 else None
+    if objective and positives == "extra":
+        raise UserError(f"arm '{text}': extra has no additional positive that {objective} could pull; leave it out")
     return Arm(method, positives, objective)
 
 

@@ -20,8 +20,7 @@ from clsp.methods.config import (
 )
 
 ObjectiveName = Literal["alignment", "nt_xent"]
-"""What pulls the additional positive. alignment: mean(2 - 2 cos), the paper's; nt_xent: NT-Xent of anchor and positive,
-which the other images of the batch repel."""
+"""What pulls the additional positive, see `PretrainConfig.positive_objective`."""
 
 OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
