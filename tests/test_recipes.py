@@ -155,6 +155,25 @@ def test_the_command_line_holds_for_all_methods():
     assert (one.pretraining("moco").lr, one.pretraining("moco").moco.memory, one.pretrain.lr) == (0.2, 64, 0.1)
 
 
+def test_an_arm_has_its_own_settings():
+    """A method with an additional positive has a larger loss than alone, and so another best learning rate."""
+    own = ["--per_method", "{moco: {lr: 0.2}, moco+bank: {lr: 0.1}, simclr+bank: {lr: 0.3, augment: {hue: 0.5}}}"]
+    recipe = parse_recipe(None, own)
+    arms = [("moco", "none"), ("moco", "bank"), ("moco", "view"), ("simclr", "bank"), ("simclr", "none")]
+    alone = recipe.pretrain.lr
+    assert [recipe.pretraining(*arm).lr for arm in arms] == [0.2, 0.1, 0.2, 0.3, alone]
+    assert recipe.pretraining("simclr", "bank").augment.hue == 0.5
+    chosen = parse_recipe(None, [*own, "--pretrain.method", "moco"])
+    assert [chosen.pretraining(*arm).lr for arm in arms] == [0.2, 0.1, 0.2, 0.3, alone]
+
+
+def test_the_command_line_holds_for_all_arms(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("per_method: {simclr+bank: {lr: 0.3}}")
+    assert parse_recipe(str(path), []).pretraining("simclr", "bank").lr == 0.3
+    assert parse_recipe(str(path), ["--pretrain.lr", "0.1"]).pretraining("simclr", "bank").lr == 0.1
+
+
 def test_values_of_a_method_have_the_option_s_type():
     recipe = parse_recipe(None, ["--per_method", "{byol: {lr: '1e-1', backbone.args: {layers: [1, 1, 1, 1]}}}"])
     assert recipe.pretraining("byol").lr == 0.1
@@ -171,6 +190,9 @@ def test_values_of_a_method_have_the_option_s_type():
         ("{moco: {lr: fast}}", "per_method moco: --pretrain.lr 'fast' is not valid: expected a number"),
         ("{moco: {lr: -1}}", "per_method moco: --pretrain.lr -1.0 must be above 0"),
         ("{moco: 3}", "per_method"),
+        ("{moco+bnk: {lr: 1}}", "per_method: 'bnk' is not one of view.*did you mean 'bank'"),
+        ("{moco+: {lr: 1}}", "per_method: '' is not one of view"),
+        ("{moco+bank: {lr: -1}}", r"per_method moco\+bank: --pretrain.lr -1.0 must be above 0"),
     ],
 )
 def test_wrong_settings_of_a_method(given, words):

@@ -171,7 +171,7 @@ def _train(prepared: Prepared, out: Path, positives: PositivesName, bank: Positi
     recipe = prepared.recipe
     pretrain(
         prepared.images,
-        recipe.pretrain,
+        recipe.pretraining(recipe.pretrain.method, positives),
         recipe.hardware,
         seed=recipe.seed,
         folder=out,

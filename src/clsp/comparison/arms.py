@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from clsp.errors import UserError, suggest
 from clsp.methods.config import MethodName
 from clsp.methods.registry import NAMES
-from clsp.positives.config import POSITIVES, PositivesName
+from clsp.positives.config import SOURCES, PositivesName
 from clsp.training.config import OBJECTIVES, ObjectiveName
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from clsp.training.config import PretrainConfig
 
 Name = TypeVar("Name", bound=str)
-
-SOURCES = tuple(name for name in POSITIVES if name != "none")
-"""Sources of an additional positive that can stand behind a method's plus sign."""
 
 
 DIFFUSION: Literal["diffusion"] = "diffusion"
@@ -45,7 +42,7 @@ class Arm:
 
     def pretraining(self, recipe: Recipe) -> PretrainConfig:
         """The recipe's settings for this arm; not for ``diffusion``, which trains nothing."""
-        config = recipe.pretraining(self.method)
+        config = recipe.pretraining(self.method, self.positives)
         return replace(config, positive_objective=self.objective) if self.objective else config
 
 

@@ -18,6 +18,9 @@ candidates are images to train on, in the manner of AdaInf (arXiv 2403.12448).""
 
 POSITIVES: tuple[PositivesName, ...] = get_args(PositivesName)
 
+SOURCES = tuple(name for name in POSITIVES if name != "none")
+"""Sources of an additional positive that can stand behind a method's plus sign."""
+
 
 @dataclass(kw_only=True)
 class SynthesizeConfig:

@@ -103,11 +103,11 @@ def check_values(recipe: Recipe) -> None:
         UserError: names the option, its value and what is allowed.
     """
     _check(flat_options(recipe))
-    for method in recipe.per_method:
+    for arm in recipe.per_method:
         try:
-            _check(flat_options(replace(recipe, pretrain=recipe.pretraining(method))))
+            _check(flat_options(replace(recipe, pretrain=recipe.pretraining(*arm.split("+")))))
         except UserError as error:
-            raise UserError(f"per_method {method}: {error}") from error
+            raise UserError(f"per_method {arm}: {error}") from error
 
 
 def _check(values: dict[str, Any]) -> None:

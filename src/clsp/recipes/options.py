@@ -14,6 +14,7 @@ from typing import Any
 
 from clsp.errors import UserError, suggest
 from clsp.methods.registry import NAMES
+from clsp.positives.config import SOURCES
 from clsp.recipes.recipe import Recipe, flatten, read_recipe
 from clsp.training.config import PretrainConfig
 
@@ -44,31 +45,34 @@ def parse_recipe(name: str | None, overrides: Sequence[str], sized: Mapping[str,
 def _for_its_method(recipe: Recipe, given: set[str]) -> Recipe:
     """Check ``per_method``, leave out of it what was ``given`` for all methods, and apply the chosen method's part.
 
+    What it says of a method with a source of positives is left to `Recipe.pretraining`: a recipe may train several.
     The values that this replaces are noted for the other methods: `Recipe.pretraining` is right for every method
     afterwards, and a resolved recipe that is read again stays the same.
     """
     if not recipe.per_method:
         return recipe
     parser = _parser(PretrainConfig, "pretrain")
-    own = {method: _checked(parser, method, values) for method, values in recipe.per_method.items()}
+    own = {arm: _checked(parser, arm, values) for arm, values in recipe.per_method.items()}
     if "per_method" not in given:
         own = {
-            method: {name: value for name, value in values.items() if f"pretrain.{name}" not in given}
-            for method, values in own.items()
+            arm: {name: value for name, value in values.items() if f"pretrain.{name}" not in given}
+            for arm, values in own.items()
         }
     before = flat_options(recipe)
     replaced = {name: before[f"pretrain.{name}"] for name in own.get(recipe.pretrain.method, {})}
     if replaced:
-        own = {method: replaced | own.get(method, {}) for method in NAMES}
+        own |= {method: replaced | own.get(method, {}) for method in NAMES}
     recipe = replace(recipe, per_method=own)
     return replace(recipe, pretrain=recipe.pretraining(recipe.pretrain.method))
 
 
-def _checked(parser: Any, method: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``per_method`` says of ``method`` by dotted names, its values of the right types."""
-    where = f"per_method {method}: "
-    if method not in NAMES:
-        raise UserError(f"per_method: '{method}' is not one of {', '.join(NAMES)}{suggest(method, NAMES)}")
+def _checked(parser: Any, arm: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``per_method`` says of ``arm``, METHOD or METHOD+SOURCE, by dotted names and of the right types."""
+    where = f"per_method {arm}: "
+    method, plus, source = arm.partition("+")
+    for word, allowed in ((method, NAMES), (source, SOURCES)) if plus else ((method, NAMES),):
+        if word not in allowed:
+            raise UserError(f"per_method: '{word}' is not one of {', '.join(allowed)}{suggest(word, allowed)}")
     known = {name.removeprefix("pretrain."): None for name in known_options() if name.startswith("pretrain.")}
     flat = flatten(values, known)
     for name in flat:

@@ -53,14 +53,16 @@ class Recipe:
     synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     per_method: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Values of the section pretrain that hold for one method each: {moco: {lr: 0.3, moco.memory: 65536}}. An option
-    --pretrain.NAME of the command line holds for all methods."""
+    """Values of the section pretrain that hold for one method each, or for one method with one source of positives:
+    {moco: {lr: 0.3, moco.memory: 65536}, simclr+bank: {lr: 0.2}}. An option --pretrain.NAME of the command line holds
+    for all."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
-    def pretraining(self, method: str) -> PretrainConfig:
-        """The section ``pretrain`` as it is for ``method``."""
-        return changed(self.pretrain, {"method": method, **self.per_method.get(method, {})})
+    def pretraining(self, method: str, positives: str = "none") -> PretrainConfig:
+        """The section ``pretrain`` as it is for ``method`` with an additional positive from ``positives``."""
+        own = self.per_method.get(method, {}) | self.per_method.get(f"{method}+{positives}", {})
+        return changed(self.pretrain, {"method": method, **own})
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:
