@@ -23,20 +23,37 @@ def pair():
 
 def test_the_papers_term_is_the_default(pair):
     assert float(positive_term(pair, PretrainConfig(), 0.3)) == pytest.approx(float(alignment(*pair)))
-    half = PretrainConfig(positive_weight=0.5, positive_trim=0.4)
-    assert float(positive_term(pair, half, 0.3)) == pytest.approx(0.5 * float(alignment(*pair, trim=0.4)))
+    assert float(positive_term(pair, PretrainConfig(positive_weight=0.5), 0.3)) == float(0.5 * alignment(*pair))
 
 
-def test_nt_xent_is_the_formula_written_plainly(pair):
-    config = PretrainConfig(positive_objective="nt_xent", positive_temperature=0.4, positive_weight=2.0)
+def plain_nt_xent(pair, temperature):
+    """The losses of the ten views, as the formula stands."""
     z = torch.cat(pair)
     z = z / z.norm(dim=1, keepdim=True)
     losses = []
     for i in range(10):
-        scores = [float(z[i] @ z[j]) / 0.4 for j in range(10)]
+        scores = [float(z[i] @ z[j]) / temperature for j in range(10)]
         others = torch.tensor([scores[j] for j in range(10) if j != i])
         losses.append(float(torch.logsumexp(others, 0)) - scores[(i + 5) % 10])
-    assert float(positive_term(pair, config, 0.3)) == pytest.approx(2.0 * sum(losses) / 10, rel=1e-6)
+    return losses
+
+
+def test_nt_xent_is_the_formula_written_plainly(pair):
+    config = PretrainConfig(positive_objective="nt_xent", positive_temperature=0.4, positive_weight=2.0)
+    expected = 2.0 * sum(plain_nt_xent(pair, 0.4)) / 10
+    assert float(positive_term(pair, config, 0.3)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("trim", "kept"), [(0.1, 5), (0.2, 4), (0.4, 3), (0.5, 3), (0.8, 1)])
+def test_trimming_leaves_out_the_pairs_that_lie_farthest_apart(pair, trim, kept):
+    """The mean is over the pairs that are kept; those left out stay among the negatives of NT-Xent."""
+    distances = 2.0 - 2.0 * torch.cosine_similarity(*pair, dim=1)
+    order = distances.argsort()[:kept].tolist()
+    aligned = positive_term(pair, PretrainConfig(positive_trim=trim), 0.3)
+    assert float(aligned) == pytest.approx(float(distances[order].mean()))
+    losses = plain_nt_xent(pair, 0.2)
+    contrasted = positive_term(pair, PretrainConfig(positive_trim=trim, positive_objective="nt_xent"), 0.3)
+    assert float(contrasted) == pytest.approx(sum(losses[i] + losses[i + 5] for i in order) / (2 * kept), rel=1e-6)
 
 
 @pytest.mark.parametrize(("done", "share"), [(0.0, 1.0), (0.5, 0.5), (0.9999, 0.0)])
@@ -50,7 +67,7 @@ def test_a_cosine_takes_lambda_to_0(done, share):
     ("options", "told"),
     [
         (("--pretrain.positive_temperature", "0"), r"positive_temperature 0.* above 0"),
-        (("--pretrain.positive_objective", "nt_xent", "--pretrain.positive_trim", "0.1"), r"with nt_xent it must be 0"),
+        (("--pretrain.positive_trim", "1"), r"positive_trim 1.0 would leave out every pair"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, told):

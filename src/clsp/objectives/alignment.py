@@ -9,7 +9,7 @@ from clsp.objectives.precision import full_precision
 
 
 @full_precision
-def alignment(anchors: Tensor, positives: Tensor, *, weights: Tensor | None = None, trim: float = 0.0) -> Tensor:
+def alignment(anchors: Tensor, positives: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean squared distance of unit vectors: mean(2 - 2 cos(z1, z3)) (CLSP, arXiv 2408.16965).
 
     There is no stop-gradient: both sides move, as in the paper's code.
@@ -18,7 +18,6 @@ def alignment(anchors: Tensor, positives: Tensor, *, weights: Tensor | None = No
         anchors: float [B, D], not necessarily normalised.
         positives: float [B, D], in the same order.
         weights: a weight for each pair, float [B] (1 = unweighted).
-        trim: share of the pairs, in [0, 1), that is left out: those with the largest distance (rounded down).
 
     Returns:
         A scalar in [0, 4] (for weights of 1).
@@ -26,8 +25,6 @@ def alignment(anchors: Tensor, positives: Tensor, *, weights: Tensor | None = No
     distances = 2.0 - 2.0 * F.cosine_similarity(anchors, positives, dim=1)
     if weights is not None:
         distances = distances * weights
-    if left_out := int(trim * len(distances)):
-        distances = distances.topk(len(distances) - left_out, largest=False).values
     return distances.mean()
 
 

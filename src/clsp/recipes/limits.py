@@ -125,8 +125,8 @@ def _check(values: dict[str, Any]) -> None:
     for name in _MOMENTA:
         if len(values[name]) != 2 or not all(0 <= value <= 1 for value in values[name]):
             raise UserError(f"--{name} {values[name]} must be two numbers between 0 and 1: [0.99, 0.999]")
-    if values["pretrain.positive_objective"] == "nt_xent" and values["pretrain.positive_trim"]:
-        raise UserError("--pretrain.positive_trim leaves out pairs of alignment; with nt_xent it must be 0")
+    if values["pretrain.positive_trim"] == 1:
+        raise UserError("--pretrain.positive_trim 1.0 would leave out every pair; it must be below 1")
 
 
 def _require(

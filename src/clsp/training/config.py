@@ -43,7 +43,7 @@ class PretrainConfig:
     positive_schedule: Literal["constant", "cosine"] = "constant"
     """lambda over the training: constant (the paper), or falling along half a cosine to 0."""
     positive_trim: float = 0.0
-    """Share of a batch's pairs, those whose positive lies farthest from its anchor, that alignment leaves out."""
+    """Share of a batch's pairs, those whose positive lies farthest from its anchor, that are not pulled together."""
     batch_norm: BatchNormMode = "joint"
     """Whose images share BatchNorm statistics: joint: all views; split: the additional positive apart from the two
     real views; views: each view by itself."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clsp.objectives.alignment import alignment
@@ -22,11 +24,28 @@ def positive_term(pull: tuple[Tensor, Tensor], config: PretrainConfig, done: flo
     Returns:
         A scalar.
     """
+    weights = closest_pairs(*pull, 1.0 - config.positive_trim) if config.positive_trim else None
     if config.positive_objective == "nt_xent":
-        term = nt_xent(*pull, config.positive_temperature)
+        term = nt_xent(*pull, config.positive_temperature, weights=weights)
     else:
-        term = alignment(*pull, trim=config.positive_trim)
+        term = alignment(*pull, weights=weights)
     return positive_weight(config, done) * term
+
+
+def closest_pairs(anchors: Tensor, positives: Tensor, share: float) -> Tensor:
+    """Weigh the pairs of a batch so that a weighted mean is the mean over the closest ones.
+
+    Args:
+        anchors: embeddings, float [B, D], not necessarily normalised.
+        positives: float [B, D], in the same order.
+        share: of the pairs, in (0, 1], those with the largest cosine (rounded up).
+
+    Returns:
+        float [B] without gradient: B / kept for the pairs kept, 0 for the rest.
+    """
+    cosines = F.cosine_similarity(anchors.detach(), positives.detach(), dim=1)
+    kept = math.ceil(round(share * len(cosines), 6))
+    return torch.zeros_like(cosines).index_fill(0, cosines.topk(kept).indices, len(cosines) / kept)
 
 
 def positive_weight(config: PretrainConfig, done: float) -> float:
