@@ -1,14 +1,14 @@
 """Choose a learning rate for each arm, on validation images.
 
     python experiments/learning_rates.py --work WORK --out results/claim/fashion-mnist/learning-rates
-    python experiments/learning_rates.py --work WORK --out results/claim/fashion-mnist/learning-rates-of-positives \
-        --recipe fashion-mnist --arms simclr+bank,simclr+view --rates 0.24,0.48,0.96 --positives BANK
+    python experiments/learning_rates.py --work WORK --out results/claim/fashion-mnist/learning-rates-recipe \
+        --recipe fashion-mnist --arms simclr,simclr+bank,simclr+view --rates 0.24,0.48,0.96 --positives BANK
 
-The first is of methods alone, with the recipe experiments/fashion-mnist.yaml; the second of SimCLR with an additional
-positive, with the recipe fashion-mnist. Each arm is trained with one seed at every rate. The best linear accuracy on
-the validation images decides; the test images are not looked at. The accuracies of a training are a file in OUT; where
-it lies there the training is not repeated, also without WORK, the encoders. OUT/chosen.json holds them all. Several
-processes share the work: --part 0/2 and --part 1/2.
+The first is of methods alone, with the recipe experiments/fashion-mnist.yaml; the second of SimCLR, alone and with an
+additional positive, with the recipe fashion-mnist. Each arm is trained with one seed at every rate. The best linear
+accuracy on the validation images decides; the test images are not looked at. The accuracies of a training are a file in
+OUT; where it lies there the training is not repeated, also without WORK, the encoders. OUT/chosen.json holds them all.
+Several processes share the work: --part 0/2 and --part 1/2.
 """
 
 from __future__ import annotations
