@@ -156,7 +156,7 @@ def test_the_command_line_holds_for_all_methods():
 
 
 def test_an_arm_has_its_own_settings():
-    """A method with an additional positive has a larger loss than alone, and so another best learning rate."""
+    """They go before those of its method, and stay with it whatever method was chosen."""
     own = ["--per_method", "{moco: {lr: 0.2}, moco+bank: {lr: 0.1}, simclr+bank: {lr: 0.3, augment: {hue: 0.5}}}"]
     recipe = parse_recipe(None, own)
     arms = [("moco", "none"), ("moco", "bank"), ("moco", "view"), ("simclr", "bank"), ("simclr", "none")]

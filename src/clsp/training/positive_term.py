@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clsp.objectives.alignment import alignment
 from clsp.objectives.contrastive import nt_xent
+from clsp.objectives.precision import full_precision
 from clsp.training.config import PretrainConfig
 
 
@@ -32,6 +33,7 @@ def positive_term(pull: tuple[Tensor, Tensor], config: PretrainConfig, done: flo
     return positive_weight(config, done) * term
 
 
+@full_precision
 def closest_pairs(anchors: Tensor, positives: Tensor, share: float) -> Tensor:
     """Weigh the pairs of a batch so that a weighted mean is the mean over the closest ones.
 
