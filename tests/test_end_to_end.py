@@ -295,9 +295,11 @@ def test_a_mixed_folder_without_labels(tmp_path):
     broken = write_mixed(tmp_path / "photos", 300)
     done = shared().clsp(
         "run", "--data", "photos", "--recipe", "smoke", "--controls", "--out", "r", "--pretrain.epochs", 1,
-        folder=tmp_path,
+        "--per_method", "{simclr: {lr: 0.03}, simclr+view: {lr: 0.02}}", folder=tmp_path,
     )  # fmt: skip
     assert done.status == 0, done.err
+    for arm, lr in (("encoder", 0.03), ("controls/simclr", 0.03), ("controls/simclr+view", 0.02)):
+        assert files.read_json(tmp_path / "r" / arm / "stage.json")["settings"]["lr"] == lr
     found = files.read_json(tmp_path / "r" / "images.json")
     assert found["train"] == 294
     assert found["labelled_train"] == 0

@@ -84,3 +84,5 @@ def test_sampling_flops_grow_with_what_is_made():
     assert sampling > 0
     assert cost(steps=12) - cost(steps=8) == sampling
     assert cost(candidates=4) - cost(candidates=2) > 0.7 * (cost(steps=8) - cost(steps=4))
+    assert 1.2 * cost() < cost(guidance_scale=2.0) < 2.0 * cost()  # the second half of a pass once more
+    assert cost(interpolation_weight=1.0, guidance_scale=2.0) == cost(interpolation_weight=1.0)

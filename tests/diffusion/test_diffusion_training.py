@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from diffusers import DDPMPipeline
 from safetensors.torch import load_file
 
-from clsp import files
-from clsp.diffusion.training import train_diffusion
+from clsp import SyntheticPositivePipeline, files
+from clsp.diffusion.config import SamplerName
+from clsp.diffusion.training import prediction_loss, train_diffusion
+from clsp.diffusion.unet import build_scheduler
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.trainer import NonFiniteLossError
 
@@ -47,6 +51,35 @@ def test_the_folder_is_a_diffusers_pipeline_and_is_not_trained_twice(train, tmp_
     pipeline = DDPMPipeline.from_pretrained(tmp_path)
     assert pipeline.scheduler.config.num_train_timesteps == 100
     assert not list(tmp_path.rglob("*.bin"))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_min_snr_counts_the_error_of_the_clean_image_up_to_gamma(tiny_diffusion, prediction):
+    """Hang et al.: whatever is predicted, the loss is min(SNR, gamma) * |x0 - predicted x0|^2."""
+    noising = build_scheduler(tiny_diffusion(prediction_type=prediction))
+    clean, noise, predicted = torch.randn(3, 5, 1, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    t = torch.tensor([0, 10, 40, 70, 99])
+    a = noising.alphas_cumprod[t][:, None, None, None]
+    noised = a.sqrt() * clean + (1 - a).sqrt() * noise
+    if prediction == "epsilon":
+        guess = (noised - (1 - a).sqrt() * predicted) / a.sqrt()
+    else:
+        guess = a.sqrt() * noised - (1 - a).sqrt() * predicted
+    weight = (a / (1 - a)).clamp(max=5.0)
+    expected = (weight * (guess - clean) ** 2).mean()
+    torch.testing.assert_close(prediction_loss(predicted, clean, noise, t, noising, 5.0), expected)
+    target = noise if prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * clean
+    torch.testing.assert_close(
+        prediction_loss(predicted, clean, noise, t, noising, None), ((predicted - target) ** 2).mean()
+    )
+
+
+def test_what_is_predicted_is_written_down_for_diffusers(train, tmp_path):
+    train(tmp_path, prediction_type="v_prediction", min_snr_gamma=5.0)
+    assert DDPMPipeline.from_pretrained(tmp_path).scheduler.config.prediction_type == "v_prediction"
+    for name in get_args(SamplerName):
+        sampler = SyntheticPositivePipeline.from_pretrained(tmp_path, sampler=name).scheduler
+        assert sampler.config.prediction_type == "v_prediction"
 
 
 def test_a_loss_that_is_nan_stops_before_the_weights_take_it(train, tmp_path, monkeypatch):

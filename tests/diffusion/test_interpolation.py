@@ -67,6 +67,15 @@ def test_only_the_middle_features_are_mixed(unet, anchors, weight):
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1.5, 4.0])
+def test_guidance_goes_on_from_the_plain_prediction_through_the_mixed_one(unet, anchors, scale):
+    x = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        ours = interpolated_noise(unet, x, anchors, 50, 0.1, scale)
+        plain, mixed = unet(x, 50).sample, mixed_by_hook(unet, x, anchors.repeat_interleave(2, dim=0), 50, 0.1)
+    torch.testing.assert_close(ours, plain + scale * (mixed - plain), rtol=1e-4, atol=1e-5)
+
+
 def card_loop(unet, anchors, ids, k, *, steps, eta, weight, seed, total, betas):
     """ddim_interpolation of the card, with the library's noise, in float64 outside of the network."""
     abar = np.append(np.cumprod(1 - np.linspace(*betas, total)), 1.0)  # abar[-1] = 1
@@ -174,9 +183,11 @@ def test_every_scheduler_draws_finite_images_that_a_seed_repeats(unet, settings,
     assert int((lone[0].int() - first[1].int()).abs().max()) <= 1
 
 
-def test_a_model_that_knows_the_noise_gives_the_anchor_back_under_every_scheduler(unet, settings):
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_model_that_knows_the_noise_gives_the_anchor_back_under_every_scheduler(unet, settings, prediction):
     """For data that are one point c, eps = (x - sqrt(abar) c) / sqrt(1 - abar) is exact: all samplers end at c."""
     alphas = build_alphas(settings())
+    known = settings(prediction_type=prediction)
     point = 0.5
 
     class Exact(torch.nn.Module):
@@ -184,14 +195,15 @@ def test_a_model_that_knows_the_noise_gives_the_anchor_back_under_every_schedule
 
         def forward(self, x, t):
             a = alphas[min(round(float(torch.as_tensor(t).flatten()[0])), 99)]
-            return (x - a**0.5 * point) / (1 - a) ** 0.5
+            noise = (x - a**0.5 * point) / (1 - a) ** 0.5
+            return noise if prediction == "epsilon" else a**0.5 * noise - (1 - a) ** 0.5 * point
 
     from clsp.diffusion import interpolation
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interpolation, "interpolated_noise", lambda u, x, a, t, w: Exact()(x, t))
+        patch.setattr(interpolation, "interpolated_noise", lambda u, x, a, t, w, s: Exact()(x, t))
         for (kind, options), strength in itertools.product(SCHEDULERS.values(), (1.0, 0.6)):
-            scheduler = getattr(diffusers, kind).from_config(settings(), **options)
+            scheduler = getattr(diffusers, kind).from_config(known, **options)
             how = Sampling(candidates=1, steps=50, eta=0.1, strength=strength)
             drawn = sample(unet, scheduler, torch.zeros(2, 1, 8, 8), torch.arange(2), how, seed=0)
             assert float((drawn - point).abs().max()) < 0.1, (kind, strength)
@@ -271,6 +283,8 @@ def test_other_unets_are_refused(settings):
         ({"num_inference_steps": 101}, "outside 1 to 100"),
         ({"num_inference_steps": 0}, "outside 1 to 100"),
         ({"interpolation_weight": 1.1}, "outside 0"),
+        ({"guidance_scale": 0.5}, "below 1"),
+        ({"guidance_scale": float("inf")}, "not finite"),
         ({"eta": -0.1}, "outside 0"),
         ({"strength": 0.0}, "above 0"),
         ({"strength": 1.5}, "at most 1"),

@@ -8,6 +8,9 @@ from typing import Literal
 SamplerName = Literal["ddim", "dpmsolver++", "sde-dpmsolver++", "unipc", "deis"]
 """ddim: the paper's, with eta; the others are solvers of higher order that need fewer steps and have no eta."""
 
+PredictionName = Literal["epsilon", "v_prediction"]
+"""diffusers' words for what the U-Net predicts."""
+
 
 @dataclass(kw_only=True)
 class DiffusionConfig:
@@ -33,6 +36,11 @@ class DiffusionConfig:
     """First beta of the linear schedule."""
     beta_end: float = 0.02
     """Last beta of the linear schedule."""
+    prediction_type: PredictionName = "epsilon"
+    """What the model predicts: the noise, or v = sqrt(abar) noise - sqrt(1 - abar) x (Salimans and Ho, 2202.00512)."""
+    min_snr_gamma: float | None = None
+    """Cut the weight that a noise level has in the loss at this signal-to-noise ratio (Hang et al., arXiv 2303.09556:
+    5), so that levels with little noise do not crowd out the others; null: the plain loss of the prediction."""
     steps: int = 194_000
     """Optimiser steps."""
     batch_size: int = 512

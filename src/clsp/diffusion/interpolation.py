@@ -4,13 +4,17 @@ Zeng et al., "Contrastive Learning with Synthetic Positives" (arXiv 2408.16965).
 the U-Net's middle block is replaced by w * h + (1 - w) * h_a, where h_a comes from the anchor, noised to the same
 level. The skip connections stay the sample's own: content travels through h, the background through the skips. So
 w = 1 is a plain random sample and w = 0.1, the paper's value, is nine tenths anchor.
+
+Beyond the paper, the mixed prediction may be guided: plain + s * (mixed - plain), where plain is what the U-Net says of
+the sample alone. This is the formula of classifier-free guidance (Ho and Salimans, arXiv 2207.12598, equation 6, there
+s = 1 + w) with the anchor's features in the place of the class; nothing is trained for it.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -71,9 +75,11 @@ def require_plain(unet: UNet2DModel) -> None:
 
 
 def interpolated_noise(
-    unet: UNet2DModel, x: Tensor, anchors: Tensor, timestep: Tensor | float, weight: float
+    unet: UNet2DModel, x: Tensor, anchors: Tensor, timestep: Tensor | float, weight: float, guidance: float = 1.0
 ) -> Tensor:
     """Predict the noise in x with middle features mixed from x and from the anchors (the paper's equation).
+
+    Of a U-Net that was trained to predict something else (diffusers' ``prediction_type``), that is what is returned.
 
     Args:
         unet: the noise predictor, in eval mode.
@@ -81,6 +87,7 @@ def interpolated_noise(
         anchors: the anchors noised to the same level, float [B, C, H, W]; encoded once for their k candidates.
         timestep: the time step of both.
         weight: w in [0, 1], the share of the samples' own features.
+        guidance: s >= 1, how far to go from the plain prediction through the mixed one; 1 is the mixed one.
 
     Returns:
         float [B * k, C, H, W].
@@ -90,8 +97,12 @@ def interpolated_noise(
     both = encode(unet, torch.cat((x, anchors)), timestep)
     count, candidates = len(x), len(x) // len(anchors)
     own, anchor = both.middle[:count], both.middle[count:].repeat_interleave(candidates, dim=0)
-    mixed = weight * own + (1.0 - weight) * anchor
-    return decode(unet, Encoded(mixed, tuple(skip[:count] for skip in both.skips), both.embedding[:count]))
+    sample = Encoded(own, tuple(skip[:count] for skip in both.skips), both.embedding[:count])
+    mixed = decode(unet, replace(sample, middle=weight * own + (1.0 - weight) * anchor))
+    if guidance == 1.0:
+        return mixed
+    # In 32 bit: what is far longer than the difference itself must not be rounded before it is stretched.
+    return torch.lerp(decode(unet, sample).float(), mixed.float(), guidance)
 
 
 @dataclass(kw_only=True)
@@ -102,6 +113,8 @@ class Sampling:
     """k, candidates per anchor."""
     interpolation_weight: float = 0.1
     """w in [0, 1]: the share of the random sample's own middle features; the rest is the anchor's."""
+    guidance_scale: float = 1.0
+    """s >= 1: how far the prediction goes from the plain one through the mixed one; 1 is the mixed one (the paper)."""
     steps: int = 100
     """Denoising steps."""
     eta: float = 0.1
@@ -158,7 +171,8 @@ def sample(
     for index, t in enumerate(timesteps):
         noise = randomness.normal(seed, "anchor noise", (ids, index + 1), shape) if fixed is None else fixed
         noised = add_noise(scheduler, anchors, noise, t)
-        predicted = interpolated_noise(unet, scheduler.scale_model_input(x, t), noised, t, how.interpolation_weight)
+        own = scheduler.scale_model_input(x, t)
+        predicted = interpolated_noise(unet, own, noised, t, how.interpolation_weight, how.guidance_scale)
         extra = _step_noise(scheduler, how.eta, seed, (rows, numbers, index), shape)
         x = scheduler.step(predicted.float(), t, x, return_dict=False, **extra)[0]
         if callback is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class SyntheticPositiveOutput(BaseOutput):
 class SyntheticPositivePipeline(DiffusionPipeline):
     """Draws synthetic positives: images with an anchor's content and another background.
 
-    Any unconditional `UNet2DModel` that predicts noise and any diffusers scheduler over the same betas serve. The
+    Any unconditional `UNet2DModel` (whatever it predicts) and any diffusers scheduler over the same betas serve. The
     paper's sampler is ``DDIMScheduler(clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")`` with
     100 steps and eta 0.1; that is what `from_pretrained` sets up.
     """
@@ -75,6 +76,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         anchor_ids: Tensor | np.ndarray | list[int] | None = None,
         anchor_noise: str = "fresh",
         strength: float = 1.0,
+        guidance_scale: float = 1.0,
         callback: Callback | None = None,
     ) -> SyntheticPositiveOutput:
         """Draw ``candidates`` synthetic positives for each anchor.
@@ -89,6 +91,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             anchor_ids: dataset indices [B] of the anchors, which name their noise; default 0 .. B - 1.
             anchor_noise: ``fresh`` at every step, or one ``fixed`` noise per anchor.
             strength: share of the noise levels that a sample passes; below 1 it starts from the noised anchor.
+            guidance_scale: s >= 1; above 1 the anchor's features are followed further, for half a pass more a step.
             callback: called after every step with (step, samples).
 
         Returns:
@@ -104,6 +107,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             eta=eta,
             anchor_noise=anchor_noise,  # type: ignore[arg-type]
             strength=strength,
+            guidance_scale=guidance_scale,
         )
         return self.draw(anchors, how, seed=seed, anchor_ids=anchor_ids, callback=callback)
 
@@ -141,6 +145,8 @@ def check_sampling(how: Sampling, scheduler: Any) -> None:
         raise UserError(f"candidates {how.candidates} is too few; choose at least 1")
     if not 0.0 <= how.interpolation_weight <= 1.0:
         raise UserError(f"interpolation_weight {how.interpolation_weight} is outside 0 (all anchor) to 1 (no anchor)")
+    if not 1.0 <= how.guidance_scale < math.inf:
+        raise UserError(f"guidance_scale {how.guidance_scale} is below 1 (no guidance) or not finite; 2 to 4 is usual")
     if not 0.0 <= how.eta <= 1.0:
         raise UserError(f"eta {how.eta} is outside 0 (deterministic) to 1 (ancestral)")
     if not 0.0 < how.strength <= 1.0:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMPipeline
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
@@ -53,7 +53,7 @@ class DiffusionTraining(LightningModule):
         self._pixels.to(self.device)
 
     def training_step(self, _: Any) -> Tensor:
-        """Predict the noise in a batch of noised images; mean squared error."""
+        """Predict the noise (or v) in a batch of noised images; mean squared error, weighted by noise level."""
         step = self.global_step
         torch.manual_seed(hash((self.seed, step, distributed.rank())) % 2**63)  # dropout: as after a resume
         rows = self.batches.positions(step).to(self.device)
@@ -63,7 +63,7 @@ class DiffusionTraining(LightningModule):
         t = randomness.integers(self.seed, "diffusion time", (step, place), self.config.timesteps)[:, 0]
         noise = randomness.normal(self.seed, "diffusion noise", (step, place), clean.shape[1:])
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
-        loss = F.mse_loss(predicted.float(), noise)
+        loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
         require_finite({"noise prediction": loss}, step)
         self.log("loss", loss)
         return loss
@@ -119,6 +119,32 @@ class DiffusionTraining(LightningModule):
         drawn = crop(sample(unet, sampler, blank, ids, how, seed=self.seed), self.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
+
+
+def prediction_loss(
+    predicted: Tensor, clean: Tensor, noise: Tensor, t: Tensor, noising: DDPMScheduler, min_snr_gamma: float | None
+) -> Tensor:
+    """Mean squared error of a prediction, each image weighted by its noise level where ``min_snr_gamma`` is given.
+
+    min-SNR (Hang et al., arXiv 2303.09556, section 3.4): the error of the clean image counts min(SNR, gamma) times,
+    SNR = abar / (1 - abar); that is min(SNR, gamma) / SNR for the error of the noise, and / (SNR + 1) for that of v.
+
+    Args:
+        predicted: the U-Net's output, float [B, C, H, W].
+        clean: the images, float in [-1, 1], likewise.
+        noise: what was mixed into them, likewise.
+        t: noise levels, int64 [B].
+        noising: says whether the noise or v was to be predicted.
+        min_snr_gamma: gamma; None: every level counts the same.
+    """
+    velocity = noising.config.prediction_type == "v_prediction"
+    target = noising.get_velocity(clean, noise, t) if velocity else noise
+    if min_snr_gamma is None:
+        return F.mse_loss(predicted.float(), target)
+    abar = noising.alphas_cumprod.to(t.device)[t]
+    snr = abar / (1.0 - abar)
+    weight = snr.clamp(max=min_snr_gamma) / (snr + 1.0 if velocity else snr)
+    return (weight * (predicted.float() - target).square().mean(dim=(1, 2, 3))).mean()
 
 
 def train_diffusion(

@@ -76,13 +76,13 @@ def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DMo
 
 
 def build_scheduler(config: DiffusionConfig) -> DDPMScheduler:
-    """Make the forward process: T linear betas, the noise as the prediction target."""
+    """Make the forward process: T linear betas, and what the U-Net is to predict."""
     return DDPMScheduler(
         num_train_timesteps=config.timesteps,
         beta_start=config.beta_start,
         beta_end=config.beta_end,
         beta_schedule="linear",
-        prediction_type="epsilon",
+        prediction_type=config.prediction_type,
     )
 
 

@@ -18,13 +18,19 @@ from clsp.positives.config import SynthesizeConfig
 
 
 def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) -> float:
-    """Count the FLOPs of drawing a bank: each step is one pass for every candidate and half of one for every anchor."""
+    """Count the FLOPs of drawing a bank.
+
+    Each step is one pass for every candidate, with guidance its second half once more, and half of one for every anchor.
+    """
     x = _blank(unet)
     with torch.no_grad():
         full = count_flops(lambda: unet(x, 0, return_dict=False))
         half = count_flops(lambda: encode(unet, x, 0))
-    shared = 0.0 if config.interpolation_weight == 1.0 else half
-    return anchors * steps_taken(config.steps, config.strength) * (config.candidates * full + shared)
+    if config.interpolation_weight == 1.0:
+        each, shared = full, 0.0
+    else:
+        each, shared = full + (full - half if config.guidance_scale > 1.0 else 0.0), half
+    return anchors * steps_taken(config.steps, config.strength) * (config.candidates * each + shared)
 
 
 def training_cost(diffusion: str | Path) -> dict[str, float] | None:

@@ -19,6 +19,7 @@ from clsp.images.augment import augment
 from clsp.images.imageset import Images
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED, build_method
+from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.preflight import measure
 from clsp.preflight.gpus import GPU
@@ -150,13 +151,13 @@ def _wait(device: torch.device) -> None:
 def _bank(plan: Plan) -> Stage:
     config, images = plan.recipe.synthesize, plan.images
     k, anchors, steps = config.candidates, plan.anchors(), steps_taken(config.steps, config.strength)
-    full, weight = max(config.batch_size // k, 1) * k, config.interpolation_weight
+    full = max(config.batch_size // k, 1) * k
     unet = build_unet(plan.recipe.diffusion, channels=images.channels, size=images.size).eval()
-    step = _here(lambda dev, bf16: _draw(unet.to(dev), k, weight, bf16), config.precision, plan.recipe.hardware)
+    step = _here(lambda dev, bf16: _draw(unet.to(dev), config, bf16), config.precision, plan.recipe.hardware)
     spent, batch = measure.seconds(step, full, least=1)
     flops = sampling_flops(unet, config, anchors)
     timed = sampling_flops(unet, replace(config, candidates=min(k, batch), strength=1.0, steps=1), max(batch // k, 1))
-    (cost,) = measure.costs(unet, [_draw(unet, k, weight, plan.bf16(config.precision))], full)
+    (cost,) = measure.costs(unet, [_draw(unet, config, plan.bf16(config.precision))], full)
     return Stage(
         name="synthetic positives",
         what=f"{anchors} anchors x {k} candidates, {steps} steps",
@@ -170,14 +171,14 @@ def _bank(plan: Plan) -> Stage:
     )
 
 
-def _draw(unet: Any, candidates: int, weight: float, bf16: bool) -> Step:
+def _draw(unet: Any, config: SynthesizeConfig, bf16: bool) -> Step:
     """One step of the sampler on so many candidates: of one anchor, or of several with all theirs."""
 
     def step(batch: int) -> None:
-        side, device, each = unet.config.sample_size, unet.device, min(candidates, batch)
+        side, device, each = unet.config.sample_size, unet.device, min(config.candidates, batch)
         x = torch.randn(batch - batch % each, unet.config.in_channels, side, side, device=device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            interpolated_noise(unet, x, x[::each], 10, weight)
+            interpolated_noise(unet, x, x[::each], 10, config.interpolation_weight, config.guidance_scale)
         _wait(device)
 
     return step

@@ -27,6 +27,7 @@ _AT_LEAST = {
     "diffusion.checkpoint_minutes": 0,
     "synthesize.anchors": 1,
     "synthesize.candidates": 1,
+    "synthesize.guidance_scale": 1,
     "synthesize.steps": 1,
     "synthesize.batch_size": 1,
     "synthesize.shard_anchors": 1,
@@ -65,6 +66,7 @@ _AT_LEAST = {
 _ABOVE_ZERO = (
     "synthesize.strength",
     "diffusion.lr",
+    "diffusion.min_snr_gamma",
     "diffusion.gradient_clip",
     "evaluate.label_shares",
     "evaluate.fine_tune_lr",
