@@ -20,7 +20,7 @@ from clsp.positives.config import SynthesizeConfig
 def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) -> float:
     """Count the FLOPs of drawing a bank.
 
-    Each step is one pass for every candidate, with guidance its second half once more, and half of one for every anchor.
+    Each step is one pass for every candidate, with guidance its second half again, and half of one for every anchor.
     """
     x = _blank(unet)
     with torch.no_grad():
