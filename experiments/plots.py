@@ -28,6 +28,7 @@ MEASURES = {
 }
 LABELS = {
     "synthesize.interpolation_weight": "w",
+    "synthesize.guidance_scale": "guidance",
     "synthesize.eta": "eta",
     "synthesize.strength": "strength",
     "synthesize.steps": "sampler steps",
