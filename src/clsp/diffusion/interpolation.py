@@ -97,12 +97,12 @@ def interpolated_noise(
     both = encode(unet, torch.cat((x, anchors)), timestep)
     count, candidates = len(x), len(x) // len(anchors)
     own, anchor = both.middle[:count], both.middle[count:].repeat_interleave(candidates, dim=0)
-    sample = Encoded(own, tuple(skip[:count] for skip in both.skips), both.embedding[:count])
-    mixed = decode(unet, replace(sample, middle=weight * own + (1.0 - weight) * anchor))
+    plain = Encoded(own, tuple(skip[:count] for skip in both.skips), both.embedding[:count])
+    mixed = decode(unet, replace(plain, middle=weight * own + (1.0 - weight) * anchor))
     if guidance == 1.0:
         return mixed
     # In 32 bit: what is far longer than the difference itself must not be rounded before it is stretched.
-    return torch.lerp(decode(unet, sample).float(), mixed.float(), guidance)
+    return torch.lerp(decode(unet, plain).float(), mixed.float(), guidance)
 
 
 @dataclass(kw_only=True)

@@ -146,7 +146,7 @@ def check_sampling(how: Sampling, scheduler: Any) -> None:
     if not 0.0 <= how.interpolation_weight <= 1.0:
         raise UserError(f"interpolation_weight {how.interpolation_weight} is outside 0 (all anchor) to 1 (no anchor)")
     if not 1.0 <= how.guidance_scale < math.inf:
-        raise UserError(f"guidance_scale {how.guidance_scale} is below 1 (no guidance) or not finite; 2 to 4 is usual")
+        raise UserError(f"guidance_scale {how.guidance_scale} is below 1 (no guidance) or not finite")
     if not 0.0 <= how.eta <= 1.0:
         raise UserError(f"eta {how.eta} is outside 0 (deterministic) to 1 (ancestral)")
     if not 0.0 < how.strength <= 1.0:

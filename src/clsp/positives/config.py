@@ -34,7 +34,7 @@ class SynthesizeConfig:
     """w in [0, 1], the share of the random sample's own middle features; 0.1 is nine tenths anchor."""
     guidance_scale: float = 1.0
     """s >= 1: go s times as far from the plain prediction as the anchor's features lead (classifier-free guidance's
-    formula); above 1 candidates agree more with their anchor, for half a pass of the U-Net more a step. 1: none."""
+    formula), for half a pass of the U-Net more a step. 1: none."""
     steps: int = 100
     """Denoising steps; must divide the model's noise levels (1000: 10, 20, 25, 40, 50, 100, ...)."""
     sampler: SamplerName = "ddim"
