@@ -60,7 +60,8 @@ class Ablation:
     @property
     def settings(self) -> list[Setting]:
         axes, together = self.plan["axes"].items(), self.plan.get("together", [])
-        single = [Setting(axis, {axis: value}) for axis, values in axes for value in values]
+        needs = self.plan.get("needs", {})
+        single = [Setting(axis, {axis: value, **needs.get(axis, {})}) for axis, values in axes for value in values]
         return [Setting(BASE, {}), *single, *(Setting(TOGETHER, options) for options in together)]
 
     def run(self, setting: Setting) -> None:
@@ -92,7 +93,7 @@ class Ablation:
     @property
     def fixed(self) -> dict[str, Any]:
         """What all settings share."""
-        return {name: value for name, value in self.plan.items() if name not in ("axes", "together")}
+        return {name: value for name, value in self.plan.items() if name not in ("axes", "needs", "together")}
 
     def path(self, setting: Setting) -> Path:
         return self.out / "settings" / f"{setting.name}.json"
@@ -159,9 +160,9 @@ def gaps(first: dict[str, dict[str, float]], second: dict[str, dict[str, float]]
 
 
 def own_values(plan: dict[str, Any]) -> dict[str, Any]:
-    """The values of the plan's axes in the recipe itself."""
-    options = flat_options(parse_recipe(plan["recipe"], []))
-    return {axis: options[axis] for axis in plan["axes"]}
+    """The values of the plan's axes in ``base``; none for an axis that needs what ``base`` has not."""
+    options = {**flat_options(parse_recipe(plan["recipe"], [])), **plan["common"]}
+    return {axis: options[axis] for axis in plan["axes"] if axis not in plan.get("needs", {})}
 
 
 def main() -> None:

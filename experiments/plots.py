@@ -52,11 +52,10 @@ def along_axes(found: dict[str, Any], path: Path) -> None:
     for panel in panels.flat[len(axes) :]:
         panel.set_visible(False)
     for axis, panel in zip(axes, panels.flat):
-        own = {**base, "value": found["recipe"][axis]}
-        points = sorted(
-            (own, *(row for row in settings if row["axis"] == axis)), key=lambda row: sort_key(row["value"])
-        )
-        _panel(panel, points, own["value"])
+        points = [row for row in settings if row["axis"] == axis]
+        points += [{**base, "value": found["recipe"][axis]}] if axis in found["recipe"] else []
+        points.sort(key=lambda row: sort_key(row["value"]))
+        _panel(panel, points, found["recipe"].get(axis))
         panel.set_title(LABELS.get(axis, axis), fontsize=9)
     panels[0][0].legend(fontsize=7, frameon=False)
     figure.supylabel("validation accuracy, %", fontsize=9)

@@ -59,6 +59,28 @@ def test_other_settings_or_inputs_are_refused_naming_what_changed(tmp_path):
     assert (tmp_path / "stage.json").read_bytes() == before
 
 
+def test_what_an_older_version_made_goes_on_where_the_options_that_came_since_stand_at_their_defaults(tmp_path):
+    old, now = {"lr": 0.1, "head": {"dim": 8}}, {"lr": 0.1, "head": {"dim": 8, "norm": "none"}, "trim": 0.0}
+    usual = {"lr": 0.5, "head": {"dim": 16, "norm": "none"}, "trim": 0.0}
+
+    def opened(settings):
+        return stage("thing", tmp_path, settings=settings, inputs={"data": "abc"}, defaults=usual)
+
+    with opened(old):
+        pass
+    with opened(now) as upgraded:
+        assert upgraded.finished
+    with pytest.raises(UserError, match=r"trim 0.0 -> 0.5"), opened({**now, "trim": 0.5}):
+        pytest.fail("the block ran")
+    with (
+        pytest.raises(UserError, match=r"'norm': 'none'.*'norm': 'affine'"),
+        opened({**now, "head": {"dim": 8, "norm": "affine"}}),
+    ):
+        pytest.fail("the block ran")
+    with pytest.raises(UserError, match=r"lr 0.1 -> 0.5"), opened({**now, "lr": 0.5}):
+        pytest.fail("the block ran")
+
+
 HOLDER = """
 import sys
 from pathlib import Path

@@ -243,6 +243,17 @@ def test_a_bank_does_not_depend_on_batches_shards_or_kills(make_images, model, t
     assert np.abs(halves - whole).max() <= 1
 
 
+def test_a_bank_drawn_before_an_option_existed_is_the_bank_of_its_default(make_images, model, tmp_path):
+    images = make_images(20, size=8)
+    bank = make(images, model, tmp_path / "a")
+    now = bank.fingerprint
+    assert bank.manifest["sampler"].pop("guidance_scale") == 1.0
+    assert bank.fingerprint == now
+    bank.manifest["sampler"]["guidance_scale"] = 2.0
+    assert bank.fingerprint != now
+    make(images, model, tmp_path / "a")  # the same settings: nothing is refused
+
+
 def test_a_bank_is_the_pipelines_images_of_its_anchors(make_images, model, tmp_path):
     from clsp import SyntheticPositivePipeline
 

@@ -11,9 +11,11 @@ from clsp import console, files
 from clsp.comparison.arms import Arm, parse_arm
 from clsp.comparison.cost import Cost
 from clsp.comparison.statistics import interval, paired
+from clsp.engine.stage import completed, plain
 from clsp.errors import UserError
 from clsp.evaluation.config import EvaluateConfig
 from clsp.positives.registry import MADE_BY_GENERATOR
+from clsp.training.config import PretrainConfig
 from clsp.training.pretrain import settings_of
 
 if TYPE_CHECKING:
@@ -82,21 +84,20 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _is_alike(grid: Grid, arm: Arm, folder: Path) -> bool:
+    """Whether a cell has the settings that the grid would give it now."""
     recipe = grid.prepared.recipe
-    if files.read_json(folder / "rating" / "stage.json")["settings"] != _plain(rating_settings(recipe.evaluate)):
+    rated = files.read_json(folder / "rating" / "stage.json")["settings"]
+    if completed(rated, plain(rating_settings(EvaluateConfig()))) != plain(rating_settings(recipe.evaluate)):
         return False
     if arm.method == "diffusion":
         return True
     record = files.read_json(folder / "stage.json")
-    wanted = settings_of(arm.pretraining(recipe), arm.positives)
-    return {name: value for name, value in record["settings"].items() if name not in ("seed", "positives")} == _plain(
-        wanted
-    ) and record["inputs"]["data"] == grid.prepared.images.fingerprint
-
-
-def _plain(settings: dict[str, Any]) -> Any:
-    """Return settings as they are after they were written and read."""
-    return files.json.loads(files.json.dumps(settings))
+    usual = plain(settings_of(PretrainConfig(method=arm.method), arm.positives))
+    trained = completed(record["settings"], usual)
+    wanted = plain(settings_of(arm.pretraining(recipe), arm.positives))
+    return {name: value for name, value in trained.items() if name not in ("seed", "positives")} == wanted and record[
+        "inputs"
+    ]["data"] == grid.prepared.images.fingerprint
 
 
 def _gaps(row: Row, rows: list[Row]) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from clsp.comparison.arms import DIFFUSION, Arm
 from clsp.comparison.collect import collect, rating_settings
 from clsp.engine.stage import stage
 from clsp.errors import InUseError, UserError
+from clsp.evaluation.config import EvaluateConfig
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.positives.registry import NEEDS_BANK
@@ -191,7 +192,8 @@ def _rate(grid: Grid, folder: Path, rated: str, rate: Callable[[Task], Result]) 
     from clsp.evaluation.task import make_task
 
     recipe = grid.prepared.recipe
-    settings = rating_settings(recipe.evaluate)
-    with stage("rating", folder / "rating", settings=settings, inputs={"encoder": rated}) as current:
+    settings, inputs = rating_settings(recipe.evaluate), {"encoder": rated}
+    defaults = rating_settings(EvaluateConfig())
+    with stage("rating", folder / "rating", settings=settings, inputs=inputs, defaults=defaults) as current:
         if not current.finished:
             current.facts = rate(make_task(grid.prepared.images, recipe.evaluate, seed=recipe.seed)).record()

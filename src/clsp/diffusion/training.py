@@ -160,11 +160,9 @@ def train_diffusion(
         UserError: settings do not fit, or the folder belongs to other settings or data.
     """
     chosen = subset(len(images.train), config.images, seed=seed)
-    settings = {
-        "seed": seed,
-        **{n: v for n, v in asdict(config).items() if n not in ("checkpoint_minutes", "sample_every")},
-    }
-    with stage("diffusion model", folder, settings=settings, inputs={"data": images.fingerprint}) as current:
+    settings, inputs = {"seed": seed, **_settings(config)}, {"data": images.fingerprint}
+    defaults = _settings(DiffusionConfig())
+    with stage("diffusion model", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)
@@ -183,6 +181,11 @@ def train_diffusion(
             current.facts = _save(module, folder)
             current.facts["images"] = len(chosen)
     return current
+
+
+def _settings(config: DiffusionConfig) -> dict[str, Any]:
+    """The values that decide what is learned."""
+    return {n: v for n, v in asdict(config).items() if n not in ("checkpoint_minutes", "sample_every")}
 
 
 def _save(module: DiffusionTraining, folder: Path) -> dict[str, Any]:

@@ -53,20 +53,35 @@ class Stage:
 
 
 @contextmanager
-def stage(name: str, folder: Path, *, settings: dict[str, Any], inputs: dict[str, str]) -> Iterator[Stage]:
+def stage(
+    name: str,
+    folder: Path,
+    *,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    defaults: dict[str, Any] | None = None,
+) -> Iterator[Stage]:
     """Open the stage ``name`` in ``folder``; the block does the work unless ``finished`` says that it was done.
 
     When the block ends without an exception the stage is marked as finished. While it runs, the folder is locked.
+
+    Args:
+        name: for messages.
+        folder: where it lies; made where it is not there.
+        settings: the values that determine the result.
+        inputs: fingerprints of what the stage reads.
+        defaults: the settings' defaults, for what an older version made (see `completed`).
 
     Raises:
         UserError: the folder holds the result of other settings or inputs.
         InUseError: another process works in it.
     """
-    settings = files.json.loads(files.json.dumps(settings))
+    settings, defaults = plain(settings), plain(defaults or {})
     _ensure_folder(folder)
     with _locked(folder, name):
         record = files.read_json(folder / "stage.json") if (folder / "stage.json").exists() else None
         if record is not None:
+            record["settings"] = completed(record["settings"], defaults)
             _require_same(name, folder, record, settings, inputs)
         current = Stage(name=name, folder=folder, settings=settings, inputs=inputs)
         if record is not None:
@@ -87,6 +102,25 @@ def stage(name: str, folder: Path, *, settings: dict[str, Any], inputs: dict[str
             raise
         current.save("finished")
         _wait_until_finished(current)
+
+
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as they are after they were written and read."""
+    read: dict[str, Any] = files.json.loads(files.json.dumps(settings))
+    return read
+
+
+def completed(stored: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that an older version stored with the options that came since, at their defaults.
+
+    A new option's default is to change nothing, so what was made before it is what its default would make: work of
+    months goes on after an upgrade.
+    """
+    known = {
+        name: completed(value, defaults[name]) if isinstance(value, dict) and name in defaults else value
+        for name, value in stored.items()
+    }
+    return {**defaults, **known}
 
 
 def _wait_until_finished(current: Stage) -> None:

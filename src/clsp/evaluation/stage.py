@@ -48,12 +48,17 @@ def evaluate_run(
     inputs = {arm: files.file_hash(path / "encoder.safetensors")[:16] for arm, path in arms.items()}
     inputs["data"] = images.fingerprint
     inputs["test"] = split_fingerprint(images.test) if images.test is not None else "none"
-    settings = {n: v for n, v in asdict(config).items() if n != "batch_size"} | {"seed": seed}
-    with stage("evaluation", folder, settings=settings, inputs=inputs) as current:
+    settings, defaults = {"seed": seed, **_settings(config)}, _settings(EvaluateConfig())
+    with stage("evaluation", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
         if not current.finished:
             _evaluate(folder, arms, images, bank, config, seed)
     metrics: dict[str, Any] = files.read_json(folder / "metrics.json")
     return metrics
+
+
+def _settings(config: EvaluateConfig) -> dict[str, Any]:
+    """The values that decide the numbers."""
+    return {n: v for n, v in asdict(config).items() if n != "batch_size"}
 
 
 def _evaluate(

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from clsp import files
+from clsp.engine.stage import completed
 from clsp.errors import UserError
+from clsp.positives.config import SynthesizeConfig, drawing_settings
 
 FORMAT = "clsp-bank-1"
 
@@ -71,6 +73,13 @@ class PositiveBank:
             raise UserError(f"--positives {folder}: format {manifest.get('format')!r} is not {FORMAT}")
         shards = [_open_shard(folder, Shard(**entry), manifest, verify=verify) for entry in manifest["shards"]]
         return cls(folder, manifest, files.read_array(folder / "ids.npy"), shards)
+
+    @property
+    def fingerprint(self) -> str:
+        """What it was drawn from and how: another machine's arithmetic may differ in a pixel's last bit."""
+        sampler = completed(self.manifest["sampler"], drawing_settings(SynthesizeConfig()))
+        named = {**self.manifest, "sampler": sampler}
+        return files.fingerprint([named[part] for part in ("data", "unet", "sampler", "anchors", "candidates")])
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Find the rows of dataset indices ``ids`` (int64 [B]).

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from clsp.diffusion.config import SamplerName
 
@@ -68,3 +68,8 @@ class SynthesizeConfig:
             anchor_noise=self.anchor_noise,
             strength=self.strength,
         )
+
+
+def drawing_settings(config: SynthesizeConfig) -> dict[str, Any]:
+    """The values that decide what is drawn; how many candidates at once, in which precision and files, do not."""
+    return {n: v for n, v in asdict(config).items() if n not in ("batch_size", "precision", "shard_anchors")}

@@ -22,13 +22,11 @@ from clsp.errors import UserError
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 from clsp.positives.bank import FORMAT, PositiveBank, Shard
-from clsp.positives.config import SynthesizeConfig
+from clsp.positives.config import SynthesizeConfig, drawing_settings
 from clsp.positives.cost import sampling_flops, training_cost
 from clsp.positives.measures import measure
 
 _SHEET_ANCHORS = 16
-_NO_RESULT = ("batch_size", "precision", "shard_anchors")
-"""Settings that do not change what the bank holds (precision: beyond the last bits)."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ def synthesize(
             f"--diffusion {diffusion} draws {pipeline.unet.config.in_channels}-channel images, {images.source} has "
             f"{images.channels}; set --images.channels {pipeline.unet.config.in_channels}"
         )
-    settings = {"seed": seed, **{n: v for n, v in asdict(config).items() if n not in _NO_RESULT}}
+    settings, defaults = {"seed": seed, **drawing_settings(config)}, drawing_settings(SynthesizeConfig())
     inputs = {"data": images.fingerprint, "unet": unet_hash(pipeline.unet)}
-    with stage("synthetic positives", folder, settings=settings, inputs=inputs) as current:
+    with stage("synthetic positives", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
         if not current.finished:
             device = device_of(hardware)
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"

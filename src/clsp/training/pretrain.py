@@ -72,10 +72,11 @@ def pretrain(
         if bank is None:
             raise UserError(f"positives '{positives}' need a bank; give --positives BANK")
         bank.require_data(images.fingerprint, images.source)
-        inputs["bank"] = _bank_fingerprint(bank)
+        inputs["bank"] = bank.fingerprint
     settings = {"seed": seed, "positives": positives, **settings_of(config, positives)}
     name = config.method if positives == "none" else f"{config.method}+{positives}"
-    with stage(f"encoder {name}", folder, settings=settings, inputs=inputs) as current:
+    defaults = settings_of(PretrainConfig(method=config.method), positives)
+    with stage(f"encoder {name}", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)
@@ -176,11 +177,6 @@ def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBa
     if len(anchors) < 2:
         raise UserError(f"{images.source} has {len(anchors)} image to train on; contrastive training needs at least 2")
     return anchors
-
-
-def _bank_fingerprint(bank: PositiveBank) -> str:
-    """Name a bank by what it was drawn from and how: another machine's arithmetic may differ in a pixel's last bit."""
-    return files.fingerprint([bank.manifest[part] for part in ("data", "unet", "sampler", "anchors", "candidates")])
 
 
 def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[float]]:
