@@ -92,6 +92,39 @@ def test_k_and_temperature_are_chosen_by_the_held_out_accuracy():
     assert chosen[0] <= 45
 
 
+def test_a_probe_that_begins_at_anothers_weights_ends_where_it_would_have_ended():
+    features, labels, _ = noisy_features()
+    first = linear.LinearProbe(features, labels, 0.01)
+    for value in (0.1, 1.0):
+        cold, warm = linear.LinearProbe(features, labels, value), linear.LinearProbe(features, labels, value, first)
+        np.testing.assert_allclose(warm.scores(features, 3), cold.scores(features, 3), atol=0.05)
+    assert np.abs(first.scores(features, 3) - cold.scores(features, 3)).max() > 0.1
+
+
+def test_c_is_the_one_that_holds_best_and_weaker_ones_are_not_tried_for_long(monkeypatch):
+    features, labels, held = noisy_features()
+    values, tried, original = [10.0, 0.001, 0.01, 0.1, 1.0, 100.0], [], linear.LinearProbe
+
+    def accuracy(value):
+        probe = original(features[~held], labels[~held], value)
+        return (probe.scores(features[held], 3).argmax(axis=1) == labels[held]).mean()
+
+    monkeypatch.setattr(linear, "LinearProbe", lambda *a: (tried.append(a[2]), original(*a))[1])
+    chosen = linear.choose(features, labels, 3, held, values)
+    assert accuracy(chosen) == max(map(accuracy, values))
+    assert tried == sorted(values)[: sorted(values).index(chosen) + 3]
+    assert len(tried) < len(values)
+
+
+def noisy_features():
+    """Features [200, 60] of which one tells the labels (of three), so that strong regularisation holds best."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 200)
+    features = generator.normal(size=(200, 60))
+    features[:, 0] += labels
+    return features, labels, np.arange(200) % 4 == 0
+
+
 def test_choosing_sees_no_test_image(encoder, make_images, monkeypatch):
     task = make_task(make_images(), CONFIG, seed=0)
     seen = []

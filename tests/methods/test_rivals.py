@@ -13,7 +13,7 @@ from torch import nn
 
 from clsp.encoders.config import PredictorConfig, ProjectorConfig
 from clsp.errors import UserError
-from clsp.methods.all4one import position_code
+from clsp.methods.all4one import first_output, position_code
 from clsp.methods.base import Views
 from clsp.methods.config import All4OneConfig, NNCLRConfig
 from clsp.methods.registry import NAMES, build_method
@@ -157,6 +157,16 @@ def test_nnclr_takes_the_nearest_row_as_positive_and_remembers_the_first_views_a
     method.after_step()
     torch.testing.assert_close(method.memory.rows[:6], n(z[0]).detach())
     assert (method(batch).neighbours == batch.ids).all()
+
+
+def test_the_transformers_first_output_and_its_gradient_need_no_other_output_of_the_last_layer():
+    transformer, tokens = make("all4one").train().transformer, torch.randn(4, 5, 8, requires_grad=True)
+    found, expected = first_output(transformer, tokens), transformer(tokens)[:, 0]
+    torch.testing.assert_close(found, expected)
+    wanted = [tokens, *transformer.parameters()]
+    torch.testing.assert_close(
+        torch.autograd.grad(found.square().sum(), wanted), torch.autograd.grad(expected.square().sum(), wanted)
+    )
 
 
 def test_all4one_is_half_of_three_terms():

@@ -13,6 +13,9 @@ from threadpoolctl import threadpool_limits
 
 _ITERATIONS = 500
 
+_PATIENCE = 2
+"""Values of C in a row that are no better than the best, after which larger ones are not tried."""
+
 _SMALL = 5_000_000
 """Values of a matrix below which BLAS is faster on one thread: its threads wait longer than they work."""
 
@@ -24,11 +27,16 @@ class LinearProbe:
         features: float [N, D].
         labels: int64 [N].
         regularisation: C, larger is weaker.
+        start: a probe of the same features and labels with another C, whose weights are a good place to begin at.
     """
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, regularisation: float) -> None:
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, regularisation: float, start: LinearProbe | None = None
+    ) -> None:
         self._scaler = StandardScaler().fit(features)
-        self._model = LogisticRegression(C=regularisation, max_iter=_ITERATIONS)
+        self._model = LogisticRegression(C=regularisation, max_iter=_ITERATIONS, warm_start=start is not None)
+        if start is not None:
+            self._model.coef_, self._model.intercept_ = start._model.coef_, start._model.intercept_
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             with threadpool_limits(1 if features.size < _SMALL else None, user_api="blas"):
@@ -57,10 +65,19 @@ class LinearProbe:
 
 
 def choose(features: np.ndarray, labels: np.ndarray, classes: int, held: np.ndarray, values: Sequence[float]) -> float:
-    """Choose C by the accuracy on the rows ``held`` (bool [N]) of a probe fitted on the others."""
+    """Choose C by the accuracy on the rows ``held`` (bool [N]) of a probe fitted on the others.
 
-    def accuracy(value: float) -> float:
-        probe = LinearProbe(features[~held], labels[~held], value)
-        return float((probe.scores(features[held], classes).argmax(axis=1) == labels[held]).mean())
-
-    return max(values, key=accuracy)
+    From the strongest regularisation, whose fit is quick, to the weakest, whose is slow: each begins at the weights of
+    the one before, and after two values that are no better than the best so far the rest is not tried.
+    """
+    probe, best, accuracy, worse = None, min(values), -1.0, 0
+    for value in sorted(values):
+        probe = LinearProbe(features[~held], labels[~held], value, probe)
+        found = float((probe.scores(features[held], classes).argmax(axis=1) == labels[held]).mean())
+        if found > accuracy:
+            best, accuracy, worse = value, found, 0
+        else:
+            worse += 1
+        if worse == _PATIENCE:
+            break
+    return best

@@ -92,7 +92,9 @@ class All4One(Method):
         """The neighbours' centroid, and the same with the prediction in the first place: float [B, D] each."""
         own = self.centroid_predictor(z)[:, None].to(neighbours.dtype)
         shifted = torch.cat((own, neighbours[:, :-1]), dim=1)
-        return self.transformer(neighbours + self.position)[:, 0], self.transformer(shifted + self.position)[:, 0]
+        return first_output(self.transformer, neighbours + self.position), first_output(
+            self.transformer, shifted + self.position
+        )
 
     def groups(self) -> list[Group]:
         """The transformer learns more slowly."""
@@ -112,6 +114,22 @@ class All4One(Method):
         t1, ids = self._seen
         self.memory.add(distributed.gather_detached(t1), distributed.gather_detached(ids))
         self._seen = None
+
+
+def first_output(transformer: nn.TransformerEncoder, tokens: Tensor) -> Tensor:
+    """Return what ``transformer(tokens)[:, 0]`` returns, float [B, D], for ``tokens`` [B, T, D].
+
+    The other tokens' outputs of the last layer go nowhere and are not computed; dropout's draws have other shapes then.
+    """
+    *layers, last = transformer.layers
+    for layer in layers:
+        tokens = layer(tokens)
+    first = tokens[:, :1]
+    attended, _ = last.self_attn(first, tokens, tokens, need_weights=False)
+    first = last.norm1(first + last.dropout1(attended))
+    hidden = last.dropout(last.activation(last.linear1(first)))
+    output: Tensor = last.norm2(first + last.dropout2(last.linear2(hidden)))
+    return output[:, 0]
 
 
 def position_code(tokens: int, dim: int) -> Tensor:
