@@ -32,18 +32,20 @@ SPEC = EncoderSpec(
 TRAINED, STEPS, AT_ONCE = 20_000, 600, 64
 
 
-def judge(train: Split, images: int, steps: int, *, seed: int = 0) -> tuple[nn.Module, nn.Linear]:
+def judge(
+    train: Split, images: int, steps: int, *, seed: int = 0, spec: EncoderSpec = SPEC
+) -> tuple[nn.Module, nn.Linear]:
     """Train a classifier on some labelled images; return its encoder and its last layer, in eval mode."""
     assert train.labels is not None
     rows = subset(len(train), images, seed=seed)
     torch.manual_seed(seed)
-    network, head = SPEC.build().to(memory_format=torch.channels_last), nn.Linear(SPEC.args["channels"][-1], 10)
+    network, head = spec.build().to(memory_format=torch.channels_last), nn.Linear(spec.args["channels"][-1], 10)
     model = nn.Sequential(network, head).train()
     fit_classifier(
         model,
         np.asarray(train.images[rows]),
         train.labels[rows],
-        SPEC,
+        spec,
         torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
         steps=steps,
         batch_size=128,
