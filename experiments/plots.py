@@ -1,9 +1,9 @@
-"""Draw what the ablations found.
+"""Draw what the ablations found, and put it into a page.
 
-    python experiments/plots.py results/claim/fashion-mnist/ablations/ablations.json docs/ablations
+    python experiments/plots.py results/claim/fashion-mnist/ablations/ablations.json docs/ablations docs/positives.md
 
 Writes axes.svg (accuracy along every option), positives.svg (accuracy over what the candidates are like) and cost.svg
-(gain over what the generator costs).
+(gain over what the generator costs), and the table between the marks of the page, where one is given.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LABELS = {
 
 
 def along_axes(found: dict[str, Any], path: Path) -> None:
-    """One panel an option: mean and 95 % interval of every value, the recipe's own among them."""
+    """One panel an option: mean and 95 % interval of every value, ``base`` among them; dashed: the method alone."""
     settings = found["settings"]
     base = settings[0]
     axes = [axis for axis in found["plan"]["axes"] if any(row["axis"] == axis for row in settings)]
@@ -56,6 +56,9 @@ def along_axes(found: dict[str, Any], path: Path) -> None:
         points += [{**base, "value": found["recipe"][axis]}] if axis in found["recipe"] else []
         points.sort(key=lambda row: sort_key(row["value"]))
         _panel(panel, points, found["recipe"].get(axis))
+        for score, (_, colour) in SCORES.items():
+            alone = base[score]["mean"] - base["versus_baseline"][score]["mean"]
+            panel.axhline(alone, color=colour, lw=0.8, ls="--")
         panel.set_title(LABELS.get(axis, axis), fontsize=9)
     panels[0][0].legend(fontsize=7, frameon=False)
     figure.supylabel("validation accuracy, %", fontsize=9)
@@ -97,10 +100,8 @@ def over_measures(found: dict[str, Any], path: Path) -> None:
             gap = row["versus_base"]["linear"]
             spread = [[length] for length in spread_of(gap)]
             panel.errorbar(row["measures"][name], gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color="#1f5fa8")
-            text = ", ".join(f"{LABELS.get(name, name)} {value}" for name, value in row["options"].items()) or "base"
-            panel.annotate(
-                text, (row["measures"][name], gap["mean"]), fontsize=6, xytext=(3, 3), textcoords="offset points"
-            )
+            place = row["measures"][name], gap["mean"]
+            panel.annotate(words(row["options"]), place, fontsize=6, xytext=(3, 3), textcoords="offset points")
         panel.set_xlabel(label, fontsize=9)
         panel.axhline(0.0, color="#999999", lw=0.8)
         panel.tick_params(labelsize=8)
@@ -135,6 +136,41 @@ def over_cost(found: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
+def table(found: dict[str, Any]) -> str:
+    """All settings as Markdown: what their candidates are like, what encoders gain, what the generator costs."""
+    alone = found["plan"]["baseline"]
+    heads = (
+        "setting",
+        "agreement",
+        "diversity",
+        "linear",
+        "kNN",
+        f"linear minus {alone}",
+        f"kNN minus {alone}",
+        "cost",
+    )
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in found["settings"]:
+        measures = [row["measures"].get(name) for name in ("classifier_agreement", "row_diversity")]
+        cells = [words(row["options"]), *("-" if value is None else f"{value:.2f}" for value in measures)]
+        cells += [shown(row[score]) for score in SCORES]
+        cells += [shown(row["versus_baseline"][score], "+") for score in SCORES]
+        cells.append(f"{row['cost']['generator_flops'] / row['cost']['pretraining_flops']:.1f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def words(options: dict[str, Any]) -> str:
+    """What a setting changes, in short."""
+    return ", ".join(f"{LABELS.get(name, name.partition('.')[2])} {value}" for name, value in options.items()) or "base"
+
+
+def shown(value: dict[str, float | None], sign: str = "") -> str:
+    """A mean with its interval, where there is one."""
+    mean, low, high = value["mean"], value["low"], value["high"]
+    return f"{mean:{sign}.2f}" + ("" if low is None else f" ({low:{sign}.2f} to {high:{sign}.2f})")
+
+
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
@@ -148,6 +184,10 @@ def main() -> None:
     along_axes(found, folder / "axes.svg")
     over_measures(found, folder / "positives.svg")
     over_cost(found, folder / "cost.svg")
+    for page in map(Path, sys.argv[3:]):
+        begin, end = "<!-- settings: begin -->", "<!-- settings: end -->"
+        before, _, rest = page.read_text().partition(begin)
+        page.write_text(f"{before}{begin}\n{table(found)}\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":
