@@ -92,22 +92,34 @@ def _panel(panel: Axes, points: list[dict[str, Any]], own: Any) -> None:
 
 
 def over_measures(found: dict[str, Any], path: Path) -> None:
-    """One panel a measure of the candidates: a point is a bank and the encoders that it taught."""
+    """One panel a measure of the candidates: a point is a bank and what the encoders that it taught gained."""
     drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
-    figure, panels = plt.subplots(1, len(MEASURES), figsize=(3.6 * len(MEASURES), 3.2), sharey=True)
+    figure, panels = plt.subplots(1, len(MEASURES), figsize=(3.6 * len(MEASURES), 3.4), sharey=True)
     for (name, label), panel in zip(MEASURES.items(), panels):
-        for row in (row for row in drawn if name in row["measures"]):  # one candidate has no diversity
-            gap = row["versus_base"]["linear"]
-            spread = [[length] for length in spread_of(gap)]
-            panel.errorbar(row["measures"][name], gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color="#1f5fa8")
-            place = row["measures"][name], gap["mean"]
-            panel.annotate(words(row["options"]), place, fontsize=6, xytext=(3, 3), textcoords="offset points")
+        known = [row for row in drawn if name in row["measures"]]  # one candidate has no diversity
+        places = [row["measures"][name] for row in known]
+        for score, (word, colour) in SCORES.items():
+            gaps = [row["versus_baseline"][score] for row in known]
+            means, spread = [gap["mean"] for gap in gaps], list(zip(*map(spread_of, gaps)))
+            panel.errorbar(places, means, yerr=spread, fmt="o", ms=4, lw=0.8, color=colour, label=word)
+        _name_apart(panel, places, [words(row["options"]) for row in known])
         panel.set_xlabel(label, fontsize=9)
         panel.axhline(0.0, color="#999999", lw=0.8)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("linear accuracy over base, points", fontsize=9)
+    panels[0].legend(fontsize=7, frameon=False, loc="lower right")
+    panels[0].set_ylabel("gain over the method alone, points", fontsize=9)
     _save(figure, path)
+
+
+def _name_apart(panel: Axes, places: list[float], names: list[str]) -> None:
+    """Write names along the top, the first ones first; those that would cover one another are left out."""
+    named: list[float] = []
+    apart = 0.06 * (max(places) - min(places))
+    for place, name in zip(places, names):
+        if all(abs(place - other) >= apart for other in named):
+            named.append(place)
+            panel.annotate(name, (place, 1.0), xycoords=("data", "axes fraction"), fontsize=6, rotation=30, va="bottom")
 
 
 def over_cost(found: dict[str, Any], path: Path) -> None:
