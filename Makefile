@@ -31,7 +31,7 @@ bench: $(VENV)/.installed-test
 	  if [ $$name = generation ]; then more="--diffusion $(MODEL) --quality 100"; else more=; fi; \
 	  $(BIN)/python benchmarks/$$name.py $$more --json results/benchmarks/$$name.json || exit 1; \
 	done
-	$(BIN)/python benchmarks/table.py results/benchmarks docs/speed.md
+	$(BIN)/python docs/tables.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
-"""Draw what the ablations found, and put it into a page.
+"""Draw what the ablations found.
 
-    python experiments/plots.py results/claim/fashion-mnist/ablations/ablations.json docs/ablations docs/positives.md
+    python experiments/plots.py results/claim/fashion-mnist/ablations/ablations.json docs/ablations
 
 Writes axes.svg (accuracy along every option), positives.svg (accuracy over what the candidates are like) and cost.svg
-(gain over what the generator costs), and the table between the marks of the page, where one is given.
+(gain over what the generator costs).
 """
 
 from __future__ import annotations
@@ -148,31 +148,9 @@ def over_cost(found: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def table(found: dict[str, Any]) -> str:
-    """All settings as Markdown: what their candidates are like, what encoders gain, what the generator costs."""
-    alone = found["plan"]["baseline"]
-    gained = (f"linear minus {alone}", f"kNN minus {alone}")
-    heads = ("setting", "agreement", "diversity", "linear", "kNN", *gained, "generator over pretraining")
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in found["settings"]:
-        measures = [row["measures"].get(name) for name in ("classifier_agreement", "row_diversity")]
-        cells = [words(row["options"]), *("-" if value is None else f"{value:.2f}" for value in measures)]
-        cells += [shown(row[score]) for score in SCORES]
-        cells += [shown(row["versus_baseline"][score], "+") for score in SCORES]
-        cells.append(f"{row['cost']['generator_flops'] / row['cost']['pretraining_flops']:.1f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def words(options: dict[str, Any]) -> str:
     """What a setting changes, in short."""
     return ", ".join(f"{LABELS.get(name, name.partition('.')[2])} {value}" for name, value in options.items()) or "base"
-
-
-def shown(value: dict[str, float | None], sign: str = "") -> str:
-    """A mean with its interval, where there is one."""
-    mean, low, high = value["mean"], value["low"], value["high"]
-    return f"{mean:{sign}.2f}" + ("" if low is None else f" ({low:{sign}.2f} to {high:{sign}.2f})")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -188,10 +166,6 @@ def main() -> None:
     along_axes(found, folder / "axes.svg")
     over_measures(found, folder / "positives.svg")
     over_cost(found, folder / "cost.svg")
-    for page in map(Path, sys.argv[3:]):
-        begin, end = "<!-- settings: begin -->", "<!-- settings: end -->"
-        before, _, rest = page.read_text().partition(begin)
-        page.write_text(f"{before}{begin}\n{table(found)}\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

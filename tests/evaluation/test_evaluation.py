@@ -99,6 +99,10 @@ def test_a_probe_that_begins_at_anothers_weights_ends_where_it_would_have_ended(
         cold, warm = linear.LinearProbe(features, labels, value), linear.LinearProbe(features, labels, value, first)
         np.testing.assert_allclose(warm.scores(features, 3), cold.scores(features, 3), atol=0.05)
     assert np.abs(first.scores(features, 3) - cold.scores(features, 3)).max() > 0.1
+    two = np.minimum(labels, 1)
+    cold = linear.LinearProbe(features, two, 1.0)
+    warm = linear.LinearProbe(features, two, 1.0, linear.LinearProbe(features, two, 0.01))
+    np.testing.assert_allclose(warm.scores(features, 2), cold.scores(features, 2), atol=0.05)
 
 
 def test_c_is_the_one_that_holds_best_and_weaker_ones_are_not_tried_for_long(monkeypatch):

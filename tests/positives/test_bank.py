@@ -251,7 +251,12 @@ def test_a_bank_drawn_before_an_option_existed_is_the_bank_of_its_default(make_i
     assert bank.fingerprint == now
     bank.manifest["sampler"]["guidance_scale"] = 2.0
     assert bank.fingerprint != now
-    make(images, model, tmp_path / "a")  # the same settings: nothing is refused
+    record = files.read_json(tmp_path / "a" / "stage.json")
+    del record["settings"]["guidance_scale"]
+    files.write_json(tmp_path / "a" / "stage.json", record)
+    make(images, model, tmp_path / "a")
+    with pytest.raises(UserError, match=r"guidance_scale 1.0 -> 2.0"):
+        make(images, model, tmp_path / "a", guidance_scale=2.0)
 
 
 def test_a_bank_is_the_pipelines_images_of_its_anchors(make_images, model, tmp_path):

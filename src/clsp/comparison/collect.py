@@ -155,8 +155,8 @@ def table(result: dict[str, Any]) -> str:
     ]
     for row in result["arms"]:
         versus = row.get("versus", {}).get(base, {})
-        cells = [row["arm"], str(row["seeds"]), *(_shown(row[score]) for score in SCORES)]
-        cells += [_shown(versus[score], signed=True) if score in versus else "" for score in SCORES]
+        cells = [row["arm"], str(row["seeds"]), *(shown(row[score]) for score in SCORES)]
+        cells += [shown(versus[score], signed=True) if score in versus else "" for score in SCORES]
         cost = row["cost"]
         cells += [console.duration(cost["pretraining_seconds"]), console.duration(cost["generator_seconds"])]
         lines.append("| " + " | ".join(cells) + " |")
@@ -169,11 +169,12 @@ def pairs(result: dict[str, Any], score: str) -> str:
     lines = ["| | " + " | ".join(f"minus {name}" for name in names) + " |", "|---" * (len(names) + 1) + "|"]
     for row in result["arms"]:
         gaps = [row["versus"].get(name, {}).get(score) for name in names]
-        lines.append("| " + " | ".join([row["arm"], *(_shown(gap, signed=True) if gap else "" for gap in gaps)]) + " |")
+        lines.append("| " + " | ".join([row["arm"], *(shown(gap, signed=True) if gap else "" for gap in gaps)]) + " |")
     return "\n".join(lines)
 
 
-def _shown(value: dict[str, float | None], *, signed: bool = False) -> str:
+def shown(value: dict[str, float | None], *, signed: bool = False) -> str:
+    """Write a mean with its interval, where it has one."""
     mean, low, high = value["mean"], value["low"], value["high"]
     sign = "+" if signed else ""
     text = f"{mean:{sign}.2f}"

@@ -127,11 +127,6 @@ def _bank(prepared: Prepared, out: Path, given: Path | None) -> PositiveBank:
     return workflow.bank_stage(prepared, out / "diffusion", out / "positives")
 
 
-def _model_of(bank: PositiveBank) -> Path:
-    """Find the diffusion model that made a bank beside it, where a run puts it."""
-    return bank.folder.resolve().parent / "diffusion"
-
-
 def _work(grid: Grid) -> None:
     """Do all cells, seed by seed, so that an interrupted grid has all arms equally often; those in use come last."""
     in_use = []

@@ -117,8 +117,9 @@ def completed(stored: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any
     months goes on after an upgrade.
     """
     known = {
-        name: completed(value, defaults[name]) if isinstance(value, dict) and name in defaults else value
+        name: completed(value, usual) if isinstance(value, dict) and isinstance(usual, dict) else value
         for name, value in stored.items()
+        for usual in [defaults.get(name)]
     }
     return {**defaults, **known}
 

@@ -70,10 +70,11 @@ def choose(features: np.ndarray, labels: np.ndarray, classes: int, held: np.ndar
     From the strongest regularisation, whose fit is quick, to the weakest, whose is slow: each begins at the weights of
     the one before, and after two values that are no better than the best so far the rest is not tried.
     """
+    fit, rest = (features[~held], labels[~held]), (features[held], labels[held])
     probe, best, accuracy, worse = None, min(values), -1.0, 0
     for value in sorted(values):
-        probe = LinearProbe(features[~held], labels[~held], value, probe)
-        found = float((probe.scores(features[held], classes).argmax(axis=1) == labels[held]).mean())
+        probe = LinearProbe(*fit, value, probe)
+        found = float((probe.scores(rest[0], classes).argmax(axis=1) == rest[1]).mean())
         if found > accuracy:
             best, accuracy, worse = value, found, 0
         else:

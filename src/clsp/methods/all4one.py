@@ -92,9 +92,10 @@ class All4One(Method):
         """The neighbours' centroid, and the same with the prediction in the first place: float [B, D] each."""
         own = self.centroid_predictor(z)[:, None].to(neighbours.dtype)
         shifted = torch.cat((own, neighbours[:, :-1]), dim=1)
-        return first_output(self.transformer, neighbours + self.position), first_output(
-            self.transformer, shifted + self.position
+        centroid, own_centroid = (
+            first_output(self.transformer, tokens + self.position) for tokens in (neighbours, shifted)
         )
+        return centroid, own_centroid
 
     def groups(self) -> list[Group]:
         """The transformer learns more slowly."""

@@ -1,0 +1,174 @@
+"""Fill the tables of the documentation from the committed results: `python docs/tables.py`.
+
+A table stands in its page between marks with its name. A test holds that the pages say what the results say.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clsp.comparison.collect import shown
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "results" / "benchmarks"
+CLAIM = ROOT / "results" / "claim" / "fashion-mnist"
+
+MEASURES = ("agreement", "squared pixel distance in a row", "KID")
+ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")
+
+SCORES = ("linear", "knn")
+MAIN = (
+    "simclr", "simclr+view", "simclr+bank", "simclr+bank+alignment", "nnclr", "nnclr+bank", "all4one", "moco",
+    "moco+bank", "byol",
+)  # fmt: skip
+CONTROLS = (
+    "simclr+noise", "simclr+nearest", "simclr+random", "simclr+extra", "diffusion", "simclr+class", "supcon",
+)  # fmt: skip
+PAIRS = (
+    ("simclr+bank", "nnclr"), ("simclr+bank", "all4one"), ("simclr+bank", "simclr"), ("simclr+bank", "simclr+view"),
+    ("simclr+bank", "byol"), ("simclr+bank", "simclr+nearest"), ("simclr+bank", "simclr+extra"),
+    ("simclr+bank", "diffusion"), ("nnclr+bank", "nnclr"), ("nnclr+bank", "all4one"), ("moco+bank", "moco"),
+    ("moco+bank", "nnclr"), ("simclr+bank+alignment", "nnclr"), ("simclr+bank+alignment", "all4one"),
+)  # fmt: skip
+IN_WORDS = {
+    "simclr": "its second view (SimCLR)",
+    "simclr+view": "and a third view",
+    "simclr+bank": "and a synthetic positive, which the batch's other images repel",
+    "simclr+bank+alignment": "and a synthetic positive, by the term above",
+    "nnclr": "a neighbour of it (NNCLR)",
+    "all4one": "neighbours and their centroid (All4One)",
+}
+OPTIONS = {
+    "synthesize.interpolation_weight": "w",
+    "synthesize.candidates": "k",
+    "pretrain.positive_weight": "lambda",
+}
+"""Options by their letters in the paper."""
+
+
+def rows(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
+    """Lay out a Markdown table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, ("---",) * len(heads), *lines))
+
+
+def line(result: dict[str, Any]) -> str:
+    """One benchmark's row."""
+    spread = "" if result["low"] == result["high"] else f" ({result['low']:g} to {result['high']:g})"
+    reached = "yes" if result["ratio"] >= result["goal"] else "**no**"
+    quality = "; ".join(f"{name}: {told(value)}" for name, value in result["quality"].items())
+    sides = f"{result['ours']} against {result['theirs']}" if result["theirs"] else result["ours"]
+    cells = (result["target"], f"{result['goal']:g}", f"**{result['ratio']:g}**{spread}", reached, sides)
+    return "| " + " | ".join((*cells, result["floor"] or "-", quality or "-")) + " |"
+
+
+def told(value: Any) -> str:
+    """A value of the column of qualities."""
+    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+def speed(folder: Path) -> str:
+    """Every benchmark, from the JSON files in ``folder``."""
+    head = ("target", "goal", "times better", "reached", "ours against theirs", "floor", "quality")
+    files = [folder / f"{name}.json" for name in ORDER]
+    results = [result for path in files if path.exists() for result in json.loads(path.read_text())]
+    machine = results[0]["machine"]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *(line(result) for result in results)]
+    where = f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
+    return "\n".join((*rows, "", f"Measured on {where}; median of the rounds, smallest and largest in brackets."))
+
+
+def samplers(folder: Path) -> str:
+    """Make the table of the samplers from samplers.json."""
+    found = json.loads((folder / "samplers.json").read_text())
+    heads = ("sampler", "passes", *MEASURES)
+    rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in found["rows"]:
+        measures = [f"{row[m]['mean']:.3f} ({row[m]['low']:.3f} to {row[m]['high']:.3f})" for m in MEASURES]
+        rows.append("| " + " | ".join((row["sampler"], str(row["passes"]), *measures)) + " |")
+    machine = found["machine"]
+    where = f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
+    spread = f"mean over {found['parts']} parts of {found['anchors']} anchors, smallest and largest in brackets"
+    return "\n".join((*rows, "", f"Measured on {where}; {spread}."))
+
+
+def arms(result: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Some arms of a comparison with their differences to the baseline and their FLOPs."""
+    base, known = result["baseline"], {row["arm"]: row for row in result["arms"]}
+    gained = (f"linear minus `{base}`", f"kNN minus `{base}`")
+    lines = []
+    for row in (known[name] for name in names):
+        gaps = row["versus"].get(base, {})
+        cost = f"{row['cost']['pretraining_flops'] / 1e12:.0f}"
+        scores = [shown(row[score]) for score in SCORES]
+        scores += [shown(gaps[score], signed=True) if gaps else "" for score in SCORES]
+        lines.append((f"`{row['arm']}`", str(row["seeds"]), *scores, cost))
+    return rows(("arm", "seeds", "linear", "kNN", *gained, "pretraining, TFLOP"), lines)
+
+
+def differences(result: dict[str, Any]) -> str:
+    """The differences that the claim is about."""
+    versus = {row["arm"]: row["versus"] for row in result["arms"]}
+    lines = [
+        (f"`{one}` minus `{other}`", *(shown(versus[one][other][score], signed=True) for score in SCORES))
+        for one, other in PAIRS
+    ]
+    return rows(("", "linear", "kNN"), lines)
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """The arms that one who has never heard of them should see."""
+    known = {row["arm"]: row for row in result["arms"]}
+    lines = [(words, *(shown(known[name][score]) for score in SCORES)) for name, words in IN_WORDS.items()]
+    return rows(("what is pulled towards an image's first view", "linear", "kNN"), lines)
+
+
+def settings(found: dict[str, Any]) -> str:
+    """What the candidates of every setting of the ablations are like, and what encoders gain by them."""
+    alone = found["plan"]["baseline"]
+    lines = []
+    for row in found["settings"]:
+        options = [f"{OPTIONS.get(name, name.partition('.')[2])} {value}" for name, value in row["options"].items()]
+        measures = [row["measures"].get(name) for name in ("classifier_agreement", "row_diversity")]
+        cells = [", ".join(options) or "base", *("-" if value is None else f"{value:.2f}" for value in measures)]
+        cells += [shown(row[score]) for score in SCORES]
+        cells += [shown(row["versus_baseline"][score], signed=True) for score in SCORES]
+        lines.append((*cells, f"{row['cost']['generator_flops'] / row['cost']['pretraining_flops']:.1f}"))
+    gained = (f"linear minus {alone}", f"kNN minus {alone}")
+    return rows(("setting", "agreement", "diversity", "linear", "kNN", *gained, "generator over pretraining"), lines)
+
+
+def put(text: str, tables: dict[str, str]) -> str:
+    """Replace what stands between the marks called as the tables are."""
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        text = f"{text.partition(begin)[0]}{begin}\n{table}\n{end}{text.partition(end)[2]}"
+    return text
+
+
+def pages() -> dict[Path, str]:
+    """What the pages should say, by their paths."""
+    claim = json.loads((CLAIM / "comparison.json").read_text())
+    ablations = json.loads((CLAIM / "ablations" / "ablations.json").read_text())
+    tables = {
+        ROOT / "README.md": {"claim": in_words(claim)},
+        CLAIM / "README.md": {
+            "arms": arms(claim, MAIN),
+            "controls": arms(claim, CONTROLS),
+            "differences": differences(claim),
+        },
+        ROOT / "docs" / "positives.md": {"settings": settings(ablations)},
+        ROOT / "docs" / "speed.md": {"table": speed(BENCHMARKS), "samplers": samplers(BENCHMARKS)},
+    }
+    return {path: put(path.read_text(encoding="utf-8"), filled) for path, filled in tables.items()}
+
+
+def main() -> None:
+    """Write the pages."""
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
