@@ -15,6 +15,7 @@ from clsp.diffusion.training import prediction_loss, train_diffusion
 from clsp.diffusion.unet import build_scheduler
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.trainer import NonFiniteLossError
+from clsp.positives.cost import training_cost
 
 CPU = HardwareConfig(accelerator="cpu")
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -80,6 +81,18 @@ def test_what_is_predicted_is_written_down_for_diffusers(train, tmp_path):
     for name in get_args(SamplerName):
         sampler = SyntheticPositivePipeline.from_pretrained(tmp_path, sampler=name).scheduler
         assert sampler.config.prediction_type == "v_prediction"
+
+
+def test_a_model_of_patches_is_read_as_one_by_its_channels(train, tmp_path):
+    train(tmp_path, patch=2, beta_schedule="squaredcos_cap_v2")
+    pipeline = SyntheticPositivePipeline.from_pretrained(tmp_path, sampler="ddim", clip_sample=True)
+    config = pipeline.unet.config
+    assert (config.in_channels, config.out_channels, config.sample_size) == (4, 4, 4)
+    assert pipeline.scheduler.config.beta_schedule == "squaredcos_cap_v2"
+    images = pipeline(torch.rand(3, 1, 8, 8) * 2 - 1, candidates=2, num_inference_steps=2, eta=1.0).images
+    assert images.shape == (3, 2, 1, 8, 8)
+    train(tmp_path / "whole")
+    assert training_cost(tmp_path)["flops"] < training_cost(tmp_path / "whole")["flops"] / 3
 
 
 def test_a_loss_that_is_nan_stops_before_the_weights_take_it(train, tmp_path, monkeypatch):

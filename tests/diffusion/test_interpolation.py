@@ -15,7 +15,7 @@ from clsp import SyntheticPositivePipeline, randomness
 from clsp.diffusion.config import SamplerName
 from clsp.diffusion.interpolation import Sampling, decode, encode, interpolated_noise, sample
 from clsp.diffusion.samplers import make_sampler
-from clsp.diffusion.unet import build_scheduler, build_unet, crop, pad, unet_hash
+from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
 from clsp.errors import UserError
 
 
@@ -298,7 +298,7 @@ def test_settings_out_of_range_are_refused_with_the_fix(unet, settings, anchors,
 
 
 def test_anchors_of_other_channels_are_refused_and_a_broken_model_is_named(unet, settings, anchors):
-    with pytest.raises(UserError, match=r"anchors must be \[B, 1, H, W\]"):
+    with pytest.raises(UserError, match="draws 1-channel images, not 3-channel"):
         draw(unet, settings, anchors.expand(-1, 3, -1, -1))
     with torch.no_grad():
         unet.conv_out.bias.fill_(torch.nan)
@@ -309,13 +309,26 @@ def test_anchors_of_other_channels_are_refused_and_a_broken_model_is_named(unet,
 @pytest.mark.parametrize(
     ("size", "levels", "padded"), [(7, 3, 8), (30, 3, 32), (8, 3, 8), (1, 2, 2), (28, 4, 32), (5, 1, 5)]
 )
-def test_crop_undoes_pad_which_repeats_the_border(size, levels, padded):
-    images = torch.rand(2, 3, size, size + 2)
-    wide = pad(images, levels)
+def test_an_image_leaves_the_grid_as_it_entered_and_padding_repeats_the_border(size, levels, padded):
+    images, grid = torch.rand(2, 3, size, size + 2), Grid(levels)
+    wide = grid.enter(images)
     assert wide.shape[-2] == padded
     assert wide.shape[-1] % 2 ** (levels - 1) == 0
-    assert torch.equal(crop(wide, (size, size + 2)), images)
-    assert torch.equal(wide[..., -1, :].unique(), crop(wide, (size, size + 2))[..., -1, :].unique())
+    assert torch.equal(grid.leave(wide, (size, size + 2)), images)
+    assert torch.equal(wide[..., -1, :].unique(), images[..., -1, :].unique())
+
+
+@pytest.mark.parametrize(
+    ("size", "levels", "patch", "places"), [(7, 2, 2, 4), (28, 2, 2, 14), (28, 3, 2, 16), (9, 1, 4, 3)]
+)
+def test_patches_become_channels_of_one_place(size, levels, patch, places):
+    images, grid = torch.rand(2, 3, size, size), Grid(levels, patch)
+    folded = grid.enter(images)
+    assert folded.shape == (2, 3 * patch**2, places, places)
+    assert torch.equal(grid.leave(folded, (size, size)), images)
+    middle, offset = places // 2, (places * patch - size) // 2
+    rows = slice(middle * patch - offset, (middle + 1) * patch - offset)
+    assert torch.equal(folded[:, :, middle, middle].unflatten(1, (3, -1)), images[..., rows, rows].flatten(2))
 
 
 @pytest.mark.parametrize("size", [7, 9])

@@ -8,6 +8,10 @@ from typing import Literal
 SamplerName = Literal["ddim", "dpmsolver++", "sde-dpmsolver++", "unipc", "deis"]
 """ddim: the paper's, with eta; the others are solvers of higher order that need fewer steps and have no eta."""
 
+BetaName = Literal["linear", "squaredcos_cap_v2"]
+"""diffusers' words for the betas: linear from beta_start to beta_end, or the cosine of Nichol and Dhariwal (arXiv
+2102.09672), under which small images reach pure noise later."""
+
 PredictionName = Literal["epsilon", "v_prediction"]
 """diffusers' words for what the U-Net predicts."""
 
@@ -20,6 +24,9 @@ class DiffusionConfig:
     """Train images that teach the model, chosen at random by the seed; null: all."""
     widths: list[int] = field(default_factory=lambda: [128, 256, 256, 256])
     """Channels of the U-Net's levels; each level halves the image."""
+    patch: int = 1
+    """Side of the squares of pixels that the U-Net sees as channels of one place: with 2 its finest level has a quarter
+    of the places and 4 times the inputs. A power of 2."""
     blocks: int = 2
     """Residual blocks a level."""
     attention: list[int] = field(default_factory=lambda: [1])
@@ -32,6 +39,8 @@ class DiffusionConfig:
     """Dropout in the residual blocks while training; sampling never drops."""
     timesteps: int = 1000
     """Noise levels T of the forward process."""
+    beta_schedule: BetaName = "linear"
+    """How beta grows with t."""
     beta_start: float = 1e-4
     """First beta of the linear schedule."""
     beta_end: float = 0.02

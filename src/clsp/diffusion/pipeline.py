@@ -122,16 +122,15 @@ class SyntheticPositivePipeline(DiffusionPipeline):
     ) -> SyntheticPositiveOutput:
         """Do what ``__call__`` does, with the sampler's settings in one value."""
         check_sampling(how, self.scheduler)
-        expected = self.unet.config.in_channels
-        if anchors.ndim != 4 or anchors.shape[1] != expected:
-            raise UserError(f"anchors must be [B, {expected}, H, W] for this U-Net, got {list(anchors.shape)}")
+        if anchors.ndim != 4:
+            raise UserError(f"anchors must be [B, C, H, W], got {list(anchors.shape)}")
+        grid = unets.Grid.of(self.unet, anchors.shape[1])
         self.unet.eval()
         ids = torch.arange(len(anchors)) if anchor_ids is None else torch.as_tensor(anchor_ids, dtype=torch.int64)
-        levels = len(self.unet.config.block_out_channels)
         anchors = anchors.to(self.unet.device, torch.float32)
-        padded = unets.pad(anchors, levels)
-        drawn = sample(self.unet, self.scheduler, padded, ids.to(anchors.device), how, seed=seed, callback=callback)
-        drawn = unets.crop(drawn, (anchors.shape[-2], anchors.shape[-1]))
+        entered, ids = grid.enter(anchors), ids.to(anchors.device)
+        drawn = sample(self.unet, self.scheduler, entered, ids, how, seed=seed, callback=callback)
+        drawn = grid.leave(drawn, (anchors.shape[-2], anchors.shape[-1]))
         return _to_uint8(drawn.unflatten(0, (len(anchors), how.candidates)))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from clsp import distributed, randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, sample
-from clsp.diffusion.unet import build_scheduler, build_unet, crop, pad, unet_hash
+from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.ema import EMA
 from clsp.engine.hardware import HardwareConfig
@@ -39,6 +39,7 @@ class DiffusionTraining(LightningModule):
         self.config, self.seed, self.folder = config, seed, folder
         self.size = (pixels.shape[2], pixels.shape[3])
         self.unet = build_unet(config, channels=pixels.shape[1], size=self.size[0])
+        self.grid = Grid.of(self.unet, pixels.shape[1])
         self.ema = EMA(self.unet)
         self.noising = build_scheduler(config)
         self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="diffusion", drop_last=False)
@@ -75,7 +76,7 @@ class DiffusionTraining(LightningModule):
             place = self.batches.share().to(self.device)
             flip = randomness.uniform(self.seed, "diffusion flip", (step, place), 1)[:, 0] < 0.5
             images = torch.where(flip[:, None, None, None], images.flip(-1), images)
-        return pad(images, len(self.config.widths))
+        return self.grid.enter(images)
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
         """Clip the gradient and log its norm."""
@@ -116,7 +117,7 @@ class DiffusionTraining(LightningModule):
         ids = torch.arange(_SHEET, device=self.device)
         sampler = DDIMScheduler.from_config(self.noising.config, timestep_spacing="trailing", clip_sample=True)
         how = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, self.config.timesteps), eta=1.0)
-        drawn = crop(sample(unet, sampler, blank, ids, how, seed=self.seed), self.size)
+        drawn = self.grid.leave(sample(unet, sampler, blank, ids, how, seed=self.seed), self.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
 

@@ -1,9 +1,11 @@
-"""The U-Net and the noise schedule, made from a config or read from a diffusers folder; padding to its grid."""
+"""The U-Net and the noise schedule, made from a config or read from a diffusers folder; images on its grid."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +18,59 @@ from clsp.diffusion.config import DiffusionConfig
 from clsp.errors import UserError
 
 
-def multiple_of(levels: int) -> int:
-    """Return what an image side must be a multiple of for a U-Net of so many levels."""
-    return int(2 ** (levels - 1))
-
-
-def padded_size(size: int, levels: int) -> int:
-    """Return the smallest side >= ``size`` that the U-Net can halve often enough."""
-    multiple = multiple_of(levels)
+def padded_size(size: int, multiple: int) -> int:
+    """Return the smallest side >= ``size`` that is a multiple of ``multiple``."""
     return -(-size // multiple) * multiple
 
 
-def pad(images: Tensor, levels: int) -> Tensor:
-    """Pad [B, C, H, W] on all sides by repeating the border, to a size the U-Net can halve. Nothing is squeezed."""
-    height, width = images.shape[-2:]
-    more_h, more_w = padded_size(height, levels) - height, padded_size(width, levels) - width
-    if not more_h and not more_w:
-        return images
-    sides = (more_w // 2, more_w - more_w // 2, more_h // 2, more_h - more_h // 2)
-    return F.pad(images, sides, mode="replicate")
+@dataclass(frozen=True)
+class Grid:
+    """How images become the U-Net's input and come back: padded to what it can halve, patches folded into channels."""
 
+    levels: int
+    """Levels of the U-Net; each but the last halves its input."""
+    patch: int = 1
+    """Side of the squares of pixels that the U-Net sees as channels of one place."""
 
-def crop(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Undo `pad`: cut the middle ``size`` (height, width) out of [..., H, W]."""
-    top, left = (images.shape[-2] - size[0]) // 2, (images.shape[-1] - size[1]) // 2
-    return images[..., top : top + size[0], left : left + size[1]]
+    @classmethod
+    def of(cls, unet: UNet2DModel, channels: int) -> Grid:
+        """Return the grid of a U-Net for images of ``channels``: p * p times as many inputs mean patches of p.
+
+        Raises:
+            UserError: the U-Net is not for images of so many channels.
+        """
+        inputs = int(unet.config.in_channels)
+        patch = math.isqrt(inputs // channels)
+        if patch * patch * channels != inputs:
+            raise UserError(f"the U-Net draws {inputs}-channel images, not {channels}-channel ones")
+        return cls(len(unet.config.block_out_channels), patch)
+
+    @property
+    def multiple(self) -> int:
+        """What a padded image's side is a multiple of."""
+        return int(self.patch * 2 ** (self.levels - 1))
+
+    def enter(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] to the U-Net's input [B, C p p, H' / p, W' / p].
+
+        Padding repeats the border on all sides; nothing is squeezed.
+        """
+        height, width = images.shape[-2:]
+        more_h, more_w = padded_size(height, self.multiple) - height, padded_size(width, self.multiple) - width
+        if more_h or more_w:
+            sides = (more_w // 2, more_w - more_w // 2, more_h // 2, more_h - more_h // 2)
+            images = F.pad(images, sides, mode="replicate")
+        return F.pixel_unshuffle(images, self.patch) if self.patch > 1 else images
+
+    def leave(self, drawn: Tensor, size: tuple[int, int]) -> Tensor:
+        """Undo `enter`: [..., C p p, H' / p, W' / p] to the middle ``size`` (height, width) of the images."""
+        images = F.pixel_shuffle(drawn, self.patch) if self.patch > 1 else drawn
+        top, left = (images.shape[-2] - size[0]) // 2, (images.shape[-1] - size[1]) // 2
+        return images[..., top : top + size[0], left : left + size[1]]
 
 
 def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DModel:
-    """Make an untrained U-Net for images of ``channels`` and ``size`` (padded where it must be).
+    """Make an untrained U-Net for images of ``channels`` and ``size`` (padded and folded where it must be).
 
     Raises:
         UserError: widths, groups or attention levels do not fit together.
@@ -62,9 +88,9 @@ def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DMo
         )
     attends = [level in config.attention for level in range(levels)]
     return UNet2DModel(
-        sample_size=padded_size(size, levels),
-        in_channels=channels,
-        out_channels=channels,
+        sample_size=padded_size(size, Grid(levels, config.patch).multiple) // config.patch,
+        in_channels=channels * config.patch**2,
+        out_channels=channels * config.patch**2,
         layers_per_block=config.blocks,
         block_out_channels=tuple(config.widths),
         down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
@@ -76,12 +102,12 @@ def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DMo
 
 
 def build_scheduler(config: DiffusionConfig) -> DDPMScheduler:
-    """Make the forward process: T linear betas, and what the U-Net is to predict."""
+    """Make the forward process: T betas, and what the U-Net is to predict."""
     return DDPMScheduler(
         num_train_timesteps=config.timesteps,
         beta_start=config.beta_start,
         beta_end=config.beta_end,
-        beta_schedule="linear",
+        beta_schedule=config.beta_schedule,
         prediction_type=config.prediction_type,
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from clsp import randomness
 from clsp.diffusion.interpolation import add_noise, encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
-from clsp.diffusion.unet import pad
+from clsp.diffusion.unet import Grid
 from clsp.errors import UserError
 from clsp.evaluation import linear
 from clsp.evaluation.config import EvaluateConfig
@@ -64,12 +64,13 @@ def bottleneck(pipeline: SyntheticPositivePipeline, images: np.ndarray, level: f
     """Compute the averaged middle features of uint8 images [N, C, H, W], noised to ``level``: float32 [N, D]."""
     unet, scheduler = pipeline.unet.eval(), pipeline.scheduler
     time = torch.tensor(int(level * (scheduler.config.num_train_timesteps - 1)))
+    grid = Grid.of(unet, images.shape[1])
     features = []
     for first in range(0, len(images), _BATCH):
         batch = torch.from_numpy(np.array(images[first : first + _BATCH])).float() / 127.5 - 1.0
         rows = torch.arange(first, first + len(batch))
         noise = randomness.normal(seed, "bottleneck noise", (rows,), batch.shape[1:])
-        noised = pad(add_noise(scheduler, batch, noise, time), len(unet.config.block_out_channels))
+        noised = grid.enter(add_noise(scheduler, batch, noise, time))
         features.append(encode(unet, noised.to(unet.device), time).middle.float().mean(dim=(2, 3)).cpu())
     return torch.cat(features)
 

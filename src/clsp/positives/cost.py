@@ -12,7 +12,6 @@ from diffusers import UNet2DModel
 from clsp import files
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import encode, steps_taken
-from clsp.diffusion.unet import build_unet
 from clsp.engine.flops import count_flops
 from clsp.positives.config import SynthesizeConfig
 
@@ -42,7 +41,7 @@ def training_cost(diffusion: str | Path) -> dict[str, float] | None:
     known = {entry.name for entry in fields(DiffusionConfig)}
     config = DiffusionConfig(**{name: value for name, value in record["settings"].items() if name in known})
     shape = files.read_json(Path(diffusion) / "unet" / "config.json")
-    unet = build_unet(config, channels=shape["in_channels"], size=shape["sample_size"])
+    unet = UNet2DModel.from_config(shape)
     x = _blank(unet)
     step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())
     return {"seconds": float(record["seconds"]), "flops": step * config.steps * config.batch_size}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clsp import console, files
 from clsp.diffusion.interpolation import encode
-from clsp.diffusion.unet import pad
+from clsp.diffusion.unet import Grid
 from clsp.images.imageset import Images, subset
 from clsp.positives.bank import PositiveBank
 
@@ -32,11 +32,11 @@ Measure = dict[str, Any]
 @torch.no_grad()
 def bottleneck_features(unet: UNet2DModel, images: np.ndarray, *, batch_size: int = 256) -> Tensor:
     """Compute unit features of uint8 images [N, C, H, W]: float32 [N, D], on the CPU."""
-    levels, device = len(unet.config.block_out_channels), unet.device
+    grid, device = Grid.of(unet, images.shape[1]), unet.device
     features = []
     for first in range(0, len(images), batch_size):
         batch = torch.from_numpy(np.array(images[first : first + batch_size])).to(device)
-        encoded = encode(unet, pad(batch.float() / 127.5 - 1.0, levels), _TIME)
+        encoded = encode(unet, grid.enter(batch.float() / 127.5 - 1.0), _TIME)
         features.append(F.normalize(encoded.middle.float().mean(dim=(2, 3)), dim=1).cpu())
     return torch.cat(features)
 

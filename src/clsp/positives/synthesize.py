@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import UNet2DModel
 from torch import Tensor
 
 from clsp import console, distributed, faults, files
 from clsp._version import __version__
 from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
-from clsp.diffusion.unet import unet_hash
+from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.stage import stage
 from clsp.errors import UserError
@@ -70,11 +71,7 @@ def synthesize(
         diffusion, sampler=config.sampler, clip_sample=config.clip_sample
     )
     check_sampling(config.sampling(), pipeline.scheduler)
-    if pipeline.unet.config.in_channels != images.channels:
-        raise UserError(
-            f"--diffusion {diffusion} draws {pipeline.unet.config.in_channels}-channel images, {images.source} has "
-            f"{images.channels}; set --images.channels {pipeline.unet.config.in_channels}"
-        )
+    require_channels(pipeline.unet, images, diffusion)
     settings, defaults = {"seed": seed, **drawing_settings(config)}, drawing_settings(SynthesizeConfig())
     inputs = {"data": images.fingerprint, "unet": unet_hash(pipeline.unet)}
     with stage("synthetic positives", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
@@ -91,6 +88,21 @@ def synthesize(
             if distributed.rank() == 0:
                 current.facts = _finish(plan, folder, shards, settings, inputs)
     return PositiveBank.open(folder)
+
+
+def require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) -> None:
+    """Refuse a U-Net for images of other channels.
+
+    Raises:
+        UserError: says how many it draws.
+    """
+    try:
+        Grid.of(unet, images.channels)
+    except UserError as error:
+        other = 1 if images.channels == 3 else 3
+        raise UserError(
+            f"--diffusion {diffusion}: {error} as {images.source} has; set --images.channels {other}"
+        ) from error
 
 
 def _finish(

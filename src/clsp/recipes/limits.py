@@ -21,6 +21,7 @@ _AT_LEAST = {
     "diffusion.steps": 1,
     "diffusion.batch_size": 1,
     "diffusion.norm_groups": 1,
+    "diffusion.patch": 1,
     "diffusion.images": 2,
     "diffusion.warmup_steps": 0,
     "diffusion.sample_every": 0,
@@ -166,6 +167,8 @@ def check_fit(recipe: Recipe, images: Images, *, own_model: bool) -> None:
             f"--pretrain.batch_size {recipe.pretrain.batch_size} is larger than the {trained} images to train on; "
             f"choose at most {trained}"
         )
+    if recipe.diffusion.patch & (recipe.diffusion.patch - 1):
+        raise UserError(f"--diffusion.patch {recipe.diffusion.patch} is no power of 2; choose 1 (none), 2 or 4")
     levels, steps = recipe.diffusion.timesteps, recipe.synthesize.steps
     if own_model and recipe.synthesize.sampler == "ddim" and (steps > levels or levels % steps):
         near = min((s for s in range(1, levels + 1) if levels % s == 0), key=lambda s: abs(s - steps))
