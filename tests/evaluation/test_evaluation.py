@@ -100,6 +100,8 @@ def test_a_probe_that_begins_at_anothers_weights_ends_where_it_would_have_ended(
         np.testing.assert_allclose(warm.scores(features, 3), cold.scores(features, 3), atol=0.05)
     assert np.abs(first.scores(features, 3) - cold.scores(features, 3)).max() > 0.1
     two = np.minimum(labels, 1)
+    other = linear.LinearProbe(features, two, 1.0, first)  # of other classes: no place to begin at
+    assert np.array_equal(other.scores(features, 2), linear.LinearProbe(features, two, 1.0).scores(features, 2))
     cold = linear.LinearProbe(features, two, 1.0)
     warm = linear.LinearProbe(features, two, 1.0, linear.LinearProbe(features, two, 0.01))
     np.testing.assert_allclose(warm.scores(features, 2), cold.scores(features, 2), atol=0.05)
@@ -114,7 +116,7 @@ def test_c_is_the_one_that_holds_best_and_weaker_ones_are_not_tried_for_long(mon
         return (probe.scores(features[held], 3).argmax(axis=1) == labels[held]).mean()
 
     monkeypatch.setattr(linear, "LinearProbe", lambda *a: (tried.append(a[2]), original(*a))[1])
-    chosen = linear.choose(features, labels, 3, held, values)
+    chosen = linear.choose(features, labels, 3, held, values).regularisation
     assert accuracy(chosen) == max(map(accuracy, values))
     assert tried == sorted(values)[: sorted(values).index(chosen) + 3]
     assert len(tried) < len(values)
@@ -142,7 +144,7 @@ def test_choosing_sees_no_test_image(encoder, make_images, monkeypatch):
     evaluate_encoder(encoder, dataclasses.replace(task, test=labels), CONFIG)
     assert len(seen) == 4
     for (arguments, chosen), (others, again) in zip(seen[:2], seen[2:]):
-        assert chosen == again
+        assert getattr(chosen, "regularisation", chosen) == getattr(again, "regularisation", again)
         assert len(arguments[0]) == len(task.train)
         assert np.array_equal(np.asarray(arguments[0]), np.asarray(others[0]))
 

@@ -26,7 +26,8 @@ class DiffusionConfig:
     """Channels of the U-Net's levels; each level halves the image."""
     patch: int = 1
     """Side of the squares of pixels that the U-Net sees as channels of one place: with 2 its finest level has a quarter
-    of the places and 4 times the inputs. A power of 2."""
+    of the places and 4 times the inputs. A power of 2. What diffusers' own pipeline draws with such a model is unfolded
+    by ``torch.nn.functional.pixel_shuffle``."""
     blocks: int = 2
     """Residual blocks a level."""
     attention: list[int] = field(default_factory=lambda: [1])

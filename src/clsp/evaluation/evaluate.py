@@ -106,11 +106,11 @@ def _features(folder: Path, task: Task, config: EvaluateConfig, cache: Path | No
 def _linear(train: Tensor, test: Tensor, task: Task, config: EvaluateConfig) -> Score:
     labels, fit = task.train.labels, train.numpy()
     assert labels is not None and task.test.labels is not None
-    value = linear.choose(fit, labels, task.classes, task.held, config.regularisation)
-    probe = linear.LinearProbe(fit, labels, value)
+    chosen = linear.choose(fit, labels, task.classes, task.held, config.regularisation)
+    probe = linear.LinearProbe(fit, labels, chosen.regularisation, chosen)
     protocol = (
         f"logistic regression (L-BFGS) on standardised frozen features of {len(labels)} labelled train images, "
-        f"C = {value:g} chosen on {int(task.held.sum())} of them; tested on {task.note}"
+        f"C = {probe.regularisation:g} chosen on {int(task.held.sum())} of them; tested on {task.note}"
     )
     return score(probe.scores(test.numpy(), task.classes), task.test.labels, protocol)
 

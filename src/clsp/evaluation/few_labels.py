@@ -132,7 +132,7 @@ def _fit_probe(
     if np.unique(labels, return_counts=True)[1].min() < _ENOUGH:
         return linear.LinearProbe(fit, labels, _C), None
     chosen = linear.choose(fit, labels, task.classes, share_of_each(labels, _HELD), values)
-    return linear.LinearProbe(fit, labels, chosen), chosen
+    return linear.LinearProbe(fit, labels, chosen.regularisation, chosen), chosen.regularisation
 
 
 def fine_tune(
