@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -179,6 +180,12 @@ def test_a_run_here_is_planned_too(capsys):
     assert "400 train images, 355 test images, 1 x 16 x 16; 0 files left out" in text
     assert "TFLOPS" not in text
     assert "this machine has" in text
+
+
+@pytest.mark.parametrize("load", [0.1, 1.6])
+def test_times_beside_other_work_are_called_rough(capsys, monkeypatch, load):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    assert ("Other work keeps 1.6 of the" in told(capsys, "--data", "digits", "--recipe", "smoke")) == (load > 1)
 
 
 def test_a_gpu_that_is_none(capsys):

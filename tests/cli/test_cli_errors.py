@@ -101,7 +101,6 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--diffusion.min_snr_gamma", "0", "above 0"),
         ("--diffusion.patch", "3", "power of 2"),
         ("--diffusion.patch", "0", "at least 1"),
-        ("--diffusion.beta_schedule", "cosine", "linear, squaredcos_cap_v2"),
         ("--evaluate.test_share", "3", "between 0 and 1"),
         ("--hardware.accelerator", "tpu", "auto, cpu, gpu"),
     ],

@@ -8,10 +8,6 @@ from typing import Literal
 SamplerName = Literal["ddim", "dpmsolver++", "sde-dpmsolver++", "unipc", "deis"]
 """ddim: the paper's, with eta; the others are solvers of higher order that need fewer steps and have no eta."""
 
-BetaName = Literal["linear", "squaredcos_cap_v2"]
-"""diffusers' words for the betas: linear from beta_start to beta_end, or the cosine of Nichol and Dhariwal (arXiv
-2102.09672), under which small images reach pure noise later."""
-
 PredictionName = Literal["epsilon", "v_prediction"]
 """diffusers' words for what the U-Net predicts."""
 
@@ -40,8 +36,6 @@ class DiffusionConfig:
     """Dropout in the residual blocks while training; sampling never drops."""
     timesteps: int = 1000
     """Noise levels T of the forward process."""
-    beta_schedule: BetaName = "linear"
-    """How beta grows with t."""
     beta_start: float = 1e-4
     """First beta of the linear schedule."""
     beta_end: float = 0.02

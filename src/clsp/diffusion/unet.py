@@ -102,12 +102,12 @@ def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DMo
 
 
 def build_scheduler(config: DiffusionConfig) -> DDPMScheduler:
-    """Make the forward process: T betas, and what the U-Net is to predict."""
+    """Make the forward process: T linear betas, and what the U-Net is to predict."""
     return DDPMScheduler(
         num_train_timesteps=config.timesteps,
         beta_start=config.beta_start,
         beta_end=config.beta_end,
-        beta_schedule=config.beta_schedule,
+        beta_schedule="linear",
         prediction_type=config.prediction_type,
     )
 

@@ -128,6 +128,11 @@ def _basis(plan: Plan, stages: list[Stage], gpu: str | None) -> Iterable[str]:
         )
     else:
         yield "The time here is that of a few steps of each stage."
+    if (load := os.getloadavg()[0]) >= 0.5:
+        yield (
+            f"Other work keeps {load:.1f} of the {os.cpu_count()} cores busy: the times here may be many times too "
+            "long, for threads that share a core wait for each other."
+        )
     if plan.gpu is not None:
         peaks = sorted({stage.bf16 and plan.gpu.bf16 is not None for stage in stages})
         texts = [f"{plan.gpu.peak(bf16=bf16) / 1e12:g} TFLOPS ({'bf16' if bf16 else '32 bit'})" for bf16 in peaks]
