@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return ",".join(f"{option}={value}" for option, value in self.options.items()) or BASE
+        return ",".join(f"{option}={value}" for option, value in sorted(self.options.items())) or BASE
 
     def changes(self, section: str) -> bool:
         return any(option.startswith(section) for option in self.options)
