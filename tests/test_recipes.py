@@ -60,6 +60,9 @@ def test_sized_recipes_fit_any_data(name, count, size, accelerated):
     recipe = recipe_on(name, count, size, accelerated=accelerated)
     check_values(recipe)
     check_fit(recipe, images_like(count, 3, size), own_model=True)
+    config = recipe.pretrain
+    for method in (config.moco, config.nnclr, config.all4one):
+        assert method.memory <= max(count // 2, 32)
 
 
 @pytest.mark.parametrize("name", recipe_names())

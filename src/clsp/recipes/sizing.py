@@ -32,6 +32,12 @@ def _passes(count: int, seen: int, least: int, most: int) -> int:
     return int(min(max(seen // count, least), most))
 
 
+def _memories(count: int, most: int) -> dict[str, Any]:
+    """Memories of half the images: in larger ones a neighbour is soon an older copy of the image itself."""
+    rows = min(most, _power_of_two(count // 2))
+    return {f"pretrain.{method}.memory": rows for method in ("moco", "nnclr", "all4one")}
+
+
 def _small(count: int, size: int) -> dict[str, Any]:
     """Sizes that two CPU cores carry in about an hour for up to 10,000 images of 32 pixels; those of fashion-mnist."""
     batch = _power_of_two(min(256, max(count // 4, 2)))
@@ -53,7 +59,7 @@ def _small(count: int, size: int) -> dict[str, Any]:
         "diffusion.ema_decay": 0.995,
         "diffusion.sample_every": 300,
         "synthesize.anchors": 10_000,
-        "synthesize.candidates": 4,
+        "synthesize.candidates": 2,
         "synthesize.sampler": "sde-dpmsolver++",
         "synthesize.strength": 1.0,
         "synthesize.steps": 10,
@@ -71,7 +77,7 @@ def _small(count: int, size: int) -> dict[str, Any]:
         "pretrain.projector.hidden": 512,
         "pretrain.projector.dim": 128,
         "pretrain.projector.batch_norm": True,
-        "pretrain.moco.memory": 4096,
+        **_memories(min(count, 10_000), 4096),
         "pretrain.augment.crop_scale": [0.2, 1.0],
         "pretrain.epochs": _passes(min(count, 10_000), 400_000, 40, 400),
         "pretrain.batch_size": batch,
@@ -94,4 +100,5 @@ def _large(count: int, size: int) -> dict[str, Any]:
         "pretrain.epochs": _passes(count, 50_000_000, 200, 1000),
         "pretrain.batch_size": batch,
         "pretrain.lr": round(0.5 * batch / 1024, 4),
+        **_memories(count, 65536),
     }
