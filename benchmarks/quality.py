@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from clsp.encoders.export import EncoderSpec
 from clsp.evaluation.classifier import fit_classifier
+from clsp.evaluation.distance import kid
 from clsp.evaluation.features import encode_images
 from clsp.images.config import ImagesConfig
 from clsp.images.imageset import Split, subset
@@ -96,17 +97,3 @@ class Quality:
 
     def _features(self, images: np.ndarray) -> Tensor:
         return encode_images(self.network, images, torch.tensor(SPEC.mean), torch.tensor(SPEC.std))
-
-
-def kid(first: Tensor, second: Tensor) -> float:
-    """Return the unbiased squared MMD of two sets of features float [N, D], [M, D] with kernel (x.y / D + 1)^3."""
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1.0) ** 3
-
-    def within(a: Tensor) -> Tensor:
-        own = kernel(a, a)
-        return (own.sum() - own.diagonal().sum()) / (len(a) * (len(a) - 1))
-
-    first, second = first.double(), second.double()
-    return float(within(first) + within(second) - 2.0 * kernel(first, second).mean())

@@ -130,13 +130,13 @@ def settings(found: dict[str, Any]) -> str:
     lines = []
     for row in found["settings"]:
         options = [f"{OPTIONS.get(name, name.partition('.')[2])} {value}" for name, value in row["options"].items()]
-        measures = [row["measures"].get(name) for name in ("classifier_agreement", "row_diversity")]
+        measures = [row["measures"].get(name) for name in ("classifier_agreement", "classifier_distance", "row_diversity")]
         cells = [", ".join(options) or "base", *("-" if value is None else f"{value:.2f}" for value in measures)]
         cells += [shown(row[score]) for score in SCORES]
         cells += [shown(row["versus_baseline"][score], signed=True) for score in SCORES]
         lines.append((*cells, f"{row['cost']['generator_flops'] / row['cost']['pretraining_flops']:.1f}"))
     gained = (f"linear minus {alone}", f"kNN minus {alone}")
-    return rows(("setting", "agreement", "diversity", "linear", "kNN", *gained, "generator over pretraining"), lines)
+    return rows(("setting", "agreement", "distance", "diversity", "linear", "kNN", *gained, "generator over pretraining"), lines)
 
 
 def put(text: str, tables: dict[str, str]) -> str:

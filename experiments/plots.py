@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 SCORES = {"linear": ("linear probe", "#1f5fa8"), "knn": ("kNN", "#c2571a")}
 MEASURES = {
     "classifier_agreement": "agreement with the anchor's label",
+    "classifier_distance": "distance to real images (KID)",
     "row_diversity": "diversity within a row",
     "pixel_distance": "pixel distance to the anchor",
 }
