@@ -6,6 +6,7 @@ A table stands in its page between marks with its name. A test holds that the pa
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ IN_WORDS = {
     "nnclr": "a neighbour of it (NNCLR)",
     "all4one": "neighbours and their centroid (All4One)",
 }
+REFERENCE = {"sampler", "steps", "candidates", "clip_sample", "eta"}
+"""What a setting of the ablations changes to draw as the paper does."""
 OPTIONS = {
     "synthesize.interpolation_weight": "w",
     "synthesize.candidates": "k",
@@ -124,19 +127,35 @@ def in_words(result: dict[str, Any]) -> str:
     return rows(("what is pulled towards an image's first view", "linear", "kNN"), lines)
 
 
-def settings(found: dict[str, Any]) -> str:
-    """What the candidates of every setting of the ablations are like, and what encoders gain by them."""
+def settings(found: dict[str, Any], chosen: Callable[[dict[str, Any]], bool] = lambda row: True) -> str:
+    """What the candidates of some settings of the ablations are like, and what encoders gain by them."""
     alone = found["plan"]["baseline"]
     lines = []
-    for row in found["settings"]:
+    for row in filter(chosen, found["settings"]):
         options = [f"{OPTIONS.get(name, name.partition('.')[2])} {value}" for name, value in row["options"].items()]
-        measures = [row["measures"].get(name) for name in ("classifier_agreement", "classifier_distance", "row_diversity")]
+        measures = [
+            row["measures"].get(name) for name in ("classifier_agreement", "classifier_distance", "row_diversity")
+        ]
         cells = [", ".join(options) or "base", *("-" if value is None else f"{value:.2f}" for value in measures)]
         cells += [shown(row[score]) for score in SCORES]
         cells += [shown(row["versus_baseline"][score], signed=True) for score in SCORES]
         lines.append((*cells, f"{row['cost']['generator_flops'] / row['cost']['pretraining_flops']:.1f}"))
     gained = (f"linear minus {alone}", f"kNN minus {alone}")
-    return rows(("setting", "agreement", "distance", "diversity", "linear", "kNN", *gained, "generator over pretraining"), lines)
+    return rows(
+        ("setting", "agreement", "distance", "diversity", "linear", "kNN", *gained, "generator over pretraining"), lines
+    )
+
+
+def like_the_reference(row: dict[str, Any]) -> bool:
+    """One candidate an anchor, by the recipe's sampler and by 100 steps of the paper's."""
+    drawn = {name.partition(".")[2] for name in row["options"]}
+    return row["options"].get("synthesize.candidates") == 1 and drawn in ({"candidates"}, REFERENCE)
+
+
+def of_a_generator(row: dict[str, Any]) -> bool:
+    """What changes the generator's cost: its training, its steps, its candidates."""
+    trained = any(name.startswith("diffusion.") for name in row["options"])
+    return trained or row["axis"] in ("base", "synthesize.candidates", "synthesize.steps")
 
 
 def put(text: str, tables: dict[str, str]) -> str:
@@ -159,7 +178,12 @@ def pages() -> dict[Path, str]:
             "differences": differences(claim),
         },
         ROOT / "docs" / "positives.md": {"settings": settings(ablations)},
-        ROOT / "docs" / "speed.md": {"table": speed(BENCHMARKS), "samplers": samplers(BENCHMARKS)},
+        ROOT / "docs" / "speed.md": {
+            "table": speed(BENCHMARKS),
+            "samplers": samplers(BENCHMARKS),
+            "teaching": settings(ablations, like_the_reference),
+            "generators": settings(ablations, of_a_generator),
+        },
     }
     return {path: put(path.read_text(encoding="utf-8"), filled) for path, filled in tables.items()}
 

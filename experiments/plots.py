@@ -2,8 +2,8 @@
 
     python experiments/plots.py results/claim/fashion-mnist/ablations/ablations.json docs/ablations
 
-Writes axes.svg (accuracy along every option), positives.svg (accuracy over what the candidates are like) and cost.svg
-(gain over what the generator costs).
+Writes axes.svg (accuracy along every option), positives.svg (gain over what the candidates are like), map.svg (over
+agreement and distance together) and cost.svg (over what the generator costs).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MEASURES = {
     "row_diversity": "diversity within a row",
     "pixel_distance": "pixel distance to the anchor",
 }
+MAP = ("classifier_agreement", "classifier_distance")
 LABELS = {
     "synthesize.interpolation_weight": "w",
     "synthesize.guidance_scale": "guidance",
@@ -113,6 +114,25 @@ def over_measures(found: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
+def over_both(found: dict[str, Any], path: Path) -> None:
+    """Agreement and distance of every bank, with the gain in colour and as a number, one panel a score."""
+    drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
+    figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.8), sharey=True)
+    for (score, (label, _)), panel in zip(SCORES.items(), panels):
+        places = [tuple(row["measures"][name] for name in MAP) for row in drawn]
+        gains = [row["versus_baseline"][score]["mean"] for row in drawn]
+        dots = panel.scatter(*zip(*places), c=gains, cmap="viridis", s=46)
+        for place, gain in zip(places, gains):
+            panel.annotate(f"{gain:.1f}", place, xytext=(0, 6), textcoords="offset points", fontsize=7, ha="center")
+        figure.colorbar(dots, ax=panel).ax.tick_params(labelsize=7)
+        panel.set_title(f"gain in {label}, points", fontsize=9)
+        panel.set_xlabel(MEASURES[MAP[0]], fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(MEASURES[MAP[1]], fontsize=9)
+    _save(figure, path)
+
+
 def _name_apart(panel: Axes, places: list[float], names: list[str]) -> None:
     """Write names along the top, the first ones first; those that would cover one another are left out."""
     named: list[float] = []
@@ -166,6 +186,7 @@ def main() -> None:
     plt.rcParams.update({"svg.hashsalt": "clsp", "font.family": "sans-serif"})
     along_axes(found, folder / "axes.svg")
     over_measures(found, folder / "positives.svg")
+    over_both(found, folder / "map.svg")
     over_cost(found, folder / "cost.svg")
 
 
