@@ -133,9 +133,7 @@ def settings(found: dict[str, Any], chosen: Callable[[dict[str, Any]], bool] = l
     lines = []
     for row in filter(chosen, found["settings"]):
         options = [f"{OPTIONS.get(name, name.partition('.')[2])} {value}" for name, value in row["options"].items()]
-        measures = [
-            row["measures"].get(name) for name in ("classifier_agreement", "classifier_distance", "row_diversity")
-        ]
+        measures = [row["measures"].get(name) for name in ("classifier_agreement", "encoder_distance", "row_diversity")]
         cells = [", ".join(options) or "base", *("-" if value is None else f"{value:.2f}" for value in measures)]
         cells += [shown(row[score]) for score in SCORES]
         cells += [shown(row["versus_baseline"][score], signed=True) for score in SCORES]

@@ -22,15 +22,17 @@ import yaml
 from clsp import files
 from clsp.comparison.statistics import interval, paired
 from clsp.encoders.export import read_spec
+from clsp.evaluation.distance import distance_seen_by
 from clsp.evaluation.judge import judge_candidates
 from clsp.evaluation.task import make_task
+from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.options import flat_options, parse_recipe
 from clsp.workflow import prepare
 
 BASE, TOGETHER = "base", "together"
 SCORES = ("linear", "knn")
-JUDGE_EPOCHS = 3
+JUDGE_EPOCHS, COMPARED = 3, 1000
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,21 @@ class Ablation:
         subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
 
     def measures(self, place: Path, spec: Path) -> dict[str, float]:
-        """What the bank says of itself, and what a classifier of real labels, an encoder like ``spec``, says of it."""
+        """What the bank says of itself, and what two encoders say of it.
+
+        They are a classifier of real labels of the architecture ``spec``, and the baseline's encoder of the first seed:
+        how far from real images it sees the candidates.
+        """
         bank = PositiveBank.open(place)
         prepared = prepare(self.plan["data"], recipe=self.plan["recipe"], overrides=[])
         task = make_task(prepared.images, prepared.recipe.evaluate, seed=0)
         judged = judge_candidates(bank, prepared.images, task, read_spec(spec), epochs=JUDGE_EPOCHS, seed=0)
-        return {name: measure["value"] for name, measure in {**bank.manifest["measures"], **judged}.items()}
+        rows = subset(len(bank), COMPARED, seed=0)
+        candidates, real = bank.array(rows)[:, 0], files.take(prepared.images.train.images, bank.ids[rows])
+        alone = self.work / BASE / "comparison" / "arms" / self.plan["baseline"] / "seed-0"
+        distance = round(distance_seen_by(alone, candidates, real), 4)
+        values = {name: measure["value"] for name, measure in {**bank.manifest["measures"], **judged}.items()}
+        return {**values, "encoder_distance": distance}
 
     def collect(self) -> dict[str, Any]:
         """All finished settings, with the differences to ``base`` and to the baseline, paired by seed."""

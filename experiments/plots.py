@@ -23,11 +23,11 @@ from matplotlib.axes import Axes
 SCORES = {"linear": ("linear probe", "#1f5fa8"), "knn": ("kNN", "#c2571a")}
 MEASURES = {
     "classifier_agreement": "agreement with the anchor's label",
-    "classifier_distance": "distance to real images (KID)",
+    "encoder_distance": "distance to real images",
     "row_diversity": "diversity within a row",
     "pixel_distance": "pixel distance to the anchor",
 }
-MAP = ("classifier_agreement", "classifier_distance")
+MAP = ("classifier_agreement", "encoder_distance")
 LABELS = {
     "synthesize.interpolation_weight": "w",
     "synthesize.guidance_scale": "guidance",

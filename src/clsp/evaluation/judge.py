@@ -11,10 +11,8 @@ from torch import nn
 from clsp.encoders.backbone import feature_count
 from clsp.encoders.export import EncoderSpec
 from clsp.evaluation.classifier import fit_classifier
-from clsp.evaluation.distance import kid
 from clsp.evaluation.features import encode_images
 from clsp.evaluation.task import Task
-from clsp.files import take
 from clsp.images.imageset import Images, subset
 from clsp.positives.bank import PositiveBank
 
@@ -28,8 +26,7 @@ def judge_candidates(
 
     Returns:
         ``classifier_accuracy`` (on the test images), ``classifier_agreement`` (share of candidates that it gives the
-        anchor's label), ``classifier_confidence`` and ``classifier_distance`` (KID to real images, on its
-        features), each with value and meaning.
+        anchor's label) and ``classifier_confidence``, each with value and meaning.
     """
     classifier = _train(task, spec, epochs=epochs, seed=seed)
     labels = images.train.labels
@@ -39,10 +36,7 @@ def judge_candidates(
     candidates = bank.array(rows)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     accuracy = _predict(classifier, task.test.images, mean, std).argmax(dim=1).numpy() == task.test.labels
-    flat = candidates.reshape(-1, *candidates.shape[2:])
-    scores = _predict(classifier, flat, mean, std).softmax(dim=1)
-    real = subset(len(images.train), len(flat), seed=seed + 7)
-    seen, others = (encode_images(classifier[0], some, mean, std) for some in (flat, take(images.train.images, real)))
+    scores = _predict(classifier, candidates.reshape(-1, *candidates.shape[2:]), mean, std).softmax(dim=1)
     agrees = scores.argmax(dim=1).numpy() == labels[bank.ids[rows]].repeat(bank.candidates)
 
     def entry(value: Any, meaning: str) -> dict[str, Any]:
@@ -56,13 +50,10 @@ def judge_candidates(
             agrees.mean(), "share of candidates to which that classifier gives the anchor's label"
         ),
         "classifier_confidence": entry(scores.max(dim=1).values.mean(), "its mean confidence on the candidates"),
-        "classifier_distance": entry(
-            kid(seen, others), "kernel distance (KID) of the candidates to real images, as it sees them; 0: none"
-        ),
     }
 
 
-def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int) -> nn.Sequential:
+def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int) -> nn.Module:
     """Train backbone and classifier with SGD and one cosine, on lightly augmented real images."""
     torch.manual_seed(seed)
     backbone = spec.build()
