@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, SupportsFloat
 
 from clsp import distributed
 
@@ -36,16 +36,24 @@ def duration(seconds: float) -> str:
 class Progress:
     """The progress of one stage: steps done, rate, time left and the newest figures."""
 
+    _every = PLAIN_SECONDS
+    """Seconds between two showings."""
+
     def __init__(self, title: str, total: int, unit: str, done: int) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done = self._at_start = done
-        self.figures = ""
-        self._start = self._printed = time.monotonic()
+        self._figures: dict[str, SupportsFloat] = {}
+        self._start = self._shown = time.monotonic()
 
     @property
     def rate(self) -> float:
         """Units per second since this process began."""
         return (self.done - self._at_start) / max(time.monotonic() - self._start, 1e-9)
+
+    @property
+    def figures(self) -> str:
+        """The newest figures as text."""
+        return " ".join(f"{name} {float(value):.4g}" for name, value in self._figures.items())
 
     def line(self) -> str:
         """The progress as one plain line."""
@@ -60,17 +68,19 @@ class Progress:
         )
         return f"{self.title}: " + "  ".join(part for part in parts if part)
 
-    def advance(self, count: int = 1, **figures: float) -> None:
-        """Count ``count`` more units as done; ``figures`` (a loss, an accuracy) are shown beside them."""
+    def advance(self, count: int = 1, **figures: SupportsFloat) -> None:
+        """Count ``count`` more units as done; ``figures`` (a loss, an accuracy) are shown beside them.
+
+        Figures may be tensors: they are read when they are shown, for reading one waits for its device.
+        """
         self.done += count
-        if figures:
-            self.figures = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self._show()
+        self._figures = figures or self._figures
+        if time.monotonic() - self._shown >= self._every:
+            self._shown = time.monotonic()
+            self._show()
 
     def _show(self) -> None:
-        if time.monotonic() - self._printed >= PLAIN_SECONDS:
-            self._printed = time.monotonic()
-            say(self.line())
+        say(self.line())
 
     def close(self) -> None:
         """Leave the last state on the screen."""
@@ -80,6 +90,8 @@ class Progress:
 
 class _Live(Progress):
     """The same, as a bar that rich redraws in place."""
+
+    _every = 0.25
 
     def __init__(self, title: str, total: int, unit: str, done: int) -> None:
         super().__init__(title, total, unit, done)

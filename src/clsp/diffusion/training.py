@@ -43,6 +43,7 @@ class DiffusionTraining(LightningModule):
         self.ema = EMA(self.unet)
         self.noising = build_scheduler(config)
         self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="diffusion", drop_last=False)
+        self._terms: dict[str, Tensor] = {}
         self._pixels = pixels  # a plain attribute: data are no part of the checkpoint
 
     def train_dataloader(self) -> Any:
@@ -65,7 +66,7 @@ class DiffusionTraining(LightningModule):
         noise = randomness.normal(self.seed, "diffusion noise", (step, place), clean.shape[1:])
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
-        require_finite({"noise prediction": loss}, step)
+        self._terms = {"noise prediction": loss.detach()}
         self.log("loss", loss)
         return loss
 
@@ -79,9 +80,9 @@ class DiffusionTraining(LightningModule):
         return self.grid.enter(images)
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
-        """Clip the gradient and log its norm."""
+        """Clip the gradient, log its norm, and stop when it or the loss is not finite."""
         norm = torch.nn.utils.clip_grad_norm_(self.unet.parameters(), self.config.gradient_clip)
-        require_finite({"gradient norm": norm}, self.global_step)
+        require_finite(self._terms, norm, self.global_step)
         self.log("gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:

@@ -27,18 +27,23 @@ class NonFiniteLossError(UserError):
     """A loss term or the gradient became NaN or infinite; raised before the optimiser could take the step."""
 
 
-def require_finite(terms: dict[str, Tensor], step: int) -> None:
-    """Stop when one of the loss ``terms`` (scalars) is NaN or infinite, naming it.
+def require_finite(terms: dict[str, Tensor], norm: Tensor, step: int) -> None:
+    """Stop when a loss term (scalars without gradient) or the norm of the gradient is NaN or infinite, naming it.
+
+    To be called once between backward pass and optimiser step: the question waits for the device.
 
     Raises:
         NonFiniteLossError: names the terms, the step, and what usually helps.
     """
-    if faults.point("gradient" if "gradient norm" in terms else "loss") == "nan":
+    if faults.point("loss") == "nan":
         terms = {name: term * math.nan for name, term in terms.items()}
-    if bool(torch.isfinite(torch.stack([term.detach().float() for term in terms.values()])).all()):
+    if faults.point("gradient") == "nan":
+        norm = norm * math.nan
+    finite = torch.isfinite(torch.stack([norm.float(), *(term.float() for term in terms.values())]))
+    if bool(finite.all()):
         return
-    bad = " and ".join(name for name, term in terms.items() if not bool(torch.isfinite(term)))
-    what = bad if "gradient norm" in terms else f"loss term {bad}"
+    bad = " and ".join(name for name, fine in zip(terms, finite[1:].tolist()) if not fine)
+    what = f"loss term {bad}" if bad else "gradient norm"
     raise NonFiniteLossError(
         f"the {what} became non-finite at step {step}; the last checkpoint is intact; "
         "start anew in another --out with a lower learning rate, a longer warm-up, or precision 32"
@@ -96,8 +101,7 @@ class _Watch(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         faults.point("step")
         if self._bar is not None:
-            shown = ("loss", "knn")
-            self._bar.advance(1, **{n: float(v) for n, v in trainer.callback_metrics.items() if n in shown})
+            self._bar.advance(1, **{n: v for n, v in trainer.callback_metrics.items() if n in ("loss", "knn")})
         if time.monotonic() - self._saved >= self.seconds and trainer.global_step < trainer.max_steps:
             trainer.save_checkpoint(self.checkpoint)
             self._saved = time.monotonic()

@@ -76,6 +76,7 @@ class Pretraining(LightningModule):
         self.steps_per_epoch = max(data.anchors // config.batch_size, 1)
         self.total_steps = self.steps_per_epoch * config.epochs
         self._source: PositiveSource | None = None
+        self._terms: dict[str, Tensor] = {}
         self._ids = torch.from_numpy(data.ids)
         self._labels = None if data.labels is None else torch.from_numpy(data.labels)
         self._told: set[str] = set()
@@ -125,9 +126,9 @@ class Pretraining(LightningModule):
         terms = dict(losses.terms)
         if losses.pull is not None:
             terms["positive"] = positive_term(losses.pull, self.config, views.done)
-        require_finite(terms, step)
+        self._terms = {name: term.detach() for name, term in terms.items()}
         loss = torch.stack(list(terms.values())).sum()
-        self.log_dict({"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
+        self.log_dict({"loss": loss.detach(), **self._terms})
         if (step + 1) % self.config.log_every == 0:
             self._diagnose(losses.first, losses.second)
             self._rate_neighbours(losses.neighbours, views.ids)
@@ -167,10 +168,10 @@ class Pretraining(LightningModule):
             self.log("knn", self._knn.accuracy(self.method.encoder, self.mean, self.std))
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
-        """Log the gradient's norm, stop when it is not finite, and clip it where the recipe says so."""
+        """Log the gradient's norm, stop when it or a loss is not finite, and clip it where the recipe says so."""
         limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
-        require_finite({"gradient norm": norm}, self.global_step)
+        require_finite(self._terms, norm, self.global_step)
         self.log("gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
