@@ -46,9 +46,12 @@ REFERENCE = {"sampler", "steps", "candidates", "clip_sample", "eta"}
 OPTIONS = {
     "synthesize.interpolation_weight": "w",
     "synthesize.candidates": "k",
+    "synthesize.steps": "sampler steps",
+    "diffusion.steps": "diffusion training steps",
+    "diffusion.prediction_type": "predicts",
     "pretrain.positive_weight": "lambda",
 }
-"""Options by their letters in the paper."""
+"""Options by their letters in the paper, or told apart."""
 
 
 def rows(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:

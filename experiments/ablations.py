@@ -30,7 +30,7 @@ from clsp.positives.bank import PositiveBank
 from clsp.recipes.options import flat_options, parse_recipe
 from clsp.workflow import prepare
 
-BASE, TOGETHER = "base", "together"
+BASE, TOGETHER, ALONE = "base", "together", "alone"
 SCORES = ("linear", "knn")
 JUDGE_EPOCHS, COMPARED = 3, 1000
 
@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return ",".join(f"{option}={value}" for option, value in sorted(self.options.items())) or BASE
+        return ",".join(f"{option}={value}" for option, value in sorted(self.options.items())).replace(" ", "") or BASE
 
     def changes(self, section: str) -> bool:
         return any(option.startswith(section) for option in self.options)
@@ -137,10 +137,16 @@ class Ablation:
         judged = judge_candidates(bank, prepared.images, task, read_spec(spec), epochs=JUDGE_EPOCHS, seed=0)
         rows = subset(len(bank), COMPARED, seed=0)
         candidates, real = bank.array(rows)[:, 0], files.take(prepared.images.train.images, bank.ids[rows])
-        alone = self.work / BASE / "comparison" / "arms" / self.plan["baseline"] / "seed-0"
-        distance = round(distance_seen_by(alone, candidates, real), 4)
+        distance = round(distance_seen_by(self.alone(), candidates, real), 4)
         values = {name: measure["value"] for name, measure in {**bank.manifest["measures"], **judged}.items()}
         return {**values, "encoder_distance": distance}
+
+    def alone(self) -> Path:
+        """The baseline's encoder of the first seed; processes that share the work train it once."""
+        self.clsp(
+            "compare", Setting(BASE, {}), "--methods", self.plan["baseline"], "--seeds", 1, "--out", self.work / ALONE
+        )
+        return self.work / ALONE / "arms" / self.plan["baseline"] / "seed-0"
 
     def collect(self) -> dict[str, Any]:
         """All finished settings, with the differences to ``base`` and to the baseline, paired by seed."""

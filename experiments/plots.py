@@ -27,6 +27,8 @@ MEASURES = {
     "row_diversity": "diversity within a row",
     "pixel_distance": "pixel distance to the anchor",
 }
+COSTLY = ("diffusion.steps", "synthesize.steps", "synthesize.candidates")
+"""Axes along which the generator's cost changes."""
 MAP = ("classifier_agreement", "encoder_distance")
 LABELS = {
     "synthesize.interpolation_weight": "w",
@@ -40,6 +42,8 @@ LABELS = {
     "synthesize.sampler": "sampler",
     "pretrain.positive_weight": "lambda",
     "diffusion.steps": "diffusion training steps",
+    "diffusion.prediction_type": "predicts",
+    "diffusion.min_snr_gamma": "min-SNR gamma",
 }
 
 
@@ -96,34 +100,33 @@ def _panel(panel: Axes, points: list[dict[str, Any]], own: Any) -> None:
 def over_measures(found: dict[str, Any], path: Path) -> None:
     """One panel a measure of the candidates: a point is a bank and what the encoders that it taught gained."""
     drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
-    figure, panels = plt.subplots(1, len(MEASURES), figsize=(3.6 * len(MEASURES), 3.4), sharey=True)
-    for (name, label), panel in zip(MEASURES.items(), panels):
+    figure, panels = plt.subplots(2, 2, figsize=(9.6, 6.8), sharey=True)
+    for (name, label), panel in zip(MEASURES.items(), panels.flat):
         known = [row for row in drawn if name in row["measures"]]  # one candidate has no diversity
         places = [row["measures"][name] for row in known]
         for score, (word, colour) in SCORES.items():
             gaps = [row["versus_baseline"][score] for row in known]
             means, spread = [gap["mean"] for gap in gaps], list(zip(*map(spread_of, gaps)))
             panel.errorbar(places, means, yerr=spread, fmt="o", ms=4, lw=0.8, color=colour, label=word)
-        _name_apart(panel, places, [words(row["options"]) for row in known])
+        named = [row for row in known if row["axis"] != "together"]
+        _name_apart(panel, [row["measures"][name] for row in named], [words(row["options"]) for row in named])
         panel.set_xlabel(label, fontsize=9)
         panel.axhline(0.0, color="#999999", lw=0.8)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=7, frameon=False, loc="lower right")
-    panels[0].set_ylabel("gain over the method alone, points", fontsize=9)
+    panels[0][0].legend(fontsize=7, frameon=False, loc="lower right")
+    figure.supylabel("gain over the method alone, points", fontsize=9)
     _save(figure, path)
 
 
 def over_both(found: dict[str, Any], path: Path) -> None:
-    """Agreement and distance of every bank, with the gain in colour and as a number, one panel a score."""
+    """Agreement and distance of every bank, with the gain in colour, one panel a score."""
     drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
     figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.8), sharey=True)
     for (score, (label, _)), panel in zip(SCORES.items(), panels):
         places = [tuple(row["measures"][name] for name in MAP) for row in drawn]
         gains = [row["versus_baseline"][score]["mean"] for row in drawn]
         dots = panel.scatter(*zip(*places), c=gains, cmap="viridis", s=46)
-        for place, gain in zip(places, gains):
-            panel.annotate(f"{gain:.1f}", place, xytext=(0, 6), textcoords="offset points", fontsize=7, ha="center")
         figure.colorbar(dots, ax=panel).ax.tick_params(labelsize=7)
         panel.set_title(f"gain in {label}, points", fontsize=9)
         panel.set_xlabel(MEASURES[MAP[0]], fontsize=9)
@@ -144,29 +147,28 @@ def _name_apart(panel: Axes, places: list[float], names: list[str]) -> None:
 
 
 def over_cost(found: dict[str, Any], path: Path) -> None:
-    """The gain over the baseline against what the generator costs, in units of the pretraining that it improves."""
-    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
-    for kind, label, panel in zip(("flops", "seconds"), ("FLOPs", "time"), panels):
-        for row in found["settings"]:
-            if row["axis"].startswith("pretrain."):
-                continue
-            ratio = row["cost"][f"generator_{kind}"] / row["cost"][f"pretraining_{kind}"]
-            for score, (name, colour) in SCORES.items():
-                gap = row["versus_baseline"][score]
-                spread = [[length] for length in spread_of(gap)]
-                panel.errorbar(
-                    ratio, gap["mean"], yerr=spread, fmt="o", ms=4, lw=0.8, color=colour,
-                    label=name if row["axis"] == "base" else None,
-                )  # fmt: skip
+    """The gain over the baseline against the generator's FLOPs, in units of the pretraining that it improves."""
+    rows = [row for row in found["settings"] if row["axis"] in ("base", *COSTLY) or row["axis"] == "together"]
+    rows.sort(key=lambda row: row["cost"]["generator_flops"])
+    figure, panels = plt.subplots(1, 2, figsize=(9.6, 4.4))
+    for (score, (name, colour)), panel in zip(SCORES.items(), panels):
+        places = [row["cost"]["generator_flops"] / row["cost"]["pretraining_flops"] for row in rows]
+        gaps = [row["versus_baseline"][score] for row in rows]
+        means, spread = [gap["mean"] for gap in gaps], list(zip(*map(spread_of, gaps)))
+        panel.errorbar(places, means, yerr=spread, fmt="o", ms=4, lw=0.8, color=colour)
         panel.set_xscale("log")
+        panel.set_xlim(0.9, 40)
+        for number, (place, mean) in enumerate(zip(places, means), 1):
+            panel.annotate(str(number), (place, mean), xytext=(5, 3), textcoords="offset points", fontsize=7)
         panel.axhline(0.0, color="#999999", lw=0.8)
         panel.axvline(1.0, color="#999999", lw=0.8, ls=":")
-        panel.set_xlabel(f"generator over pretraining, {label}", fontsize=9)
+        panel.set_xlabel("FLOPs of the generator over those of a pretraining", fontsize=9)
+        panel.set_title(f"gain in {name}, points", fontsize=9)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=7, frameon=False)
-    panels[0].set_ylabel("gain over the method alone, points", fontsize=9)
-    _save(figure, path)
+    key = "\n".join(f"{number}: {words(row['options'])}" for number, row in enumerate(rows, 1))
+    figure.text(0.02, 0.01, key, fontsize=7, va="bottom")
+    _save(figure, path, bottom=0.04 + 0.028 * len(rows))
 
 
 def words(options: dict[str, Any]) -> str:
@@ -174,9 +176,10 @@ def words(options: dict[str, Any]) -> str:
     return ", ".join(f"{LABELS.get(name, name.partition('.')[2])} {value}" for name, value in options.items()) or "base"
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path, *, bottom: float = 0.0) -> None:
+    """Write the figure; ``bottom`` is the share of its height that is kept for its key."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0.0, bottom, 1.0, 1.0))
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

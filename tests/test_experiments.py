@@ -54,8 +54,10 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     gap = weight["runs"]["linear"]["0"] - base["runs"]["linear"]["0"]
     assert weight["versus_base"]["linear"]["mean"] == pytest.approx(gap, abs=1e-3)
     assert weight["measures"] == base["measures"]  # the bank is the same
+    assert base["measures"]["encoder_distance"] > 0
     assert "row_diversity" not in together["measures"]
     assert together["cost"]["generator_flops"] < base["cost"]["generator_flops"]
     pytest.importorskip("matplotlib")
     script("plots.py", tmp_path / "o" / "ablations.json", tmp_path / "plots")
-    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["axes.svg", "cost.svg", "positives.svg"]
+    names = sorted(path.stem for path in (tmp_path / "plots").iterdir())
+    assert names == ["axes", "cost", "map", "positives"]
