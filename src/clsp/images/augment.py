@@ -9,6 +9,7 @@ contrast, saturation, hue, where torchvision shuffles it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -44,28 +45,46 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
     """
     draws = randomness.uniform(seed, "augmentation", (step, ids, views), _CROP_DRAWS + 10).T
     boxes, rest = torch.stack(crop_boxes(draws[:_CROP_DRAWS], config)), draws[_CROP_DRAWS:]
-    at_once = _IN_CACHE if images.device.type == "cpu" else len(images)
-    out = torch.empty(*images.shape[:2], *view_size(images, config), device=images.device)
-    for first in range(0, len(images), at_once):
-        part = slice(first, first + at_once)
-        out[part] = _augment(images[part], config, boxes[:, part], rest[:, part])
+    if images.device.type != "cpu":
+        return _augment(images, config, boxes, rest)
+    out = torch.empty(*images.shape[:2], *view_size(images, config))
+    for rows in _chunks(images, config, rest):
+        out[rows] = _augment(images[rows], config, boxes[:, rows], rest[:, rows])
     return out
+
+
+def _chunks(images: Tensor, config: AugmentConfig, draws: Tensor) -> Iterator[slice | Tensor]:
+    """Part images [B, C, H, W] so that each part fits the cache.
+
+    Colour images are sorted by what happens to them: few parts then mix images that an operation is for with others,
+    and a part that it is not for is spared it.
+    """
+    if images.shape[1] == 3:
+        key = (draws[1] < config.jitter).int() * 2 + (draws[6] < config.gray).int()
+        yield from torch.argsort(key, stable=True).split(_IN_CACHE)
+    else:
+        yield from (slice(first, first + _IN_CACHE) for first in range(0, len(images), _IN_CACHE))
 
 
 def _augment(images: Tensor, config: AugmentConfig, boxes: Tensor, draws: Tensor) -> Tensor:
     """Augment uint8 [B, C, H, W] with the crops ``boxes`` [4, B] and the uniform numbers ``draws`` [10, B]."""
     pixels = images.float().div_(255.0)
     x = resized_crop(pixels, *boxes, flip=draws[0] < config.flip, size=view_size(images, config))
-    if config.jitter:
-        colours.jitter_(x, config, draws[2:6], chosen=draws[1] < config.jitter)
-    if config.gray:
-        colours.saturate_(x, (draws[6] >= config.gray).float())
-    if config.blur:
+    if _some(chosen := draws[1] < config.jitter):
+        colours.jitter_(x, config, draws[2:6], chosen=chosen)
+    if _some(gray := draws[6] < config.gray):
+        colours.saturate_(x, (~gray).float())
+    if _some(chosen := draws[7] < config.blur):
         low, high = config.blur_sigma
-        x = torch.where(colours.each(draws[7] < config.blur), blur(x, low + (high - low) * draws[8]), x)
-    if config.solarize:
-        x = torch.where(colours.each(draws[9] < config.solarize), torch.where(x >= 0.5, 1.0 - x, x), x)
+        x = torch.where(colours.each(chosen), blur(x, low + (high - low) * draws[8]), x)
+    if _some(chosen := draws[9] < config.solarize):
+        x = torch.where(colours.each(chosen), torch.where(x >= 0.5, 1.0 - x, x), x)
     return x
+
+
+def _some(chosen: Tensor) -> bool:
+    """Whether an operation has to be done; elsewhere than on a CPU it is done, for to ask is to wait for the device."""
+    return chosen.device.type != "cpu" or bool(chosen.any())
 
 
 def view_size(images: Tensor, config: AugmentConfig) -> tuple[int, int]:
