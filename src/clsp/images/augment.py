@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from clsp import randomness
 from clsp.images import colours
@@ -70,21 +71,25 @@ def _augment(images: Tensor, config: AugmentConfig, boxes: Tensor, draws: Tensor
     """Augment uint8 [B, C, H, W] with the crops ``boxes`` [4, B] and the uniform numbers ``draws`` [10, B]."""
     pixels = images.float().div_(255.0)
     x = resized_crop(pixels, *boxes, flip=draws[0] < config.flip, size=view_size(images, config))
-    if _some(chosen := draws[1] < config.jitter):
+    if config.jitter and _some(chosen := draws[1] < config.jitter):
         colours.jitter_(x, config, draws[2:6], chosen=chosen)
-    if _some(gray := draws[6] < config.gray):
+    if config.gray and _some(gray := draws[6] < config.gray):
         colours.saturate_(x, (~gray).float())
-    if _some(chosen := draws[7] < config.blur):
+    if config.blur and _some(chosen := draws[7] < config.blur):
         low, high = config.blur_sigma
         x = torch.where(colours.each(chosen), blur(x, low + (high - low) * draws[8]), x)
-    if _some(chosen := draws[9] < config.solarize):
+    if config.solarize and _some(chosen := draws[9] < config.solarize):
         x = torch.where(colours.each(chosen), torch.where(x >= 0.5, 1.0 - x, x), x)
     return x
 
 
 def _some(chosen: Tensor) -> bool:
-    """Whether an operation has to be done; elsewhere than on a CPU it is done, for to ask is to wait for the device."""
-    return chosen.device.type != "cpu" or bool(chosen.any())
+    """Whether an operation has to be done to some of the images.
+
+    On a GPU it is done in any case, for to ask is to wait; and the tensors without values on which `clsp check` counts
+    cannot be asked.
+    """
+    return isinstance(chosen, FakeTensor) or chosen.device.type != "cpu" or bool(chosen.any())
 
 
 def view_size(images: Tensor, config: AugmentConfig) -> tuple[int, int]:
