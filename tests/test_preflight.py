@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -180,6 +181,16 @@ def test_a_run_here_is_planned_too(capsys):
     assert "400 train images, 355 test images, 1 x 16 x 16; 0 files left out" in text
     assert "TFLOPS" not in text
     assert "this machine has" in text
+
+
+def test_every_arm_is_planned_with_its_own_settings(capsys):
+    own = "{simclr+view: {lr: 0.05, epochs: 6}, simclr+bank: {epochs: 2}}"
+    text = told(capsys, "--data", "digits", "--recipe", "smoke", "--controls", "--per_method", own)
+    planned = re.findall(r"encoder (\S+) .*? (\d+) epochs, batch 32, sgd (\S+) +(\S+) G", text)
+    assert [arm[:3] for arm in planned] == [
+        ("simclr+bank", "2", "0.1"), ("simclr", "3", "0.1"), ("simclr+view", "6", "0.05"),
+    ]  # fmt: skip
+    assert float(planned[2][3]) == pytest.approx(3 * float(planned[0][3]), rel=0.02)
 
 
 @pytest.mark.parametrize("load", [0.1, 1.6])

@@ -19,7 +19,7 @@ from clsp.images.augment import augment
 from clsp.images.imageset import Images
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED, build_method
-from clsp.positives.config import SynthesizeConfig
+from clsp.positives.config import PositivesName, SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.preflight import measure
 from clsp.preflight.gpus import GPU
@@ -196,11 +196,10 @@ def _encoders(plan: Plan) -> list[Stage]:
         step = _here(partial(_contrast, plan, method, third), config.precision, hardware)
         times.append(measure.seconds(step, share, least=min(4, share)))
     costs = measure.costs(method, [_contrast(plan, method, t, torch.device("cpu"), bf16) for t in thirds], share)
-    stages = [_encoder(plan, sizes, *of) for of in zip(("+bank", ""), times, costs)]
+    arms: list[tuple[PositivesName, int]] = [("bank", 0)]
     if plan.recipe.controls:
-        view = replace(stages[0], name=f"encoder {config.method}+view", memory=stages[0].memory - sizes.bank)
-        stages.append(view)
-    return stages
+        arms += [("none", 1), ("view", 0)]  # a third view costs what a candidate does
+    return [_encoder(plan, sizes, source, times[number], costs[number]) for source, number in arms]
 
 
 @dataclass(frozen=True)
@@ -232,15 +231,18 @@ class _Sizes:
         )
 
 
-def _encoder(plan: Plan, sizes: _Sizes, positives: str, timed: tuple[float, int], cost: measure.Cost) -> Stage:
-    config, count, (spent, batch) = plan.recipe.pretrain, plan.trained(), timed
+def _encoder(plan: Plan, sizes: _Sizes, source: PositivesName, timed: tuple[float, int], cost: measure.Cost) -> Stage:
+    """One arm's training with the arm's own settings, by the time and cost of a step with the method's."""
+    method = plan.recipe.pretrain.method
+    config, count, (spent, batch) = plan.recipe.pretraining(method, source), plan.trained(), timed
     share, steps = plan.share(config.batch_size), max(count // config.batch_size, 1) * config.epochs
+    larger = config.batch_size / plan.recipe.pretrain.batch_size
     return Stage(
-        name=f"encoder {config.method}{positives}",
+        name=f"encoder {method}" + ("" if source == "none" else f"+{source}"),
         what=f"{sizes.encoder / 4e6:.2f} M weights, {config.epochs} epochs, batch {config.batch_size}, "
         f"{config.optimizer} {config.lr:g}",
-        flops=cost.flops * steps * plan.devices,
-        memory=cost.peak + sizes.optimiser + sizes.pixels + (sizes.bank if positives else 0),
+        flops=cost.flops * larger * steps * plan.devices,
+        memory=cost.peak * larger + sizes.optimiser + sizes.pixels + (sizes.bank if source == "bank" else 0),
         weights=sizes.encoder + sizes.features,
         checkpoint=sizes.everything + sizes.optimiser,
         seconds=steps * spent * share / batch,
