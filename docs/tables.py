@@ -15,11 +15,13 @@ from clsp.comparison.collect import shown
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "results" / "benchmarks"
 CLAIM = ROOT / "results" / "claim" / "fashion-mnist"
+EQUAL = CLAIM.with_name("fashion-mnist-equal-cost")
 
 MEASURES = ("agreement", "squared pixel distance in a row", "KID")
 ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")
 
-SCORES = ("linear", "knn")
+SCORES, COSTS = ("linear", "knn"), ("seconds", "flops")
+BANK = "simclr+bank"
 MAIN = (
     "simclr", "simclr+view", "simclr+bank", "simclr+bank+alignment", "nnclr", "nnclr+bank", "all4one", "moco",
     "moco+bank", "byol",
@@ -123,6 +125,19 @@ def differences(result: dict[str, Any]) -> str:
     return rows(("", "linear", "kNN"), lines)
 
 
+def equal_cost(result: dict[str, Any]) -> str:
+    """Arms of unequal epochs and like cost: what each took in all, and how far the bank's is above it."""
+    known = {row["arm"]: row for row in result["arms"]}
+    gaps, lines = known[BANK]["versus"], []
+    for name, row in known.items():
+        seconds, flops = (row["cost"][f"pretraining_{one}"] + row["cost"][f"generator_{one}"] for one in COSTS)
+        cells = [shown(row[score]) for score in SCORES]
+        cells += [shown(gaps[name][score], signed=True) if name in gaps else "" for score in SCORES]
+        lines.append((f"`{name}`", *cells, f"{seconds / 60:.0f}", f"{flops / 1e12:.0f}"))
+    ahead = (f"linear, `{BANK}` minus it", f"kNN, `{BANK}` minus it")
+    return rows(("arm", "linear", "kNN", *ahead, "minutes in all", "TFLOP in all"), lines)
+
+
 def in_words(result: dict[str, Any]) -> str:
     """The arms that one who has never heard of them should see."""
     known = {row["arm"]: row for row in result["arms"]}
@@ -177,6 +192,7 @@ def pages() -> dict[Path, str]:
             "arms": arms(claim, MAIN),
             "controls": arms(claim, CONTROLS),
             "differences": differences(claim),
+            "equal": equal_cost(json.loads((EQUAL / "comparison.json").read_text())),
         },
         ROOT / "docs" / "positives.md": {"settings": settings(ablations)},
         ROOT / "docs" / "speed.md": {
