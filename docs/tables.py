@@ -61,19 +61,24 @@ def rows(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, ("---",) * len(heads), *lines))
 
 
-def line(result: dict[str, Any]) -> str:
-    """One benchmark's row."""
+def line(result: dict[str, Any]) -> tuple[str, ...]:
+    """One benchmark's cells."""
     spread = "" if result["low"] == result["high"] else f" ({result['low']:g} to {result['high']:g})"
     reached = "yes" if result["ratio"] >= result["goal"] else "**no**"
     quality = "; ".join(f"{name}: {told(value)}" for name, value in result["quality"].items())
     sides = f"{result['ours']} against {result['theirs']}" if result["theirs"] else result["ours"]
     cells = (result["target"], f"{result['goal']:g}", f"**{result['ratio']:g}**{spread}", reached, sides)
-    return "| " + " | ".join((*cells, result["floor"] or "-", quality or "-")) + " |"
+    return (*cells, result["floor"] or "-", quality or "-")
 
 
 def told(value: Any) -> str:
     """A value of the column of qualities."""
     return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+def where(machine: dict[str, Any]) -> str:
+    """The machine of a measurement, in words."""
+    return f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
 
 
 def speed(folder: Path) -> str:
@@ -82,23 +87,19 @@ def speed(folder: Path) -> str:
     files = [folder / f"{name}.json" for name in ORDER]
     results = [result for path in files if path.exists() for result in json.loads(path.read_text())]
     machine = results[0]["machine"]
-    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *(line(result) for result in results)]
-    where = f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
-    return "\n".join((*rows, "", f"Measured on {where}; median of the rounds, smallest and largest in brackets."))
+    note = f"Measured on {where(machine)}; median of the rounds, smallest and largest in brackets."
+    return f"{rows(head, [line(result) for result in results])}\n\n{note}"
 
 
 def samplers(folder: Path) -> str:
     """Make the table of the samplers from samplers.json."""
     found = json.loads((folder / "samplers.json").read_text())
-    heads = ("sampler", "passes", *MEASURES)
-    rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines = []
     for row in found["rows"]:
         measures = [f"{row[m]['mean']:.3f} ({row[m]['low']:.3f} to {row[m]['high']:.3f})" for m in MEASURES]
-        rows.append("| " + " | ".join((row["sampler"], str(row["passes"]), *measures)) + " |")
-    machine = found["machine"]
-    where = f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
+        lines.append((row["sampler"], str(row["passes"]), *measures))
     spread = f"mean over {found['parts']} parts of {found['anchors']} anchors, smallest and largest in brackets"
-    return "\n".join((*rows, "", f"Measured on {where}; {spread}."))
+    return f"{rows(('sampler', 'passes', *MEASURES), lines)}\n\nMeasured on {where(found['machine'])}; {spread}."
 
 
 def arms(result: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -71,7 +71,7 @@ def synthesize(
         diffusion, sampler=config.sampler, clip_sample=config.clip_sample
     )
     check_sampling(config.sampling(), pipeline.scheduler)
-    require_channels(pipeline.unet, images, diffusion)
+    _require_channels(pipeline.unet, images, diffusion)
     settings, defaults = {"seed": seed, **drawing_settings(config)}, drawing_settings(SynthesizeConfig())
     inputs = {"data": images.fingerprint, "unet": unet_hash(pipeline.unet)}
     with stage("synthetic positives", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
@@ -90,7 +90,7 @@ def synthesize(
     return PositiveBank.open(folder)
 
 
-def require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) -> None:
+def _require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) -> None:
     """Refuse a U-Net for images of other channels.
 
     Raises:
