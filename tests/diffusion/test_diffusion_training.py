@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from clsp import SyntheticPositivePipeline, files
 from clsp.diffusion.config import SamplerName
-from clsp.diffusion.training import prediction_loss, train_diffusion
+from clsp.diffusion.training import noise_levels, prediction_loss, train_diffusion
 from clsp.diffusion.unet import build_scheduler
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.trainer import NonFiniteLossError
@@ -52,6 +52,20 @@ def test_the_folder_is_a_diffusers_pipeline_and_is_not_trained_twice(train, tmp_
     pipeline = DDPMPipeline.from_pretrained(tmp_path)
     assert pipeline.scheduler.config.num_train_timesteps == 100
     assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_stratified_levels_spread_each_batch_and_are_uniform_over_the_steps(tiny_diffusion):
+    config = tiny_diffusion(stratified_levels=True, batch_size=20, timesteps=1000)
+    place = torch.arange(20)
+    steps = torch.stack([noise_levels(config, step, place, seed=0) for step in range(400)])
+    assert steps.min() >= 0
+    assert steps.max() <= 999
+    gaps = steps.sort(dim=1).values.diff(dim=1)  # 1000 levels over 20 images
+    assert ((gaps - 50).abs() <= 1).all()
+    for column in steps.T:  # any one place: the mean of 400 uniform levels, within 4 standard errors
+        assert abs(column.double().mean() - 499.5) < 4 * 1000 / 12**0.5 / 20
+    halves = torch.cat([noise_levels(config, 3, part, seed=0) for part in place.split(10)])
+    assert torch.equal(halves, steps[3])
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

@@ -45,6 +45,10 @@ class DiffusionConfig:
     min_snr_gamma: float | None = None
     """Cut the weight that a noise level has in the loss at this signal-to-noise ratio (Hang et al., arXiv 2303.09556:
     5), so that levels with little noise do not crowd out the others; null: the plain loss of the prediction."""
+    stratified_levels: bool = False
+    """Spread a batch's noise levels evenly over all of them from a random start (Kingma et al., "Variational Diffusion
+    Models", arXiv 2107.00630: low-discrepancy sampler), which takes noise out of the gradient of a small batch; false:
+    every image's level is drawn by itself, as the paper does."""
     steps: int = 194_000
     """Optimiser steps."""
     batch_size: int = 512

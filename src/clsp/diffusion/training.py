@@ -62,7 +62,7 @@ class DiffusionTraining(LightningModule):
         clean = self._clean(rows, step)
         # A row may occur twice in one batch (more images a step than there are images): its place tells them apart.
         place = self.batches.share().to(self.device)
-        t = randomness.integers(self.seed, "diffusion time", (step, place), self.config.timesteps)[:, 0]
+        t = noise_levels(self.config, step, place, seed=self.seed)
         noise = randomness.normal(self.seed, "diffusion noise", (step, place), clean.shape[1:])
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
@@ -121,6 +121,24 @@ class DiffusionTraining(LightningModule):
         drawn = self.grid.leave(sample(unet, sampler, blank, ids, how, seed=self.seed), self.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
+
+
+def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int) -> Tensor:
+    """Draw the noise levels of a step's images.
+
+    Args:
+        config: number of levels, and whether the batch is spread over them.
+        step: the optimiser step.
+        place: places of the images in the batch over all processes, int64 [B].
+        seed: the run's seed.
+
+    Returns:
+        int64 [B] in [0, timesteps), each uniform.
+    """
+    if not config.stratified_levels:
+        return randomness.integers(seed, "diffusion time", (step, place), config.timesteps)[:, 0]
+    start = randomness.uniform(seed, "diffusion time", (step,), 1)[0, 0].to(place.device)
+    return ((place.double() / config.batch_size + start) % 1.0 * config.timesteps).long()
 
 
 def prediction_loss(
