@@ -27,8 +27,9 @@ from clsp import files
 ROOT = Path(__file__).resolve().parents[1]
 BEFORE = "21c8865"
 RECIPE = "src/clsp/recipes/fashion-mnist.yaml"
-STEPS, ANCHORS, EPOCHS = (4, 12), (128, 512), (2, 6)
-"""Counts of the two short runs of a stage; the arms are trained on as many images as the larger bank has anchors."""
+SEEN, ANCHORS, EPOCHS = (512, 1536), (128, 512), (2, 6)
+"""Images that the diffusion model sees, anchors, epochs: counts of the two short runs of a stage. The arms train on as
+many images as the larger bank has anchors."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,12 @@ class Version:
     def minutes(self) -> dict[str, float]:
         """Minutes of each stage of the whole run, from its short ones."""
         own = self.recipe
+        steps = tuple(seen // own["diffusion"]["batch_size"] for seen in SEEN)
         batches, short = (count // own["pretrain"]["batch_size"] for count in (own["pretrain"]["images"], ANCHORS[1]))
         epochs = own["pretrain"]["epochs"] * batches / short  # as many steps, of the short run's epochs
         bank = ("--positives", self.work / "positives")
         seconds = {
-            "diffusion model": followed(self.diffusion, STEPS, own["diffusion"]["steps"]),
+            "diffusion model": followed(self.diffusion, steps, own["diffusion"]["steps"]),
             "bank": followed(self.bank, ANCHORS, own["synthesize"]["anchors"]),
             "simclr": followed(self.arm, EPOCHS, epochs),
             "simclr+view": followed(lambda n: self.arm(n, "--positives", "view"), EPOCHS, epochs),
@@ -92,7 +94,7 @@ class Version:
         return {name: value / 60 for name, value in seconds.items()}
 
 
-def followed(run: Callable[[int], float], counts: tuple[int, int], count: float) -> float:
+def followed(run: Callable[[int], float], counts: tuple[int, ...], count: float) -> float:
     """Follow the line through the times of two counts to ``count``; the larger one is run last."""
     few, many = (run(n) for n in counts)
     return many + (many - few) / (counts[1] - counts[0]) * (count - counts[1])

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMPipeline
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from clsp import distributed, randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, sample
+from clsp.diffusion.levels import noise_levels, prediction_loss
 from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.ema import EMA
@@ -62,7 +62,7 @@ class DiffusionTraining(LightningModule):
         clean = self._clean(rows, step)
         # A row may occur twice in one batch (more images a step than there are images): its place tells them apart.
         place = self.batches.share().to(self.device)
-        t = noise_levels(self.config, step, place, seed=self.seed)
+        t = noise_levels(self.config, self.noising.alphas_cumprod, step, place, seed=self.seed)
         noise = randomness.normal(self.seed, "diffusion noise", (step, place), clean.shape[1:])
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
@@ -121,50 +121,6 @@ class DiffusionTraining(LightningModule):
         drawn = self.grid.leave(sample(unet, sampler, blank, ids, how, seed=self.seed), self.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
-
-
-def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int) -> Tensor:
-    """Draw the noise levels of a step's images.
-
-    Args:
-        config: number of levels, and whether the batch is spread over them.
-        step: the optimiser step.
-        place: places of the images in the batch over all processes, int64 [B].
-        seed: the run's seed.
-
-    Returns:
-        int64 [B] in [0, timesteps), each uniform.
-    """
-    if not config.stratified_levels:
-        return randomness.integers(seed, "diffusion time", (step, place), config.timesteps)[:, 0]
-    start = randomness.uniform(seed, "diffusion time", (step,), 1)[0, 0].to(place.device)
-    return ((place.double() / config.batch_size + start) % 1.0 * config.timesteps).long()
-
-
-def prediction_loss(
-    predicted: Tensor, clean: Tensor, noise: Tensor, t: Tensor, noising: DDPMScheduler, min_snr_gamma: float | None
-) -> Tensor:
-    """Mean squared error of a prediction, each image weighted by its noise level where ``min_snr_gamma`` is given.
-
-    min-SNR (Hang et al., arXiv 2303.09556, section 3.4): the error of the clean image counts min(SNR, gamma) times,
-    SNR = abar / (1 - abar); that is min(SNR, gamma) / SNR for the error of the noise, and / (SNR + 1) for that of v.
-
-    Args:
-        predicted: the U-Net's output, float [B, C, H, W].
-        clean: the images, float in [-1, 1], likewise.
-        noise: what was mixed into them, likewise.
-        t: noise levels, int64 [B].
-        noising: says whether the noise or v was to be predicted.
-        min_snr_gamma: gamma; None: every level counts the same.
-    """
-    velocity = noising.config.prediction_type == "v_prediction"
-    target = noising.get_velocity(clean, noise, t) if velocity else noise
-    if min_snr_gamma is None:
-        return F.mse_loss(predicted.float(), target)
-    abar = noising.alphas_cumprod.to(t.device)[t]
-    snr = abar / (1.0 - abar)
-    weight = snr.clamp(max=min_snr_gamma) / (snr + 1.0 if velocity else snr)
-    return (weight * (predicted.float() - target).square().mean(dim=(1, 2, 3))).mean()
 
 
 def train_diffusion(
