@@ -27,7 +27,7 @@ from clsp import files
 ROOT = Path(__file__).resolve().parents[1]
 BEFORE = "21c8865"
 RECIPE = "src/clsp/recipes/fashion-mnist.yaml"
-SEEN, ANCHORS, EPOCHS = (512, 1536), (128, 512), (2, 6)
+SEEN, ANCHORS, EPOCHS = (512, 1536), (64, 256), (4, 12)
 """Images that the diffusion model sees, anchors, epochs: counts of the two short runs of a stage. The arms train on as
 many images as the larger bank has anchors."""
 
@@ -58,7 +58,9 @@ class Version:
         link = self.work / name
         link.unlink(missing_ok=True)
         link.symlink_to(out)
-        return float(files.read_json(out / "stage.json")["seconds"])
+        seconds = float(files.read_json(out / "stage.json")["seconds"])
+        print(f"{self.work.name}: {command} {' '.join(map(str, words[-2:]))}: {seconds:.1f} s", file=sys.stderr)
+        return seconds
 
     def diffusion(self, steps: int) -> float:
         return self.made("diffusion", "diffusion", "--diffusion.steps", steps, "--diffusion.warmup_steps", 1)

@@ -102,6 +102,15 @@ def samplers(folder: Path) -> str:
     return f"{rows(('sampler', 'passes', *MEASURES), lines)}\n\nMeasured on {where(found['machine'])}; {spread}."
 
 
+def whole_run(folder: Path) -> str:
+    """Make the table of the whole run, stage by stage, from whole_run.json."""
+    (found,) = json.loads((folder / "whole_run.json").read_text())
+    now, before = (found["quality"][f"minutes, {side}"] for side in ("ours", "before"))
+    lines = [(stage, f"{before[stage]:g}", f"{now[stage]:g}") for stage in now]
+    spread = f"{found['ratio']:g} times as fast ({found['low']:g} to {found['high']:g})"
+    return f"{rows(('stage', 'minutes before', 'minutes now'), lines)}\n\n{spread}; on {where(found['machine'])}."
+
+
 def arms(result: dict[str, Any], names: tuple[str, ...]) -> str:
     """Some arms of a comparison with their differences to the baseline and their FLOPs."""
     base, known = result["baseline"], {row["arm"]: row for row in result["arms"]}
@@ -198,6 +207,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "positives.md": {"settings": settings(ablations)},
         ROOT / "docs" / "speed.md": {
             "table": speed(BENCHMARKS),
+            "whole": whole_run(BENCHMARKS),
             "samplers": samplers(BENCHMARKS),
             "teaching": settings(ablations, like_the_reference),
             "generators": settings(ablations, of_a_generator),

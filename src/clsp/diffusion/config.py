@@ -45,12 +45,8 @@ class DiffusionConfig:
     min_snr_gamma: float | None = None
     """Cut the weight that a noise level has in the loss at this signal-to-noise ratio (Hang et al., arXiv 2303.09556:
     5), so that levels with little noise do not crowd out the others; null: the plain loss of the prediction."""
-    log_sigma: list[float] | None = None
-    """Mean and deviation of ln sigma, where noise levels are drawn from a normal distribution of it (Karras et al.,
-    arXiv 2206.00364, table 1); sigma = sqrt((1 - abar) / abar), the noise over the image. A third of all levels are so
-    noisy that there is next to nothing to learn from them. null: every level alike, as the paper does."""
     stratified_levels: bool = False
-    """Spread a batch's noise levels evenly over their distribution, from a random start (Kingma et al., arXiv
+    """Spread a batch's noise levels evenly over all of them, from a random start (Kingma et al., arXiv
     2107.00630: low-discrepancy sampler), which takes noise out of the gradient of a small batch; false: every image's
     level is drawn by itself, as the paper does."""
     steps: int = 194_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from torch import Tensor
@@ -11,32 +10,22 @@ from clsp import randomness
 from clsp.diffusion.config import DiffusionConfig
 
 
-def noise_levels(config: DiffusionConfig, abar: Tensor, step: int, place: Tensor, *, seed: int) -> Tensor:
+def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int) -> Tensor:
     """Draw the noise levels of a step's images.
 
     Args:
-        config: number of levels and their distribution.
-        abar: what each level leaves of a clean image's variance, float [timesteps], falling.
+        config: number of levels, and whether the batch is spread over them.
         step: the optimiser step.
         place: places of the images in the batch over all processes, int64 [B].
         seed: the run's seed.
 
     Returns:
-        int64 [B] in [0, timesteps).
+        int64 [B] in [0, timesteps), each uniform.
     """
-    if not config.stratified_levels and config.log_sigma is None:
+    if not config.stratified_levels:
         return randomness.integers(seed, "diffusion time", (step, place), config.timesteps)[:, 0]
-    if config.stratified_levels:
-        start = randomness.uniform(seed, "diffusion time", (step,), 1)[0, 0].to(place.device)
-        share = (place.double() / config.batch_size + start) % 1.0
-    else:
-        share = randomness.uniform(seed, "diffusion time", (step, place), 1)[:, 0].double()
-    if config.log_sigma is None:
-        return (share * config.timesteps).long()
-    mean, deviation = config.log_sigma
-    log_sigma = 0.5 * torch.log((1.0 - abar) / abar).double().to(place.device)
-    below = torch.special.ndtr((log_sigma - mean) / deviation)  # the normal's share below each level
-    return torch.searchsorted(below, below[0] + share * (below[-1] - below[0])).clamp(max=config.timesteps - 1)
+    start = randomness.uniform(seed, "diffusion time", (step,), 1)[0, 0].to(place.device)
+    return ((place.double() / config.batch_size + start) % 1.0 * config.timesteps).long()
 
 
 def prediction_loss(

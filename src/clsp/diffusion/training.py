@@ -62,7 +62,7 @@ class DiffusionTraining(LightningModule):
         clean = self._clean(rows, step)
         # A row may occur twice in one batch (more images a step than there are images): its place tells them apart.
         place = self.batches.share().to(self.device)
-        t = noise_levels(self.config, self.noising.alphas_cumprod, step, place, seed=self.seed)
+        t = noise_levels(self.config, step, place, seed=self.seed)
         noise = randomness.normal(self.seed, "diffusion noise", (step, place), clean.shape[1:])
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)

@@ -128,9 +128,6 @@ def _check(values: dict[str, Any]) -> None:
     for name in _MOMENTA:
         if len(values[name]) != 2 or not all(0 <= value <= 1 for value in values[name]):
             raise UserError(f"--{name} {values[name]} must be two numbers between 0 and 1: [0.99, 0.999]")
-    name = "diffusion.log_sigma"
-    if values[name] is not None and (len(values[name]) != 2 or values[name][1] <= 0):
-        raise UserError(f"--{name} {values[name]} must be a mean and a deviation above 0: [-0.5, 1.0]")
     if values["pretrain.positive_trim"] == 1:
         raise UserError("--pretrain.positive_trim 1.0 would leave out every pair; it must be below 1")
 
