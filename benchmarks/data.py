@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from harness import Result, arguments, finish, single
+from harness import Result, arguments, call, finish, single, spread
 
 FEW, MANY, SIDE = 10_000, 60_000, 28
 ALLOWED = 50e6
@@ -50,10 +50,7 @@ sys.exit(status)
 def peak(*command: object) -> float:
     """Run ``clsp COMMAND`` and return its peak of resident memory in bytes."""
     words = [sys.executable, "-c", CHILD, *map(str, command)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words[3:])} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    return float(done.stderr.strip().splitlines()[-1])
+    return float(call(words, timeout=900).strip().splitlines()[-1])
 
 
 def peaks(folder: Path, count: int) -> dict[str, float]:
@@ -96,14 +93,11 @@ def start(rounds: int) -> list[Result]:
         subprocess.run([sys.executable, "-m", "clsp", "--help"], check=True, capture_output=True)
         helps.append(time.perf_counter() - begin)
         firsts.append(first_step())
-    ratios = sorted(HELP / seconds for seconds in helps)
     return [
-        Result(
-            target="clsp --help, half a second over its time",
-            goal=1.0,
-            ratio=round(statistics.median(ratios), 2),
-            low=round(ratios[0], 2),
-            high=round(ratios[-1], 2),
+        spread(
+            "clsp --help, half a second over its time",
+            1.0,
+            [HELP / seconds for seconds in helps],
             ours=f"{statistics.median(helps) * 1e3:.0f} ms",
             quality={
                 "from the command to the first logged step of clsp pretrain": f"{statistics.median(firsts):.1f} s"

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -48,6 +49,20 @@ def single(target: str, goal: float, ratio: float, **more: Any) -> Result:
     return Result(target=target, goal=goal, ratio=ratio, low=ratio, high=ratio, **more)
 
 
+def spread(target: str, goal: float, ratios: list[float], **more: Any) -> Result:
+    """A ratio of several rounds: their median, smallest and largest."""
+    middle, low, high = (round(value, 2) for value in (statistics.median(ratios), min(ratios), max(ratios)))
+    return Result(target=target, goal=goal, ratio=middle, low=low, high=high, **more)
+
+
+def call(words: list[str], **options: Any) -> str:
+    """Run a process and return what it said on stderr; where it fails, end with the last of its words."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done.stderr
+
+
 @dataclass(kw_only=True)
 class Rounds:
     """Seconds of both sides, one entry a round."""
@@ -69,13 +84,10 @@ class Rounds:
         """
         theirs = [seconds / (their_per or per) for seconds in self.theirs]
         ours = [seconds / per for seconds in self.ours]
-        ratios = sorted(t / o for t, o in zip(theirs, ours))
-        return Result(
-            target=target,
-            goal=goal,
-            ratio=round(statistics.median(ratios), 2),
-            low=round(ratios[0], 2),
-            high=round(ratios[-1], 2),
+        return spread(
+            target,
+            goal,
+            [t / o for t, o in zip(theirs, ours)],
             ours=seconds_text(statistics.median(ours)),
             theirs=seconds_text(statistics.median(theirs)),
             **more,

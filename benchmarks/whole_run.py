@@ -3,24 +3,26 @@
     python benchmarks/whole_run.py --json results/benchmarks/whole_run.json
 
 Such a run takes one to many hours. So each stage is run short, twice, with counts that differ, and the line through
-both times is followed to the recipe's own count; the evaluation is run whole. Both sides take their stages in turns, by
-the commands that a user would type, in processes of their own; what was before is a checkout of commit BEFORE.
+both times is followed to the recipe's own count; the evaluation is run whole. Both sides take turns, by the commands
+that a user would type, in processes of their own; what was before is a checkout of commit BEFORE.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from harness import Result, arguments, finish
+from harness import Result, arguments, call, finish, spread
 
 from clsp import files
 
@@ -47,17 +49,13 @@ class Version:
     def clsp(self, command: str, *words: object) -> None:
         environment = {**os.environ, "PYTHONPATH": str(self.tree / "src")}
         line = [sys.executable, "-m", "clsp", command, "--data", "fashion-mnist", *map(str, words)]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, cwd=self.work)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(line)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        call(line, env=environment, cwd=self.work)
 
     def made(self, command: str, name: str, *words: object) -> float:
         """Run a stage anew and return its own clock's seconds."""
-        out = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.work)) / name
+        out = self.work / name
+        shutil.rmtree(out, ignore_errors=True)
         self.clsp(command, "--recipe", self.tree / RECIPE, "--out", out, *words)
-        link = self.work / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(out)
         seconds = float(files.read_json(out / "stage.json")["seconds"])
         print(f"{self.work.name}: {command} {' '.join(map(str, words[-2:]))}: {seconds:.1f} s", file=sys.stderr)
         return seconds
@@ -74,9 +72,9 @@ class Version:
         return self.made("pretrain", "encoder", *given, *more)
 
     def evaluation(self) -> float:
-        begin = os.times().elapsed
+        begin = time.perf_counter()
         self.clsp("evaluate", "--recipe", self.tree / RECIPE, "--encoder", self.work / "encoder")
-        return os.times().elapsed - begin
+        return time.perf_counter() - begin
 
     def minutes(self) -> dict[str, float]:
         """Minutes of each stage of the whole run, from its short ones."""
@@ -120,14 +118,11 @@ def whole_run(rounds: int) -> Result:
         finally:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", tree], check=True)
     theirs, ours = ([pair[side] for pair in taken] for side in (0, 1))
-    ratios = sorted(sum(before.values()) / sum(now.values()) for before, now in taken)
     before, now = median(theirs), median(ours)
-    return Result(
-        target="a whole clsp run --data fashion-mnist, against the one before",
-        goal=1.0,
-        ratio=round(statistics.median(ratios), 2),
-        low=round(ratios[0], 2),
-        high=round(ratios[-1], 2),
+    return spread(
+        "a whole clsp run --data fashion-mnist, against the one before",
+        1.0,
+        [sum(first.values()) / sum(second.values()) for first, second in taken],
         ours=f"{now['all']:.0f} min",
         theirs=f"{before['all']:.0f} min",
         quality={"minutes, ours": now, "minutes, before": before},
