@@ -16,6 +16,7 @@ from clsp.diffusion.training import train_diffusion
 from clsp.diffusion.unet import build_scheduler
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.trainer import NonFiniteLossError
+from clsp.errors import UserError
 from clsp.positives.cost import training_cost
 
 CPU = HardwareConfig(accelerator="cpu")
@@ -107,6 +108,18 @@ def test_a_model_of_patches_is_read_as_one_by_its_channels(train, tmp_path):
     assert images.shape == (3, 2, 1, 8, 8)
     train(tmp_path / "whole")
     assert training_cost(tmp_path)["flops"] < training_cost(tmp_path / "whole")["flops"] / 3
+
+
+def test_a_model_of_smaller_images_learns_and_draws_at_its_size_and_gives_back_the_images(train, tmp_path):
+    train(tmp_path, size=4)
+    pipeline = SyntheticPositivePipeline.from_pretrained(tmp_path, sampler="ddim", clip_sample=True)
+    assert pipeline.unet.config.sample_size == 4
+    images = pipeline(torch.rand(3, 1, 8, 8) * 2 - 1, candidates=2, num_inference_steps=2, eta=1.0).images
+    assert images.shape == (3, 2, 1, 8, 8)
+    train(tmp_path / "whole", size=64)  # larger than the images: their own
+    assert training_cost(tmp_path)["flops"] < training_cost(tmp_path / "whole")["flops"] / 3
+    with pytest.raises(UserError, match=r"--diffusion.size 5 cannot be halved by the 2 widths; choose 6, or another"):
+        train(tmp_path / "odd", size=5)
 
 
 def test_a_loss_that_is_nan_stops_before_the_weights_take_it(train, tmp_path, monkeypatch):

@@ -9,13 +9,14 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DDPMPipeline, UNet2DModel
 
 from clsp import SyntheticPositivePipeline, randomness
 from clsp.diffusion.config import SamplerName
 from clsp.diffusion.interpolation import Sampling, decode, encode, interpolated_noise, sample
 from clsp.diffusion.samplers import make_sampler
-from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
+from clsp.diffusion.unet import Grid, build_scheduler, build_unet, padded_size, unet_hash
 from clsp.errors import UserError
 
 
@@ -331,7 +332,32 @@ def test_patches_become_channels_of_one_place(size, levels, patch, places):
     assert torch.equal(folded[:, :, middle, middle].unflatten(1, (3, -1)), images[..., rows, rows].flatten(2))
 
 
-@pytest.mark.parametrize("size", [7, 9])
+@pytest.mark.parametrize(("size", "inner"), [((32, 32), (16, 16)), ((9, 9), (16, 16)), ((40, 24), (16, 10))])
+def test_images_of_another_size_than_the_unets_are_resized_to_it_and_back(size, inner):
+    images, grid = smooth_images(size), Grid(2, side=16)
+    entered = grid.enter(images)
+    assert entered.shape[-2:] == (16, padded_size(inner[1], 2))
+    left = (entered.shape[-1] - inner[1]) // 2
+    expected = F.interpolate(images, inner, mode="bicubic", antialias=True)
+    torch.testing.assert_close(entered[..., left : left + inner[1]], expected)
+    back = grid.leave(entered, size)
+    assert back.shape == images.shape
+    torch.testing.assert_close(back, images, atol=0.08, rtol=0.0)
+
+
+def smooth_images(size):
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size[0]), torch.linspace(-1, 1, size[1]), indexing="ij")
+    return torch.stack((torch.sin(2 * x), torch.cos(2 * y), x * y))[None] * 0.9
+
+
+def test_resizing_never_leaves_the_range_of_pixels():
+    edges = torch.ones(1, 1, 24, 24)
+    edges[..., ::5] = -1.0
+    entered = Grid(2, side=16).enter(edges)
+    assert float(entered.abs().max()) <= 1.0
+
+
+@pytest.mark.parametrize("size", [7, 9, 16])
 def test_anchors_of_odd_sizes_come_back_in_their_size(unet, settings, size):
     images = draw(unet, settings, torch.rand(2, 1, size, size), (0, 1))
     assert images.shape == (2, 3, 1, size, size)

@@ -18,6 +18,10 @@ class DiffusionConfig:
 
     images: int | None = None
     """Train images that teach the model, chosen at random by the seed; null: all."""
+    size: int | None = None
+    """Side in pixels at which the model learns and draws, if the images are larger: they are brought to it, and the
+    candidates back to the images' size. The cost grows with its square. It must be a multiple of what the levels halve.
+    null: the images' own."""
     widths: list[int] = field(default_factory=lambda: [128, 256, 256, 256])
     """Channels of the U-Net's levels; each level halves the image."""
     patch: int = 1

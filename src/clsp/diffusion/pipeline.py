@@ -82,7 +82,8 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         """Draw ``candidates`` synthetic positives for each anchor.
 
         Args:
-            anchors: float [B, C, H, W] in [-1, 1]; of any size: what the U-Net cannot halve is padded, then cropped.
+            anchors: float [B, C, H, W] in [-1, 1]; of any size: they are resized to the U-Net's own (or padded, where
+                that is all it takes), and what is drawn is brought back.
             candidates: k >= 1.
             interpolation_weight: w in [0, 1]; 1 is a plain sample, 0.1 is nine tenths anchor.
             num_inference_steps: denoising steps.

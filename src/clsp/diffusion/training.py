@@ -71,7 +71,7 @@ class DiffusionTraining(LightningModule):
         return loss
 
     def _clean(self, rows: Tensor, step: int) -> Tensor:
-        """uint8 rows to float in [-1, 1], flipped by recipe and padded to the U-Net's grid."""
+        """uint8 rows to float in [-1, 1], flipped by recipe and brought to the U-Net's grid."""
         images = self._pixels[rows].float().div_(127.5).sub_(1.0)
         if self.config.horizontal_flip:
             place = self.batches.share().to(self.device)

@@ -25,12 +25,17 @@ def padded_size(size: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Grid:
-    """How images become the U-Net's input and come back: padded to what it can halve, patches folded into channels."""
+    """How images become the U-Net's input and come back.
+
+    They are brought to the U-Net's own size, padded to what it can halve, and patches are folded into channels.
+    """
 
     levels: int
     """Levels of the U-Net; each but the last halves its input."""
     patch: int = 1
     """Side of the squares of pixels that the U-Net sees as channels of one place."""
+    side: int | None = None
+    """Height and width in pixels that the U-Net was made for; null: any."""
 
     @classmethod
     def of(cls, unet: UNet2DModel, channels: int) -> Grid:
@@ -43,7 +48,8 @@ class Grid:
         patch = math.isqrt(inputs // channels)
         if patch * patch * channels != inputs:
             raise UserError(f"the U-Net draws {inputs}-channel images, not {channels}-channel ones")
-        return cls(len(unet.config.block_out_channels), patch)
+        places = unet.config.sample_size
+        return cls(len(unet.config.block_out_channels), patch, places * patch if isinstance(places, int) else None)
 
     @property
     def multiple(self) -> int:
@@ -51,31 +57,54 @@ class Grid:
         return int(self.patch * 2 ** (self.levels - 1))
 
     def enter(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] to the U-Net's input [B, C p p, H' / p, W' / p].
+        """Float [B, C, H, W] in [-1, 1] to the U-Net's input [B, C p p, H' / p, W' / p].
 
-        Padding repeats the border on all sides; nothing is squeezed.
+        Images that padding alone does not bring to the U-Net's side are resized, the longer side to it (bicubic,
+        antialiased); nothing is squeezed. Padding repeats the border on all sides.
         """
         height, width = images.shape[-2:]
-        more_h, more_w = padded_size(height, self.multiple) - height, padded_size(width, self.multiple) - width
+        if (inner := self._inner(height, width)) != (height, width):
+            images = _resize(images, inner).clamp(-1.0, 1.0)
+        more_h, more_w = (padded_size(side, self.multiple) - side for side in inner)
         if more_h or more_w:
             sides = (more_w // 2, more_w - more_w // 2, more_h // 2, more_h - more_h // 2)
             images = F.pad(images, sides, mode="replicate")
         return F.pixel_unshuffle(images, self.patch) if self.patch > 1 else images
 
     def leave(self, drawn: Tensor, size: tuple[int, int]) -> Tensor:
-        """Undo `enter`: [..., C p p, H' / p, W' / p] to the middle ``size`` (height, width) of the images."""
+        """Undo `enter`: [B, C p p, H' / p, W' / p] to images [B, C, H, W] of ``size`` (height, width)."""
         images = F.pixel_shuffle(drawn, self.patch) if self.patch > 1 else drawn
-        top, left = (images.shape[-2] - size[0]) // 2, (images.shape[-1] - size[1]) // 2
-        return images[..., top : top + size[0], left : left + size[1]]
+        height, width = self._inner(*size)
+        top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+        images = images[..., top : top + height, left : left + width]
+        return images if (height, width) == tuple(size) else _resize(images, size)
+
+    def _inner(self, height: int, width: int) -> tuple[int, int]:
+        """The size that images of ``height`` and ``width`` have before they are padded."""
+        longer = max(height, width)
+        if self.side is None or padded_size(longer, self.multiple) == self.side:
+            return height, width
+        return max(round(height * self.side / longer), 1), max(round(width * self.side / longer), 1)
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(images, size, mode="bicubic", antialias=True)
 
 
 def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DModel:
-    """Make an untrained U-Net for images of ``channels`` and ``size`` (padded and folded where it must be).
+    """Make an untrained U-Net for images of ``channels`` and ``size`` (resized, padded and folded where it must be).
 
     Raises:
-        UserError: widths, groups or attention levels do not fit together.
+        UserError: widths, groups, attention levels and size do not fit together.
     """
     levels = len(config.widths)
+    multiple = Grid(levels, config.patch).multiple
+    side = min(config.size or size, size)
+    if config.size and config.size % multiple:
+        raise UserError(
+            f"--diffusion.size {config.size} cannot be halved by the {levels} widths; "
+            f"choose {padded_size(config.size, multiple)}, or another multiple of {multiple}"
+        )
     uneven = [width for width in config.widths if width % config.norm_groups]
     if uneven:
         raise UserError(
@@ -88,7 +117,7 @@ def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DMo
         )
     attends = [level in config.attention for level in range(levels)]
     return UNet2DModel(
-        sample_size=padded_size(size, Grid(levels, config.patch).multiple) // config.patch,
+        sample_size=padded_size(side, multiple) // config.patch,
         in_channels=channels * config.patch**2,
         out_channels=channels * config.patch**2,
         layers_per_block=config.blocks,

@@ -67,11 +67,11 @@ def bottleneck(pipeline: SyntheticPositivePipeline, images: np.ndarray, level: f
     grid = Grid.of(unet, images.shape[1])
     features = []
     for first in range(0, len(images), _BATCH):
-        batch = torch.from_numpy(np.array(images[first : first + _BATCH])).float() / 127.5 - 1.0
+        batch = grid.enter(torch.from_numpy(np.array(images[first : first + _BATCH])).float() / 127.5 - 1.0)
         rows = torch.arange(first, first + len(batch))
         noise = randomness.normal(seed, "bottleneck noise", (rows,), batch.shape[1:])
-        noised = grid.enter(add_noise(scheduler, batch, noise, time))
-        features.append(encode(unet, noised.to(unet.device), time).middle.float().mean(dim=(2, 3)).cpu())
+        noised = add_noise(scheduler, batch, noise, time).to(unet.device)
+        features.append(encode(unet, noised, time).middle.float().mean(dim=(2, 3)).cpu())
     return torch.cat(features)
 
 

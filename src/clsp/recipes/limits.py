@@ -21,6 +21,7 @@ _AT_LEAST = {
     "diffusion.steps": 1,
     "diffusion.batch_size": 1,
     "diffusion.norm_groups": 1,
+    "diffusion.size": 8,
     "diffusion.patch": 1,
     "diffusion.images": 2,
     "diffusion.warmup_steps": 0,
