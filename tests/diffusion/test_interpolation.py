@@ -339,7 +339,10 @@ def test_images_of_another_size_than_the_unets_are_resized_to_it_and_back(size, 
     assert entered.shape[-2:] == (16, padded_size(inner[1], 2))
     left = (entered.shape[-1] - inner[1]) // 2
     expected = F.interpolate(images, inner, mode="bicubic", antialias=True)
-    torch.testing.assert_close(entered[..., left : left + inner[1]], expected)
+    for channel in range(3):
+        of_image = images[0, channel]
+        bounded = expected[0, channel].clamp(of_image.min(), of_image.max())
+        torch.testing.assert_close(entered[0, channel, :, left : left + inner[1]], bounded)
     back = grid.leave(entered, size)
     assert back.shape == images.shape
     torch.testing.assert_close(back, images, atol=0.08, rtol=0.0)
@@ -350,11 +353,13 @@ def smooth_images(size):
     return torch.stack((torch.sin(2 * x), torch.cos(2 * y), x * y))[None] * 0.9
 
 
-def test_resizing_never_leaves_the_range_of_pixels():
-    edges = torch.ones(1, 1, 24, 24)
-    edges[..., ::5] = -1.0
-    entered = Grid(2, side=16).enter(edges)
-    assert float(entered.abs().max()) <= 1.0
+def test_resizing_makes_nothing_darker_or_brighter_than_the_image():
+    edges = torch.full((1, 1, 24, 24), 0.9)
+    edges[..., ::5] = -0.8
+    grid = Grid(2, side=16)
+    entered = grid.enter(edges)
+    for images in (entered, grid.leave(entered, (24, 24))):
+        assert -0.8 <= float(images.min()) < float(images.max()) <= 0.9
 
 
 @pytest.mark.parametrize("size", [7, 9, 16])

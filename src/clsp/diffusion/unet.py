@@ -64,7 +64,7 @@ class Grid:
         """
         height, width = images.shape[-2:]
         if (inner := self._inner(height, width)) != (height, width):
-            images = _resize(images, inner).clamp(-1.0, 1.0)
+            images = _resize(images, inner)
         more_h, more_w = (padded_size(side, self.multiple) - side for side in inner)
         if more_h or more_w:
             sides = (more_w // 2, more_w - more_w // 2, more_h // 2, more_h - more_h // 2)
@@ -88,7 +88,9 @@ class Grid:
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(images, size, mode="bicubic", antialias=True)
+    """Bicubic, antialiased, and no darker or brighter than an image's own pixels: overshoot at edges is no content."""
+    low, high = images.amin(dim=(-2, -1), keepdim=True), images.amax(dim=(-2, -1), keepdim=True)
+    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(low, high)
 
 
 def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DModel:
