@@ -345,7 +345,7 @@ def test_images_of_another_size_than_the_unets_are_resized_to_it_and_back(size, 
         torch.testing.assert_close(entered[0, channel, :, left : left + inner[1]], bounded)
     back = grid.leave(entered, size)
     assert back.shape == images.shape
-    torch.testing.assert_close(back, images, atol=0.08, rtol=0.0)
+    torch.testing.assert_close(back, images, atol=0.12, rtol=0.0)
 
 
 def smooth_images(size):
