@@ -5,7 +5,7 @@ VENV ?= .venv
 DEMO ?= demo
 WORKERS ?= 2
 BIN := $(VENV)/bin
-MODEL := results/fashion-mnist/diffusion
+MODEL := results/claim/fashion-mnist-20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data
 
 .PHONY: help demo test bench lint format check clean

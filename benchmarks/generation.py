@@ -21,7 +21,7 @@ from torch import Tensor
 from clsp.diffusion.interpolation import Encoded, decode, encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.samplers import make_sampler
-from clsp.diffusion.unet import build_scheduler, build_unet, load_diffusion
+from clsp.diffusion.unet import Grid, build_scheduler, build_unet, load_diffusion
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
@@ -55,6 +55,12 @@ def reference(unet: torch.nn.Module, anchors: Tensor, *, steps: int = 100, eta: 
         x = next_abar.sqrt() * clean + (1 - next_abar - sigma**2).sqrt() * noise
         x = x + sigma * torch.randn(anchors.shape, generator=generator)
     return x.clamp(-1.0, 1.0)
+
+
+def resized(unet: torch.nn.Module, anchors: Tensor, *, seed: int) -> Tensor:
+    """The reference for images of any size: brought to the U-Net's and back as ours are."""
+    grid = Grid.of(unet, anchors.shape[1])
+    return grid.leave(reference(unet, grid.enter(anchors), seed=seed), (anchors.shape[2], anchors.shape[3]))
 
 
 def build_scheduler_abars() -> Tensor:
@@ -103,7 +109,7 @@ def main() -> None:
         quality = Quality(options.quality)
         begin = time.perf_counter()
         mine = quality.rate(lambda some: draw(pipeline, config, some)[:, :2])
-        other = quality.rate(lambda some: quality.pair(lambda seed: reference(unet, some, seed=seed)))
+        other = quality.rate(lambda some: quality.pair(lambda seed: resized(unet, some, seed=seed)))
         result.quality = {
             "ours": mine,
             "reference": other,

@@ -1,6 +1,6 @@
 """Which sampler makes which candidates: all samplers on the anchors of one trained model, beside the paper's.
 
-    python benchmarks/samplers.py --diffusion results/fashion-mnist/diffusion --json results/benchmarks/samplers.json
+    python benchmarks/samplers.py --diffusion MODEL --json results/benchmarks/samplers.json
 
 Each row is one setting: the passes of the U-Net that a candidate takes (the anchor's, shared by its candidates, not
 counted), and the measures of `quality.py` with their smallest and largest value over parts of the anchors. No

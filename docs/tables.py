@@ -13,9 +13,18 @@ from typing import Any
 from clsp.comparison.collect import shown
 
 ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "results" / "fashion-mnist"
 BENCHMARKS = ROOT / "results" / "benchmarks"
 CLAIM = ROOT / "results" / "claim" / "fashion-mnist"
 EQUAL = CLAIM.with_name("fashion-mnist-equal-cost")
+GENERATORS = {
+    "28 pixels, 3,000 steps of 128; k = 2, 10 steps": "two-candidates",
+    "28 pixels, 4,800 steps of 16; k = 2, 10 steps, guidance 2": "small-batches",
+    "20 pixels, 3,000 steps of 128; k = 1, 10 steps, guidance 2": "20-pixels",
+    "20 pixels, 2,200 steps of 128; k = 1, 8 steps, guidance 2": "20-pixels-2200",
+    "16 pixels, 3,000 steps of 128; k = 2, 10 steps, guidance 2": "16-pixels",
+}
+"""Generators that the main comparison was repeated with, in words, and their folders beside its own."""
 
 MEASURES = ("agreement", "squared pixel distance in a row", "KID")
 ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")
@@ -86,8 +95,12 @@ def speed(folder: Path) -> str:
     head = ("target", "goal", "times better", "reached", "ours against theirs", "floor", "quality")
     files = [folder / f"{name}.json" for name in ORDER]
     results = [result for path in files if path.exists() for result in json.loads(path.read_text())]
-    machine = results[0]["machine"]
-    note = f"Measured on {where(machine)}; median of the rounds, smallest and largest in brackets."
+    machines: dict[str, list[str]] = {}
+    for result in results:
+        machines.setdefault(where(result["machine"]), []).append(result["target"])
+    *few, (usual, _) = sorted(machines.items(), key=lambda item: len(item[1]))
+    others = "".join(f"; {', '.join(targets)} on {machine}" for machine, targets in few)
+    note = f"Measured on {usual}{others}; median of the rounds, smallest and largest in brackets."
     return f"{rows(head, [line(result) for result in results])}\n\n{note}"
 
 
@@ -146,6 +159,23 @@ def equal_cost(result: dict[str, Any]) -> str:
         lines.append((f"`{name}`", *cells, f"{seconds / 60:.0f}", f"{flops / 1e12:.0f}"))
     ahead = (f"linear, `{BANK}` minus it", f"kNN, `{BANK}` minus it")
     return rows(("arm", "linear", "kNN", *ahead, "minutes in all", "TFLOP in all"), lines)
+
+
+def generators() -> str:
+    """What SimCLR gains by some generators' banks, and what these take beside the recipe's training of SimCLR."""
+    alone = json.loads((RECIPE / "controls" / "simclr" / "stage.json").read_text())["facts"]["flops"]
+    lines, full = [], None
+    for words, name in GENERATORS.items():
+        result = json.loads((CLAIM.with_name(f"fashion-mnist-{name}") / "comparison.json").read_text())
+        row = next(row for row in result["arms"] if row["arm"] == BANK)
+        gained = row["versus"]["simclr"]
+        full = full or {score: gained[score]["mean"] for score in SCORES}
+        kept = " / ".join(f"{100 * gained[score]['mean'] / full[score]:.0f}" for score in SCORES)
+        cost = row["cost"]["generator_flops"]
+        cells = [shown(row[score]) for score in SCORES] + [shown(gained[score], signed=True) for score in SCORES]
+        lines.append((words, f"{cost / 1e12:.0f}", f"{cost / alone:.2f}", *cells, kept))
+    gains = ("linear minus `simclr`", "kNN minus `simclr`", "gain kept, %")
+    return rows(("generator", "TFLOP", "over SimCLR's training", "linear", "kNN", *gains), lines)
 
 
 def in_words(result: dict[str, Any]) -> str:
@@ -209,6 +239,7 @@ def pages() -> dict[Path, str]:
             "table": speed(BENCHMARKS),
             "whole": whole_run(BENCHMARKS),
             "samplers": samplers(BENCHMARKS),
+            "banks": generators(),
             "teaching": settings(ablations, like_the_reference),
             "generators": settings(ablations, of_a_generator),
         },
