@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from clsp import files
+from clsp.diffusion.unet import build_unet, load_diffusion, unet_hash
+from clsp.recipes.options import parse_recipe
 from workshop import shared
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -31,6 +33,17 @@ def script(name, *arguments):
         [sys.executable, EXPERIMENTS / name, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_committed_model_is_whole_and_the_recipes():
+    """It is in the checkout (no ignore rule swallows weights), and `make bench` draws with what the recipe trains."""
+    makefile = (EXPERIMENTS.parent / "Makefile").read_text()
+    folder = next(line.split(" := ")[1] for line in makefile.splitlines() if line.startswith("MODEL := "))
+    unet, _ = load_diffusion(EXPERIMENTS.parent / folder)
+    assert unet_hash(unet) == files.read_json(EXPERIMENTS.parent / folder / "stage.json")["facts"]["unet"]
+    trained = build_unet(parse_recipe("fashion-mnist", []).diffusion, channels=1, size=28)
+    assert {n: v.shape for n, v in unet.state_dict().items()} == {n: v.shape for n, v in trained.state_dict().items()}
+    assert unet.config.sample_size == trained.config.sample_size
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--synthesize.guidance_scale", "0.5", "at least 1"),
         ("--diffusion.prediction_type", "velocity", "epsilon, v_prediction"),
         ("--diffusion.min_snr_gamma", "0", "above 0"),
+        ("--diffusion.size", "4", "at least 8"),
         ("--diffusion.patch", "3", "power of 2"),
         ("--diffusion.patch", "0", "at least 1"),
         ("--evaluate.test_share", "3", "between 0 and 1"),

@@ -35,7 +35,7 @@ class Grid:
     patch: int = 1
     """Side of the squares of pixels that the U-Net sees as channels of one place."""
     side: int | None = None
-    """Height and width in pixels that the U-Net was made for; null: any."""
+    """Height and width in pixels that the U-Net was made for; None: any."""
 
     @classmethod
     def of(cls, unet: UNet2DModel, channels: int) -> Grid:

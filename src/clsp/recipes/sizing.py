@@ -39,7 +39,7 @@ def _memories(count: int, most: int) -> dict[str, Any]:
 
 
 def _small(count: int, size: int) -> dict[str, Any]:
-    """Sizes that two CPU cores carry in about an hour for up to 10,000 images of 32 pixels; those of fashion-mnist."""
+    """Sizes that two CPU cores carry in about an hour for 10,000 images of 32 pixels, the encoder fashion-mnist's."""
     batch = _power_of_two(min(256, max(count // 4, 2)))
     levels = 3 if size <= 32 else 4
     views = {} if size < 24 else {"pretrain.augment.size": 4 * round(0.7 * size / 4)}
