@@ -78,8 +78,10 @@ def pipeline_of(
 
 def draw(pipeline: SyntheticPositivePipeline, config: SynthesizeConfig, anchors: Tensor) -> Tensor:
     """Draw k candidates an anchor, uint8 [B, k, C, H, W], in bf16 where the machine has it."""
+    others = anchors.roll(1, 0)[:, None].expand(-1, config.candidates, -1, -1, -1)
+    starts = others if config.start == "other" else None
     with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
-        return pipeline.draw(anchors, config.sampling()).images
+        return pipeline.draw(anchors, config.sampling(), starts=starts).images
 
 
 def main() -> None:
@@ -108,7 +110,7 @@ def main() -> None:
     if options.diffusion and options.quality:
         quality = Quality(options.quality)
         begin = time.perf_counter()
-        mine = quality.rate(lambda some: draw(pipeline, config, some)[:, :2])
+        mine = quality.rate(lambda some: draw(pipeline, replace(config, candidates=2), some))
         other = quality.rate(lambda some: quality.pair(lambda seed: resized(unet, some, seed=seed)))
         result.quality = {
             "ours": mine,

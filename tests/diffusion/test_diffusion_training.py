@@ -122,6 +122,28 @@ def test_a_model_of_smaller_images_learns_and_draws_at_its_size_and_gives_back_t
         train(tmp_path / "odd", size=5)
 
 
+@pytest.mark.parametrize("stratified", [False, True])
+def test_noise_levels_above_the_largest_strength_are_not_seen(tiny_diffusion, stratified):
+    config = tiny_diffusion(stratified_levels=stratified, batch_size=50, timesteps=1000, max_strength=0.3)
+    place = torch.arange(50)
+    seen = torch.cat([noise_levels(config, step, place, seed=0) for step in range(100)])
+    assert 0 <= int(seen.min()) < 10
+    assert 290 <= int(seen.max()) < 300
+    assert 145 < float(seen.float().mean()) < 155
+
+
+def test_a_model_of_the_lower_noise_levels_says_so_and_draws_from_noised_images(train, tmp_path):
+    train(tmp_path, max_strength=0.5)
+    assert (tmp_path / "samples.png").stat().st_size > 0
+    pipeline = SyntheticPositivePipeline.from_pretrained(tmp_path, sampler="dpmsolver++", clip_sample=True)
+    anchors = torch.rand(2, 1, 8, 8) * 2 - 1
+    assert pipeline(anchors, 1, num_inference_steps=4, strength=0.5).images.shape == (2, 1, 1, 8, 8)
+    with pytest.raises(UserError, match=r"trained for strength 0\.5 at most"):
+        pipeline(anchors, 1, num_inference_steps=4)
+    (tmp_path / "stage.json").unlink()  # as models from elsewhere are: nothing is known of them
+    assert SyntheticPositivePipeline.from_pretrained(tmp_path).max_strength == 1.0
+
+
 def test_a_loss_that_is_nan_stops_before_the_weights_take_it(train, tmp_path, monkeypatch):
     monkeypatch.setenv("CLSP_FAULT", "loss:5:nan")
     with pytest.raises(NonFiniteLossError, match=r"noise prediction|gradient norm"):

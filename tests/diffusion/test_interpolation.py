@@ -228,6 +228,35 @@ def test_strength_starts_from_the_noised_anchor_and_takes_its_share_of_the_steps
     assert seen[2] < seen[1] < seen[0]  # the less noise, the nearer to the anchor, even with an untrained network
 
 
+def test_a_sample_may_start_from_another_image_than_its_anchor(unet, settings, anchors):
+    half = {"strength": 0.6, "interpolation_weight": 1.0}
+    own, others = (x[:, None].expand(-1, 3, -1, -1, -1) for x in (anchors, anchors.roll(1, 0)))
+    assert torch.equal(draw(unet, settings, anchors, starts=own, **half), draw(unet, settings, anchors, **half))
+    shifted = draw(unet, settings, anchors, starts=others, **half)  # w = 1: of the anchor nothing is left
+    assert torch.equal(shifted, draw(unet, settings, anchors.roll(1, 0), **half))
+    mixed = draw(unet, settings, anchors, starts=others, strength=0.6, interpolation_weight=0.1)
+    assert not torch.equal(mixed, shifted)
+    assert not torch.equal(mixed, draw(unet, settings, anchors, strength=0.6, interpolation_weight=0.1))
+    noise = draw(unet, settings, anchors, interpolation_weight=1.0)
+    assert torch.equal(noise, draw(unet, settings, anchors, starts=others, interpolation_weight=1.0))
+    with pytest.raises(UserError, match=r"starts must be \[3, 3, 1, 8, 8\], got \[3, 1, 8, 8\]"):
+        draw(unet, settings, anchors, starts=anchors)
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "trained", "begins"), [(5, 1.0, 0.5, "1"), (7, 0.5, 0.5, "0.57"), (10, 0.5, 0.4, "0.5")]
+)
+def test_noise_levels_that_a_model_was_not_trained_for_are_refused(
+    unet, settings, anchors, steps, strength, trained, begins
+):
+    pipeline = SyntheticPositivePipeline(unet, make_sampler("dpmsolver++", settings(), clip_sample=True))
+    pipeline.max_strength = trained
+    with pytest.raises(UserError, match=f"strength {trained} at most .* begin at {begins} of the noise levels"):
+        pipeline(anchors, 1, num_inference_steps=steps, strength=strength)
+    pipeline.max_strength = 1.0
+    pipeline(anchors, 1, num_inference_steps=steps, strength=strength)
+
+
 @pytest.mark.parametrize("name", get_args(SamplerName))
 def test_clip_sample_clamps_the_predicted_clean_image(unet, settings, anchors, name):
     saturated = []

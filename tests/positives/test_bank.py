@@ -271,6 +271,28 @@ def test_a_bank_is_the_pipelines_images_of_its_anchors(make_images, model, tmp_p
     bank.require_data(images.fingerprint, "made")
 
 
+def test_candidates_may_start_from_other_anchors_whatever_is_drawn_at_once(make_images, model, tmp_path):
+    from clsp import SyntheticPositivePipeline
+
+    images = make_images(20, size=8)
+    how = {"strength": 0.5, "start": "other", "steps": 4, "sampler": "dpmsolver++"}
+    two = make(images, model, tmp_path / "two", anchors=2, **how)
+    pipeline = SyntheticPositivePipeline.from_pretrained(model, sampler="dpmsolver++", clip_sample=True)
+    anchors = torch.from_numpy(images.train.images[two.ids]).float() / 127.5 - 1
+    others = anchors.flip(0)[:, None].expand(-1, 2, -1, -1, -1)  # of two, the other is the other one
+    drawn = pipeline(anchors, 2, num_inference_steps=4, strength=0.5, anchor_ids=two.ids, starts=others).images
+    assert np.abs(two.array(np.arange(2)).astype(int) - drawn.numpy()).max() <= 1
+    whole, parts = (
+        make(images, model, tmp_path / name, batch_size=size, shard_anchors=size, **how).array(np.arange(10))
+        for name, size in (("whole", 512), ("parts", 3))
+    )
+    assert np.abs(whole.astype(int) - parts).max() <= 1
+    near = make(images, model, tmp_path / "near", **{**how, "start": "anchor"}).array(np.arange(10))
+    assert np.abs(whole.astype(int) - near).mean() > 5
+    with pytest.raises(UserError, match="at least 2 anchors"):
+        make(images, model, tmp_path / "one", anchors=1, **how)
+
+
 def test_a_moved_model_is_the_same_model_and_another_is_not(make_images, model, unet, tiny_diffusion, tmp_path):
     images = make_images(20, size=8)
     make(images, model, tmp_path / "a")

@@ -53,6 +53,10 @@ class DiffusionConfig:
     """Spread a batch's noise levels evenly over all of them, from a random start (Kingma et al., arXiv
     2107.00630: low-discrepancy sampler), which takes noise out of the gradient of a small batch; false: every image's
     level is drawn by itself, as the paper does."""
+    max_strength: float = 1.0
+    """Largest ``synthesize.strength`` that the model is to draw with: only the noise levels below this share are
+    trained. Candidates that start from a noised image never see the others. 1: all; a model of fewer cannot start from
+    noise, nor can diffusers' own pipeline draw with it."""
     steps: int = 194_000
     """Optimiser steps."""
     batch_size: int = 512

@@ -122,7 +122,7 @@ class Sampling:
     anchor_noise: Literal["fresh", "fixed"] = "fresh"
     """fresh: the anchor is noised anew at every step (as the reference does); fixed: with one noise for all steps."""
     strength: float = 1.0
-    """Share of the noise levels that a sample passes: 1 starts from pure noise (the paper); below, from the anchor
+    """Share of the noise levels that a sample passes: 1 starts from pure noise (the paper); below, from an image
     noised to that level, and only that share of the steps is taken (diffusers' word, from image-to-image)."""
 
 
@@ -138,6 +138,7 @@ def sample(
     how: Sampling,
     *,
     seed: int,
+    starts: Tensor | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Draw k candidates for each anchor.
@@ -152,6 +153,8 @@ def sample(
         ids: the anchors' dataset indices, int64 [B], on the anchors' device.
         how: the settings.
         seed: any integer.
+        starts: what is noised for samples to start from where ``how.strength`` is below 1, like the result; None: their
+            anchors.
         callback: called after every step with its number and the samples so far.
 
     Returns:
@@ -163,7 +166,7 @@ def sample(
     numbers = torch.arange(k, device=ids.device).repeat(len(ids))
     x = randomness.normal(seed, "sampler start", (rows, numbers), shape)
     if how.strength < 1.0:
-        clean = anchors.repeat_interleave(k, dim=0)
+        clean = anchors.repeat_interleave(k, dim=0) if starts is None else starts
         x = scheduler.add_noise(clean, x, timesteps[:1].to(x.device).expand(len(x)))
     else:
         x = x * float(scheduler.init_noise_sigma)

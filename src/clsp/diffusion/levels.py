@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from clsp import randomness
+from clsp import files, randomness
 from clsp.diffusion.config import DiffusionConfig
 
 
@@ -20,12 +22,19 @@ def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int
         seed: the run's seed.
 
     Returns:
-        int64 [B] in [0, timesteps), each uniform.
+        int64 [B] in [0, timesteps * max_strength), each uniform.
     """
+    levels = max(round(config.timesteps * config.max_strength), 1)
     if not config.stratified_levels:
-        return randomness.integers(seed, "diffusion time", (step, place), config.timesteps)[:, 0]
+        return randomness.integers(seed, "diffusion time", (step, place), levels)[:, 0]
     start = randomness.uniform(seed, "diffusion time", (step,), 1)[0, 0].to(place.device)
-    return ((place.double() / config.batch_size + start) % 1.0 * config.timesteps).long()
+    return ((place.double() / config.batch_size + start) % 1.0 * levels).long()
+
+
+def trained_strength(diffusion: str | Path) -> float:
+    """Return the share of its noise levels that the model in the folder ``diffusion`` was trained for; 1 if unknown."""
+    path = Path(diffusion) / "stage.json"
+    return float(files.read_json(path)["settings"].get("max_strength", 1.0)) if path.is_file() else 1.0
 
 
 def prediction_loss(

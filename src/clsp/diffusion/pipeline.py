@@ -14,7 +14,8 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from clsp.diffusion import unet as unets
-from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample
+from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample, steps_taken
+from clsp.diffusion.levels import trained_strength
 from clsp.diffusion.samplers import make_sampler
 from clsp.errors import UserError
 
@@ -43,6 +44,8 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         super().__init__()
         require_plain(unet)
         self.register_modules(unet=unet, scheduler=scheduler)
+        self.max_strength = 1.0
+        """The largest strength that the U-Net was trained for."""
 
     @classmethod
     def from_pretrained(
@@ -62,7 +65,9 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             UserError: nothing usable is there, or the sampler is unknown.
         """
         unet, settings = unets.load_diffusion(source)
-        return cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample))
+        pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample))
+        pipeline.max_strength = trained_strength(source)
+        return pipeline
 
     @torch.no_grad()
     def __call__(
@@ -77,6 +82,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         anchor_noise: str = "fresh",
         strength: float = 1.0,
         guidance_scale: float = 1.0,
+        starts: Tensor | None = None,
         callback: Callback | None = None,
     ) -> SyntheticPositiveOutput:
         """Draw ``candidates`` synthetic positives for each anchor.
@@ -91,8 +97,11 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             seed: any integer.
             anchor_ids: dataset indices [B] of the anchors, which name their noise; default 0 .. B - 1.
             anchor_noise: ``fresh`` at every step, or one ``fixed`` noise per anchor.
-            strength: share of the noise levels that a sample passes; below 1 it starts from the noised anchor.
+            strength: share of the noise levels that a sample passes; below 1 it starts from a noised image.
             guidance_scale: s >= 1; above 1 the anchor's features are followed further, for half a pass more a step.
+            starts: the images to start from with a strength below 1, float [B, k, C, H, W] like the anchors; None: the
+                anchors themselves. With another image a candidate takes its content from the anchor and its background
+                from there.
             callback: called after every step with (step, samples).
 
         Returns:
@@ -110,7 +119,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             strength=strength,
             guidance_scale=guidance_scale,
         )
-        return self.draw(anchors, how, seed=seed, anchor_ids=anchor_ids, callback=callback)
+        return self.draw(anchors, how, seed=seed, anchor_ids=anchor_ids, starts=starts, callback=callback)
 
     def draw(
         self,
@@ -119,24 +128,28 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         *,
         seed: int = 0,
         anchor_ids: Tensor | np.ndarray | list[int] | None = None,
+        starts: Tensor | None = None,
         callback: Callback | None = None,
     ) -> SyntheticPositiveOutput:
         """Do what ``__call__`` does, with the sampler's settings in one value."""
-        check_sampling(how, self.scheduler)
+        check_sampling(how, self.scheduler, self.max_strength)
         if anchors.ndim != 4:
             raise UserError(f"anchors must be [B, C, H, W], got {list(anchors.shape)}")
+        if starts is not None and starts.shape != (wanted := (len(anchors), how.candidates, *anchors.shape[1:])):
+            raise UserError(f"starts must be {list(wanted)}, got {list(starts.shape)}")
         grid = unets.Grid.of(self.unet, anchors.shape[1])
         self.unet.eval()
         ids = torch.arange(len(anchors)) if anchor_ids is None else torch.as_tensor(anchor_ids, dtype=torch.int64)
         anchors = anchors.to(self.unet.device, torch.float32)
         entered, ids = grid.enter(anchors), ids.to(anchors.device)
-        drawn = sample(self.unet, self.scheduler, entered, ids, how, seed=seed, callback=callback)
+        begin = None if starts is None else grid.enter(starts.flatten(0, 1).to(anchors))
+        drawn = sample(self.unet, self.scheduler, entered, ids, how, seed=seed, starts=begin, callback=callback)
         drawn = grid.leave(drawn, (anchors.shape[-2], anchors.shape[-1]))
         return _to_uint8(drawn.unflatten(0, (len(anchors), how.candidates)))
 
 
-def check_sampling(how: Sampling, scheduler: Any) -> None:
-    """Refuse settings that cannot be sampled with.
+def check_sampling(how: Sampling, scheduler: Any, max_strength: float = 1.0) -> None:
+    """Refuse settings that cannot be sampled with a model that was trained up to ``max_strength``.
 
     Raises:
         UserError: names the value and what is allowed.
@@ -156,9 +169,23 @@ def check_sampling(how: Sampling, scheduler: Any) -> None:
     total = int(scheduler.config.num_train_timesteps)
     if not 1 <= how.steps <= total:
         raise UserError(f"steps {how.steps} is outside 1 to {total}, the model's noise levels")
+    check_strength(how.steps, how.strength, max_strength)
     if isinstance(scheduler, DDIMScheduler) and total % how.steps:
         near = min((s for s in range(1, total + 1) if total % s == 0), key=lambda s: abs(s - how.steps))
         raise UserError(f"steps {how.steps} does not divide the model's {total} noise levels; the nearest is {near}")
+
+
+def check_strength(steps: int, strength: float, trained: float) -> None:
+    """Refuse steps that begin above the share ``trained`` of the noise levels.
+
+    Raises:
+        UserError: says where they would begin.
+    """
+    if (share := steps_taken(steps, strength) / steps) > trained:
+        raise UserError(
+            f"the diffusion model was trained for strength {trained:g} at most (diffusion.max_strength), and "
+            f"{steps} steps of strength {strength:g} begin at {share:.2g} of the noise levels"
+        )
 
 
 def _to_uint8(drawn: Tensor) -> SyntheticPositiveOutput:

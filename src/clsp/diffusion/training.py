@@ -111,14 +111,17 @@ class DiffusionTraining(LightningModule):
             self._draw_samples()
 
     def _draw_samples(self) -> None:
-        """Write ``samples.png``: plain samples of the averaged model, the same noise every time."""
-        unet = self.ema.average.eval()
-        side = unet.config.sample_size
-        blank = torch.zeros(_SHEET, unet.config.in_channels, side, side, device=self.device)
+        """Write ``samples.png``: plain samples of the averaged model, the same noise every time.
+
+        A model that is not trained for pure noise begins with noised images.
+        """
+        unet, config = self.ema.average.eval(), self.config
         ids = torch.arange(_SHEET, device=self.device)
+        images = self.grid.enter(self._pixels[ids % len(self._pixels)].float() / 127.5 - 1.0)
         sampler = DDIMScheduler.from_config(self.noising.config, timestep_spacing="trailing", clip_sample=True)
-        how = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, self.config.timesteps), eta=1.0)
-        drawn = self.grid.leave(sample(unet, sampler, blank, ids, how, seed=self.seed), self.size)
+        how = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, config.timesteps), eta=1.0)
+        how.strength = config.max_strength
+        drawn = self.grid.leave(sample(unet, sampler, images, ids, how, seed=self.seed), self.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
 

@@ -45,9 +45,10 @@ def evaluate_bottleneck(diffusion: str | Path, task: Task, config: EvaluateConfi
     if not task.classes or task.train.labels is None:
         raise UserError("the diffusion model's features are rated by labels, and these images have none")
     pipeline = SyntheticPositivePipeline.from_pretrained(diffusion)
-    train = {level: bottleneck(pipeline, task.train.images, level, seed=seed) for level in LEVELS}
+    known = [level for level in LEVELS if level <= pipeline.max_strength] or [pipeline.max_strength]
+    train = {level: bottleneck(pipeline, task.train.images, level, seed=seed) for level in known}
     labels = task.train.labels
-    level = max(LEVELS, key=lambda level: _held_out(train[level], labels, task))
+    level = max(known, key=lambda level: _held_out(train[level], labels, task))
     test = bottleneck(pipeline, task.test.images, level, seed=seed + 1)
     result = rate_features(train[level], test, task, config)
     assert result.linear is not None and result.knn is not None

@@ -42,8 +42,12 @@ class SynthesizeConfig:
     eta: float = 0.1
     """DDIM's noise, from 0 (deterministic) to 1 (ancestral)."""
     strength: float = 1.0
-    """Share of the noise levels that a candidate passes: 1 starts from pure noise; below, from the noised anchor,
-    and only this share of the steps is taken."""
+    """Share of the noise levels that a candidate passes: 1 starts from pure noise; below, from the noised image that
+    ``start`` says, and only this share of the steps is taken."""
+    start: Literal["anchor", "other"] = "anchor"
+    """The image that a candidate with ``strength`` below 1 starts from. anchor: its anchor, so that it stays near to
+    it; other: for every candidate another anchor at random, which stands for the background that the steps left out
+    would have made."""
     anchor_noise: Literal["fresh", "fixed"] = "fresh"
     """Noise of the anchor: fresh at every step, or one fixed noise."""
     clip_sample: bool = False

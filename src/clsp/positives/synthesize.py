@@ -13,7 +13,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from clsp import console, distributed, faults, files
+from clsp import console, distributed, faults, files, randomness
 from clsp._version import __version__
 from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
@@ -37,6 +37,8 @@ class _Plan:
     pipeline: SyntheticPositivePipeline
     diffusion: str | Path
     images: Images
+    anchors: np.ndarray
+    """Dataset indices of all anchors, sorted, int64 [N]."""
     config: SynthesizeConfig
     seed: int
     autocast: torch.autocast
@@ -70,7 +72,7 @@ def synthesize(
     pipeline = SyntheticPositivePipeline.from_pretrained(
         diffusion, sampler=config.sampler, clip_sample=config.clip_sample
     )
-    check_sampling(config.sampling(), pipeline.scheduler)
+    check_sampling(config.sampling(), pipeline.scheduler, pipeline.max_strength)
     _require_channels(pipeline.unet, images, diffusion)
     settings, defaults = {"seed": seed, **drawing_settings(config)}, drawing_settings(SynthesizeConfig())
     inputs = {"data": images.fingerprint, "unet": unet_hash(pipeline.unet)}
@@ -79,7 +81,9 @@ def synthesize(
             device = device_of(hardware)
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-            plan = _Plan(pipeline.to(device), diffusion, images, config, seed, autocast)
+            anchors = subset(len(images.train), config.anchors, seed=seed)
+            _require_others(config, len(anchors))
+            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast)
             # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
@@ -111,7 +115,7 @@ def _finish(
     """Measure the bank, draw its sheet, and write the manifest, which makes it a bank."""
     manifest = _manifest(plan, shards, settings, inputs)
     arrays = [files.read_array(folder / shard.file, mapped=True) for shard in shards]
-    bank = PositiveBank(folder, manifest, _anchor_ids(plan), arrays)
+    bank = PositiveBank(folder, manifest, plan.anchors, arrays)
     manifest["measures"] = measure(bank, plan.images, plan.pipeline.unet, seed=plan.seed)
     manifest["measures"]["saturated"] = _saturation(folder, shards)
     _draw_sheet(bank, plan.images, folder / "sheet.png", seed=plan.seed)
@@ -122,13 +126,14 @@ def _finish(
     return {"anchors": len(bank), "candidates": bank.candidates, **cost}
 
 
-def _anchor_ids(plan: _Plan) -> np.ndarray:
-    return subset(len(plan.images.train), plan.config.anchors, seed=plan.seed)
+def _require_others(config: SynthesizeConfig, anchors: int) -> None:
+    if config.start == "other" and anchors < 2:
+        raise UserError("--synthesize.start other needs at least 2 anchors; choose anchor, or more images")
 
 
 def _require_room(plan: _Plan, folder: Path) -> None:
     """Refuse to start a bank that the disk cannot hold; its size is known beforehand."""
-    needed = len(_anchor_ids(plan)) * plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
+    needed = len(plan.anchors) * plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -139,7 +144,7 @@ def _require_room(plan: _Plan, folder: Path) -> None:
 
 def _make_shards(plan: _Plan, folder: Path) -> list[Shard]:
     """Make the shards that are missing; a shard and its facts are written together or not at all."""
-    ids = _anchor_ids(plan)
+    ids = plan.anchors
     if distributed.rank() == 0:
         files.write_array(folder / "ids.npy", ids)
     size = plan.config.shard_anchors
@@ -180,16 +185,32 @@ def _draw(plan: _Plan, ids: np.ndarray) -> tuple[Tensor, Tensor]:
     try:
         if faults.point("draw") == "oom":
             raise torch.OutOfMemoryError("injected")
-        pixels = torch.from_numpy(files.take(plan.images.train.images, ids))
         with plan.autocast:
-            anchors = pixels.float() / 127.5 - 1.0
-            out = plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids)
+            anchors, starts = _scaled(plan, ids), _starts(plan, ids)
+            out = plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids, starts=starts)
     except torch.OutOfMemoryError:
         if len(ids) == 1:
             raise
         halves = [_draw(plan, part) for part in np.array_split(ids, 2)]
         return torch.cat([half[0] for half in halves]), torch.cat([half[1] for half in halves])
     return out.images, out.saturated
+
+
+def _scaled(plan: _Plan, ids: np.ndarray) -> Tensor:
+    """Images of the train part, float [B, C, H, W] in [-1, 1]."""
+    return torch.from_numpy(files.take(plan.images.train.images, ids)).float() / 127.5 - 1.0
+
+
+def _starts(plan: _Plan, ids: np.ndarray) -> Tensor | None:
+    """What the candidates start from: other anchors, float [B, k, C, H, W]; None: the pipeline's own start."""
+    config = plan.config
+    if config.start == "anchor" or config.strength == 1.0:
+        return None
+    rows = torch.from_numpy(ids).repeat_interleave(config.candidates)
+    numbers = torch.arange(config.candidates).repeat(len(ids))
+    chosen = randomness.integers(plan.seed, "start", (rows, numbers), len(plan.anchors) - 1)[:, 0].numpy()
+    chosen += chosen >= np.searchsorted(plan.anchors, rows.numpy())  # any but itself
+    return _scaled(plan, plan.anchors[chosen]).unflatten(0, (len(ids), config.candidates))
 
 
 def _shard_path(folder: Path, first: int) -> Path:

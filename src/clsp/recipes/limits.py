@@ -67,6 +67,7 @@ _AT_LEAST = {
 }
 _ABOVE_ZERO = (
     "synthesize.strength",
+    "diffusion.max_strength",
     "diffusion.lr",
     "diffusion.min_snr_gamma",
     "diffusion.gradient_clip",
@@ -82,6 +83,7 @@ _MOMENTA = tuple(f"pretrain.{method}.momentum" for method in ("moco", "mocov3", 
 _SHARES = (
     "diffusion.dropout",
     "diffusion.ema_decay",
+    "diffusion.max_strength",
     "synthesize.interpolation_weight",
     "synthesize.eta",
     "synthesize.strength",
@@ -171,6 +173,10 @@ def check_fit(recipe: Recipe, images: Images, *, own_model: bool) -> None:
     if recipe.diffusion.patch & (recipe.diffusion.patch - 1):
         raise UserError(f"--diffusion.patch {recipe.diffusion.patch} is no power of 2; choose 1 (none), 2 or 4")
     levels, steps = recipe.diffusion.timesteps, recipe.synthesize.steps
+    if own_model:
+        from clsp.diffusion.pipeline import check_strength
+
+        check_strength(steps, recipe.synthesize.strength, recipe.diffusion.max_strength)
     if own_model and recipe.synthesize.sampler == "ddim" and (steps > levels or levels % steps):
         near = min((s for s in range(1, levels + 1) if levels % s == 0), key=lambda s: abs(s - steps))
         raise UserError(

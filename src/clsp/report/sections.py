@@ -39,6 +39,7 @@ CURVES = {
 }
 """Curves that are always explained; every other number in the metrics is shown as a term of the loss."""
 SAMPLES = "Samples of the diffusion model without an anchor: it should draw what the data look like."
+DENOISED = "Its noise levels above were not trained: images noised to {share:g} of them, then denoised without an anchor."
 NEIGHBOURS = (
     " Right of it: the images nearest to it in the embedding, nearest first. "
     "A good encoder finds the same kind of thing."
@@ -161,8 +162,9 @@ def diffusion(folder: Folder) -> Html:
         chart = line_chart(curve, label="Loss of the diffusion model over steps", log=True)
         parts.append(panel("Denoising loss", chart, "Logarithmic; faint: every step, line: running mean."))
     if samples:
-        alt = "A grid of images drawn by the diffusion model from noise alone"
-        parts.append(picture(samples, alt, SAMPLES))
+        share = float(mapping(stage.get("settings")).get("max_strength", 1.0))
+        start, told = ("noised images", DENOISED.format(share=share)) if share < 1.0 else ("noise alone", SAMPLES)
+        parts.append(picture(samples, f"A grid of images drawn by the diffusion model from {start}", told))
     return join([_facts(stage), element("div", parts, class_="grid wide")])
 
 
