@@ -64,7 +64,7 @@ def row(name: str, passes: int, quality: Quality, sampler: Callable[[Tensor], Te
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", recipe="fashion-mnist", diffusion="", anchors=150)
+    options = arguments(__doc__ or "", recipe="experiments/fashion-mnist.yaml", diffusion="", anchors=150)
     unet, settings = load_diffusion(options.diffusion)
     own = replace(parse_recipe(options.recipe, []).synthesize, candidates=2, strength=STRENGTH)
     quality = Quality(options.anchors)
