@@ -39,7 +39,9 @@ CURVES = {
 }
 """Curves that are always explained; every other number in the metrics is shown as a term of the loss."""
 SAMPLES = "Samples of the diffusion model without an anchor: it should draw what the data look like."
-DENOISED = "Its noise levels above were not trained: images noised to {share:g} of them, then denoised without an anchor."
+DENOISED = (
+    "Images noised to {share:g} of the noise levels, the most it was trained for, then denoised without an anchor."
+)
 NEIGHBOURS = (
     " Right of it: the images nearest to it in the embedding, nearest first. "
     "A good encoder finds the same kind of thing."
