@@ -26,7 +26,8 @@ RECIPE = f"""
 images: {{size: {SIDE}}}
 diffusion:
   {{widths: [4, 8], blocks: 1, attention: [], norm_groups: 4, steps: 2, batch_size: 16, warmup_steps: 1}}
-synthesize: {{candidates: 4, steps: 1, strength: 0.5, eta: 0.0, interpolation_weight: 1.0, batch_size: 512}}
+synthesize:
+  {{candidates: 4, steps: 1, strength: 0.5, start: other, eta: 0.0, interpolation_weight: 1.0, batch_size: 512}}
 pretrain:
   backbone: {{args: {{layers: [1, 1, 1, 1], channels: [4, 4, 8, 8], stem_type: deep, stem_width: 2}}}}
   projector: {{hidden: 32, dim: 16}}

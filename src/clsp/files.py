@@ -19,8 +19,8 @@ import numpy as np
 
 from clsp import faults
 
-_ROWS = 512
-"""Rows that are copied at once from a mapped array."""
+_ROWS = 64
+"""Rows that are copied at once from a mapped array: for each the kernel may map 64 KB around it."""
 
 
 @contextmanager
