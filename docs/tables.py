@@ -24,7 +24,7 @@ GENERATORS = {
     "20 pixels, 2,200 steps of 128; k = 1, 8 steps, guidance 2": "20-pixels-2200",
     "16 pixels, 3,000 steps of 128; k = 2, 10 steps, guidance 2": "16-pixels",
     "20 pixels, lower noise levels, 3,000 steps of 64; k = 1, last 5 of 10 steps, guidance 2": "lower-levels",
-    "the same, 4,500 steps of 64": "lower-levels-4500",
+    "the same, 4,500 steps of 64, levels spread evenly over each batch": "lower-levels-4500",
 }
 """Generators that the main comparison was repeated with, in words, and their folders beside its own."""
 

@@ -35,12 +35,15 @@ def script(name, *arguments):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_committed_model_is_whole_and_the_recipes():
-    """It is in the checkout (no ignore rule swallows weights), and `make bench` draws with what the recipe trains."""
-    makefile = (EXPERIMENTS.parent / "Makefile").read_text()
-    folder = next(line.split(" := ")[1] for line in makefile.splitlines() if line.startswith("MODEL := "))
-    unet, _ = load_diffusion(EXPERIMENTS.parent / folder)
-    assert unet_hash(unet) == files.read_json(EXPERIMENTS.parent / folder / "stage.json")["facts"]["unet"]
+@pytest.mark.parametrize(
+    ("document", "start"), [("Makefile", "MODEL := "), ("results/README.md", "        --diffusion ")]
+)
+def test_a_committed_model_is_whole_and_of_the_recipes_shape(document, start):
+    """It is in the checkout (no ignore rule swallows weights): `make bench` and a command in results/ draw with it."""
+    lines = (EXPERIMENTS.parent / document).read_text().splitlines()
+    folder = EXPERIMENTS.parent / next(line for line in lines if line.startswith(start)).removeprefix(start).split()[0]
+    unet, _ = load_diffusion(folder)
+    assert unet_hash(unet) == files.read_json(folder / "stage.json")["facts"]["unet"]
     trained = build_unet(parse_recipe("fashion-mnist", []).diffusion, channels=1, size=28)
     assert {n: v.shape for n, v in unet.state_dict().items()} == {n: v.shape for n, v in trained.state_dict().items()}
     assert unet.config.sample_size == trained.config.sample_size

@@ -68,6 +68,23 @@ def test_the_noise_level_is_chosen_on_held_out_train_images(pipeline, monkeypatc
     assert result.linear.top1 == 100.0
 
 
+def test_noise_levels_that_the_model_does_not_know_are_not_tried(pipeline, monkeypatch):
+    labels = np.arange(80) % 2
+    images = Images(train=gray(80, labels), test=gray(40, labels[:40]), classes=("dark", "bright"), source="made")
+    pipeline.max_strength = 0.15
+    monkeypatch.setattr(SyntheticPositivePipeline, "from_pretrained", lambda source: pipeline)
+    tried, true = [], bottleneck.bottleneck
+
+    def noted(pipeline, images, level, *, seed):
+        tried.append(level)
+        return true(pipeline, images, level, seed=seed)
+
+    monkeypatch.setattr(bottleneck, "bottleneck", noted)
+    config = EvaluateConfig()
+    bottleneck.evaluate_bottleneck("there", make_task(images, config, seed=0), config, seed=0)
+    assert tried[:-1] == [0.01, 0.05, 0.1, 0.15]  # the last one is the chosen level's, on the test images
+
+
 def test_without_labels_there_is_nothing_to_rate(pipeline):
     part = gray(20, np.zeros(20, dtype=np.int64))
     bare = Split(images=part.images, names=part.names, labels=None)

@@ -96,6 +96,14 @@ def test_a_loss_is_said_as_a_loss(copy: Path) -> None:
     assert "0.4 points below simclr (95\u00a0% interval −0.6 to 1.4, which includes 0)." in text
 
 
+def test_samples_that_do_not_come_from_noise_alone_are_called_so(run: Path, copy: Path) -> None:
+    change(copy / "diffusion/stage.json", settings={"max_strength": 0.5})
+    page = parse(build_report(copy))
+    assert "Images noised to 0.5 of the noise levels" in page.text
+    assert [alt for alt in page.values("alt") if "from noised images" in alt]
+    assert [alt for alt in parse(build_report(run)).values("alt") if "from noise alone" in alt]
+
+
 def test_names_are_text_and_never_markup(run: Path) -> None:
     page = build_report(run).read_text()
     assert "<b>bold" not in page

@@ -45,7 +45,7 @@ def evaluate_bottleneck(diffusion: str | Path, task: Task, config: EvaluateConfi
     if not task.classes or task.train.labels is None:
         raise UserError("the diffusion model's features are rated by labels, and these images have none")
     pipeline = SyntheticPositivePipeline.from_pretrained(diffusion)
-    known = [level for level in LEVELS if level <= pipeline.max_strength] or [pipeline.max_strength]
+    known = sorted({min(level, pipeline.max_strength) for level in LEVELS})
     train = {level: bottleneck(pipeline, task.train.images, level, seed=seed) for level in known}
     labels = task.train.labels
     level = max(known, key=lambda level: _held_out(train[level], labels, task))

@@ -173,11 +173,12 @@ def check_fit(recipe: Recipe, images: Images, *, own_model: bool) -> None:
     if recipe.diffusion.patch & (recipe.diffusion.patch - 1):
         raise UserError(f"--diffusion.patch {recipe.diffusion.patch} is no power of 2; choose 1 (none), 2 or 4")
     levels, steps = recipe.diffusion.timesteps, recipe.synthesize.steps
-    if own_model:
-        from clsp.diffusion.pipeline import check_strength
+    if not own_model:
+        return
+    from clsp.diffusion.pipeline import check_strength
 
-        check_strength(steps, recipe.synthesize.strength, recipe.diffusion.max_strength)
-    if own_model and recipe.synthesize.sampler == "ddim" and (steps > levels or levels % steps):
+    check_strength(steps, recipe.synthesize.strength, recipe.diffusion.max_strength)
+    if recipe.synthesize.sampler == "ddim" and (steps > levels or levels % steps):
         near = min((s for s in range(1, levels + 1) if levels % s == 0), key=lambda s: abs(s - steps))
         raise UserError(
             f"--synthesize.steps {steps} does not divide the model's {levels} noise levels; the nearest is {near}"
