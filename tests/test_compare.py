@@ -116,20 +116,26 @@ def test_wrong_arms_end_in_one_line(tmp_path):
     done = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclt", "--out", tmp_path / "R")
     assert done.status == 2
     assert "did you mean 'nnclr'?" in done.error
+    trimmed = ("--methods", "simclr,simclr+bank+host", "--pretrain.positive_trim", "0.1")
+    done = shared().clsp("compare", *SMALL, *trimmed, "--out", tmp_path / "R")
+    assert done.status == 2 and "positive_objective host has none" in done.error
 
 
 def test_every_control_is_an_arm(grid, tmp_path):
     """The bank of the grid serves, so that the generator's cost is known and not paid again."""
-    controls = "simclr,simclr+noise,simclr+random,simclr+nearest,simclr+class,simclr+extra,diffusion"
+    controls = "simclr,simclr+noise,simclr+random,simclr+nearest,simclr+class,simclr+bank+host,simclr+extra,diffusion"
     where = ("--positives", grid[0] / "positives", "--out", tmp_path / "R", "--seeds", "1")
     done = shared().clsp("compare", *SMALL, "--pretrain.epochs", "1", "--methods", controls, *where)
     assert done.status == 0, done.err
     rows = files.read_json(tmp_path / "R" / "comparison.json")["arms"]
     assert [row["arm"] for row in rows] == controls.split(",")
     steps = {files.read_json(path)["facts"]["steps"] for path in (tmp_path / "R" / "arms").glob("*/seed-0/stage.json")}
+    costs = {row["arm"]: row["cost"]["pretraining_flops"] for row in rows}
+    assert costs["simclr+bank+host"] == costs["simclr"] < costs["simclr+random"]
     assert len(steps) == 1  # with and without extra data, every arm takes the same steps
-    assert {row["arm"] for row in rows if row["cost"]["generator_flops"]} == {"simclr+extra", "diffusion"}
-    assert {row["arm"] for row in rows if row["cost"]["generator_seconds"]} == {"simclr+extra", "diffusion"}
+    for cost in ("generator_flops", "generator_seconds"):
+        made = {row["arm"] for row in rows if row["cost"][cost]}
+        assert made == {"simclr+bank+host", "simclr+extra", "diffusion"}
 
 
 def test_arms_of_an_earlier_call_stand_in_the_table_with_their_own_seeds(grid, tmp_path):

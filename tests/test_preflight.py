@@ -193,6 +193,13 @@ def test_every_arm_is_planned_with_its_own_settings(capsys):
     assert float(planned[2][3]) == pytest.approx(3 * float(planned[0][3]), rel=0.02)
 
 
+def test_a_positive_in_the_second_views_place_costs_nothing_and_has_no_third_view_as_a_control(capsys):
+    text = told(capsys, "--data", "digits", "--recipe", "smoke", "--controls", "--pretrain.positive_objective", "host")
+    planned = re.findall(r"encoder (\S+) .*? epochs, batch 32, sgd \S+ +(\S+) G", text)
+    assert [arm for arm, _ in planned] == ["simclr+bank", "simclr"]
+    assert planned[0][1] == planned[1][1]
+
+
 @pytest.mark.parametrize("load", [0.1, 1.6])
 def test_times_beside_other_work_are_called_rough(capsys, monkeypatch, load):
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))

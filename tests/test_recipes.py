@@ -194,6 +194,7 @@ def test_values_of_a_method_have_the_option_s_type():
         ("{moco: {lr: -1}}", "per_method moco: --pretrain.lr -1.0 must be above 0"),
         ("{moco: 3}", "per_method"),
         ("{moco+bnk: {lr: 1}}", "per_method: 'bnk' is not one of view.*did you mean 'bank'"),
+        ("{moco+bank+hst: {lr: 1}}", "per_method: 'hst' is not one of alignment, nt_xent, host.*did you mean 'host'"),
         ("{moco+: {lr: 1}}", "per_method: '' is not one of view"),
         ("{moco+bank: {lr: -1}}", r"per_method moco\+bank: --pretrain.lr -1.0 must be above 0"),
     ],

@@ -213,10 +213,9 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
     method = recipe.pretrain.method
     arms: dict[str, tuple[PositivesName, Path]] = {f"{method}+bank": ("bank", out / "encoder")}
     if recipe.controls:
-        arms |= {
-            method: ("none", out / "controls" / method),
-            f"{method}+view": ("view", out / "controls" / f"{method}+view"),
-        }
+        arms[method] = ("none", out / "controls" / method)
+        if recipe.pretraining(method, "view").positive_objective != "host":  # there it is the method alone
+            arms[f"{method}+view"] = ("view", out / "controls" / f"{method}+view")
     for positives, folder in arms.values():
         _train(prepared, folder, positives, bank)
     return {arm: folder for arm, (_, folder) in arms.items()}

@@ -52,6 +52,10 @@ def test_arms_are_read_and_written_alike(text, parts):
 def test_an_arms_objective_goes_before_the_recipes():
     recipe = parse_recipe("smoke", ["--pretrain.positive_objective", "nt_xent"])
     found = [parse_arm(f"simclr+bank{more}").pretraining(recipe) for more in ("", "+alignment", "+nt_xent")]
+    own = parse_recipe("smoke", ["--per_method", "{simclr+bank: {epochs: 5, lr: 0.2}, simclr+bank+host: {epochs: 7}}"])
+    assert [(c.epochs, c.lr) for c in (parse_arm(f"simclr+bank{more}").pretraining(own) for more in ("", "+host"))] == [
+        (5, 0.2), (7, 0.2),
+    ]  # fmt: skip
     assert [config.positive_objective for config in found] == ["nt_xent", "alignment", "nt_xent"]
 
 

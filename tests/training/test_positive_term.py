@@ -10,7 +10,7 @@ from clsp.objectives.alignment import alignment
 from clsp.recipes.limits import check_values
 from clsp.recipes.options import parse_recipe
 from clsp.training.config import PretrainConfig
-from clsp.training.positive_term import positive_term, positive_weight
+from clsp.training.positive_term import positive_term, positive_weight, share_in_place
 
 
 @pytest.fixture
@@ -63,9 +63,21 @@ def test_a_cosine_takes_lambda_to_0(done, share):
     assert positive_weight(falling, done) == pytest.approx(0.7 * share, abs=1e-6)
 
 
+@pytest.mark.parametrize(("weight", "share"), [(0.0, 0.0), (0.5, 1 / 3), (1.0, 0.5), (3.0, 0.75)])
+def test_lambda_is_the_odds_of_the_second_views_place(weight, share):
+    """share : 1 - share = lambda : 1, so the pairs weigh as in L(view, view) + lambda L(view, positive)."""
+    assert share_in_place(PretrainConfig(positive_objective="host", positive_weight=weight), 0.3) == pytest.approx(
+        share
+    )
+    falling = PretrainConfig(positive_objective="host", positive_weight=weight, positive_schedule="cosine")
+    assert share_in_place(falling, 0.5) == pytest.approx(0.5 * weight / (1 + 0.5 * weight))
+    assert share_in_place(PretrainConfig(positive_weight=weight), 0.3) is None
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (("--pretrain.positive_trim", "0.1", "--pretrain.positive_objective", "host"), r"trim .* host has none"),
         (("--pretrain.positive_temperature", "0"), r"positive_temperature 0.* above 0"),
         (("--pretrain.positive_trim", "1"), r"positive_trim 1.0 would leave out every pair"),
     ],

@@ -164,6 +164,37 @@ def test_the_views_of_an_anchor_differ_and_carry_its_dataset_index(module):
     assert module("none").views_of(0).positive is None
 
 
+def test_with_the_hosts_objective_the_positive_takes_the_second_views_place(module):
+    """For lambda / (1 + lambda) of the anchors, by the image and the step; the rest sees what the method alone sees."""
+    alone, mixed, replaced = (
+        module("none"),
+        *(module("random", positive_objective="host", positive_weight=w) for w in (1, 1e9)),
+    )
+    shares = []
+    for step in range(40):
+        views, real, other = mixed.views_of(step), alone.views_of(step), replaced.views_of(step)
+        assert views.positive is None and torch.equal(views.first, real.first)
+        is_real, is_other = ((views.second == side.second).flatten(1).all(dim=1) for side in (real, other))
+        assert torch.equal(is_real, ~is_other)
+        shares.append(float(is_other.float().mean()))
+    assert len(set(shares)) > 2
+    assert sum(shares) / 40 == pytest.approx(0.5, abs=0.06)  # 40 steps of 16: three standard deviations
+    assert torch.equal(
+        module("random", positive_objective="host", positive_weight=0.0).views_of(3).second, alone.views_of(3).second
+    )
+
+
+def test_a_positive_in_place_costs_what_the_method_costs(train, tmp_path):
+    """Its step has two views, and a real view in place is the method alone to the bit."""
+    made = {
+        name: train(tmp_path / name, positives=name, positive_objective="host", epochs=1)
+        for name in ("none", "view", "random")
+    }
+    assert different(weights(tmp_path / "none"), weights(tmp_path / "view")) == []
+    assert different(weights(tmp_path / "none"), weights(tmp_path / "random"))
+    assert len({stage.facts["flops"] for stage in made.values()}) == 1
+
+
 def test_identity_source_is_the_host_plus_lambda_alignment_of_views_1_and_3(module, monkeypatch):
     made = module(positive_weight=0.7)
     monkeypatch.setattr(type(made), "global_step", 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from clsp.errors import UserError, suggest
@@ -42,8 +42,7 @@ class Arm:
 
     def pretraining(self, recipe: Recipe) -> PretrainConfig:
         """The recipe's settings for this arm; not for ``diffusion``, which trains nothing."""
-        config = recipe.pretraining(self.method, self.positives)
-        return replace(config, positive_objective=self.objective) if self.objective else config
+        return recipe.pretraining(self.method, self.positives, self.objective)
 
 
 def parse_arm(text: str) -> Arm:

@@ -20,7 +20,7 @@ from clsp.evaluation.config import EvaluateConfig
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.positives.registry import NEEDS_BANK
-from clsp.recipes.limits import check_fit
+from clsp.recipes.limits import check_fit, check_values
 from clsp.workflow import Prepared
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
     for arm in arms:
         if arm.method != DIFFUSION:
             own = replace(recipe, pretrain=arm.pretraining(recipe))
+            check_values(own)
             check_fit(own, prepared.images, own_model=bank is None)
 
 

@@ -185,10 +185,11 @@ def _draw(unet: Any, config: SynthesizeConfig, bf16: bool) -> Step:
 
 
 def _encoders(plan: Plan) -> list[Stage]:
-    """The encoder with the bank; with controls also without, and with a third view, which costs as much as the bank."""
+    """The encoder with the bank; with controls also without, and with a third view, which costs no more."""
     config, hardware = plan.recipe.pretrain, plan.recipe.hardware
     share, method = plan.share(config.batch_size), _method(plan)
-    thirds = (True, False) if plan.recipe.controls else (True,)
+    arms = _arms(plan.recipe)
+    thirds = sorted(set(arms.values()))
     bf16 = plan.bf16(config.precision)
     sizes = _Sizes.of(plan, method)
     times = []
@@ -196,10 +197,17 @@ def _encoders(plan: Plan) -> list[Stage]:
         step = _here(partial(_contrast, plan, method, third), config.precision, hardware)
         times.append(measure.seconds(step, share, least=min(4, share)))
     costs = measure.costs(method, [_contrast(plan, method, t, torch.device("cpu"), bf16) for t in thirds], share)
-    arms: list[tuple[PositivesName, int]] = [("bank", 0)]
-    if plan.recipe.controls:
-        arms += [("none", 1), ("view", 0)]  # a third view costs what a candidate does
-    return [_encoder(plan, sizes, source, times[number], costs[number]) for source, number in arms]
+    numbers = {source: thirds.index(third) for source, third in arms.items()}
+    return [_encoder(plan, sizes, source, times[number], costs[number]) for source, number in numbers.items()]
+
+
+def _arms(recipe: Recipe) -> dict[PositivesName, bool]:
+    """The sources of a run's arms, and whether each adds a third view."""
+    method = recipe.pretrain.method
+    sources: tuple[PositivesName, ...] = ("bank", "none", "view") if recipe.controls else ("bank",)
+    third = {name: recipe.pretraining(method, name).positive_objective != "host" for name in sources}
+    # As `clsp.workflow.train_arms` has it: a real view in the second's place is the method alone.
+    return {name: name != "none" and third[name] for name in sources if name != "view" or third[name]}
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,10 @@ def _check(values: dict[str, Any]) -> None:
             raise UserError(f"--{name} {values[name]} must be two numbers between 0 and 1: [0.99, 0.999]")
     if values["pretrain.positive_trim"] == 1:
         raise UserError("--pretrain.positive_trim 1.0 would leave out every pair; it must be below 1")
+    if values["pretrain.positive_trim"] and values["pretrain.positive_objective"] == "host":
+        raise UserError(
+            "--pretrain.positive_trim leaves pairs out of a term of their own; positive_objective host has none"
+        )
 
 
 def _require(

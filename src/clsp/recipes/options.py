@@ -16,7 +16,7 @@ from clsp.errors import UserError, suggest
 from clsp.methods.registry import NAMES
 from clsp.positives.config import SOURCES
 from clsp.recipes.recipe import Recipe, flatten, read_recipe
-from clsp.training.config import PretrainConfig
+from clsp.training.config import OBJECTIVES, PretrainConfig
 
 
 def parse_recipe(name: str | None, overrides: Sequence[str], sized: Mapping[str, Any] | None = None) -> Recipe:
@@ -67,10 +67,9 @@ def _for_its_method(recipe: Recipe, given: set[str]) -> Recipe:
 
 
 def _checked(parser: Any, arm: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``per_method`` says of ``arm``, METHOD or METHOD+SOURCE, by dotted names and of the right types."""
+    """Return what ``per_method`` says of ``arm``, METHOD[+SOURCE[+OBJECTIVE]], by dotted names, of the right types."""
     where = f"per_method {arm}: "
-    method, plus, source = arm.partition("+")
-    for word, allowed in ((method, NAMES), (source, SOURCES)) if plus else ((method, NAMES),):
+    for word, allowed in zip(arm.split("+", 2), (NAMES, SOURCES, OBJECTIVES), strict=False):
         if word not in allowed:
             raise UserError(f"per_method: '{word}' is not one of {', '.join(allowed)}{suggest(word, allowed)}")
     known = {name.removeprefix("pretrain."): None for name in known_options() if name.startswith("pretrain.")}

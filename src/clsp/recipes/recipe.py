@@ -53,16 +53,18 @@ class Recipe:
     synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     per_method: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Values of the section pretrain that hold for one method each, or for one method with one source of positives:
-    {moco: {lr: 0.3, moco.memory: 65536}, simclr+bank: {lr: 0.2}}. An option --pretrain.NAME of the command line holds
-    for all."""
+    """Values of the section pretrain that hold for one method each, for one with one source of positives, or for one
+    with a source and an objective: {moco: {lr: 0.3, moco.memory: 65536}, simclr+bank: {lr: 0.2}, simclr+bank+host:
+    {epochs: 120}}. An option --pretrain.NAME of the command line holds for all."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
-    def pretraining(self, method: str, positives: str = "none") -> PretrainConfig:
-        """The section ``pretrain`` as it is for ``method`` with an additional positive from ``positives``."""
-        own = self.per_method.get(method, {}) | self.per_method.get(f"{method}+{positives}", {})
-        return changed(self.pretrain, {"method": method, **own})
+    def pretraining(self, method: str, positives: str = "none", objective: str | None = None) -> PretrainConfig:
+        """The section ``pretrain`` for ``method`` with positives from ``positives``, pulled by ``objective``."""
+        arms = (method, f"{method}+{positives}", f"{method}+{positives}+{objective}")
+        own = {name: value for arm in arms for name, value in self.per_method.get(arm, {}).items()}
+        named = {"positive_objective": objective} if objective else {}
+        return changed(self.pretrain, {"method": method, **own, **named})
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:

@@ -146,7 +146,8 @@ def views(folder: Folder) -> Html:
         return Html()
     caption = [
         element("b", "Left, apart: the image."),
-        " Right of it what the last training step saw: its two views, and the augmented additional positive.",
+        " Right of it what the last training step saw: its two views, and the augmented additional positive, which may"
+        " stand in the second view's place.",
     ]
     return picture(sheet, "Rows of augmented views; all views of a row come from the same image", caption)
 

@@ -19,7 +19,7 @@ from clsp.methods.config import (
     SupConConfig,
 )
 
-ObjectiveName = Literal["alignment", "nt_xent"]
+ObjectiveName = Literal["alignment", "nt_xent", "host"]
 """What pulls the additional positive, see `PretrainConfig.positive_objective`."""
 
 OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
@@ -34,10 +34,12 @@ class PretrainConfig:
     images: int | None = None
     """Train images that serve as anchors, chosen at random by the seed; null: all (with a bank: all of the bank)."""
     positive_weight: float = 1.0
-    """lambda of the term lambda * mean(2 - 2 cos) that the additional positive adds."""
+    """lambda of the term lambda * mean(2 - 2 cos) that the additional positive adds; with ``host`` the odds that it
+    stands in the second view's place."""
     positive_objective: ObjectiveName = "alignment"
     """What lambda weighs. alignment: mean(2 - 2 cos), the paper's; nt_xent: NT-Xent of anchor and positive, which the
-    other images of the batch repel."""
+    other images of the batch repel; host: the method's own objective. With host the positive is no third view: it
+    takes the second view's place for lambda / (1 + lambda) of a step's anchors; a step costs no more than without."""
     positive_temperature: float = 0.2
     """tau of that NT-Xent."""
     positive_schedule: Literal["constant", "cosine"] = "constant"

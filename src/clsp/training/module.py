@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from clsp import console, distributed
+from clsp import console, distributed, randomness
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
@@ -28,7 +28,7 @@ from clsp.positives.registry import Material, build_source
 from clsp.positives.sources import PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
-from clsp.training.positive_term import positive_term
+from clsp.training.positive_term import positive_term, share_in_place
 
 _WARMUP_START = 1e-3 / 0.5
 """The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
@@ -95,12 +95,21 @@ class Pretraining(LightningModule):
         self._source = build_source(data.positives, material, seed=self.seed, device=self.device)
 
     def views_of(self, step: int) -> Views:
-        """Make the batch of ``step``: pixels, two views, and the additional positive, augmented together."""
+        """Make the batch of ``step``: pixels, two views, and the additional positive, augmented together.
+
+        Where the positive takes the second view's place there is no third one.
+        """
         positions = self.batches.positions(step).to(self.device)
         ids, anchors = self._ids[positions], self._data.pixels[positions]
+        done = step / self.total_steps
         images = [anchors, anchors]
         if self._source is not None:
-            images.append(self._source(positions, anchors, step))
+            positive, share = self._source(positions, anchors, step), share_in_place(self.config, done)
+            if share is None:
+                images.append(positive)
+            else:
+                chosen = randomness.uniform(self.seed, "in place", (step, ids), 1) < share
+                images[1] = torch.where(chosen.view(-1, 1, 1, 1), positive, anchors)
         numbers = torch.arange(len(images), device=self.device).repeat_interleave(len(ids))
         drawn = augment(
             torch.cat(images),
@@ -111,7 +120,6 @@ class Pretraining(LightningModule):
             views=numbers,
         )
         parts = drawn.sub_(self.mean).div_(self.std).chunk(len(images))
-        done = step / self.total_steps
         # Only the upper bounds that say so may see labels; for all others there are none.
         labels = self._labels[positions] if self._labels is not None and self.config.method in LABELLED else None
         return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done, labels)

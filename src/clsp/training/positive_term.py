@@ -1,4 +1,4 @@
-"""The term of the additional positive: lambda times the paper's alignment, or times NT-Xent."""
+"""What the positive does: a term, lambda times the paper's alignment or NT-Xent; or it is the second view."""
 
 from __future__ import annotations
 
@@ -48,6 +48,22 @@ def closest_pairs(anchors: Tensor, positives: Tensor, share: float) -> Tensor:
     cosines = F.cosine_similarity(anchors.detach(), positives.detach(), dim=1)
     kept = math.ceil(round(share * len(cosines), 6))
     return torch.zeros_like(cosines).index_fill(0, cosines.topk(kept).indices, len(cosines) / kept)
+
+
+def share_in_place(config: PretrainConfig, done: float) -> float | None:
+    """Return the share of a step's anchors whose second view is made of the positive; None: it is a third view.
+
+    With the share lambda / (1 + lambda) the method's loss weighs the pairs of two views and those with a positive as
+    L(view, view) + lambda * L(view, positive) does, up to the factor 1 + lambda and the company of the negatives.
+
+    Args:
+        config: objective, lambda and its schedule.
+        done: share of the training that is done, in [0, 1].
+    """
+    if config.positive_objective != "host":
+        return None
+    weight = positive_weight(config, done)
+    return weight / (1.0 + weight)
 
 
 def positive_weight(config: PretrainConfig, done: float) -> float:
