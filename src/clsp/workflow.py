@@ -211,14 +211,12 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
     """Train the method with the bank, and its controls where the recipe asks for them; return folders by arm."""
     recipe = prepared.recipe
     method = recipe.pretrain.method
-    arms: dict[str, tuple[PositivesName, Path]] = {f"{method}+bank": ("bank", out / "encoder")}
-    if recipe.controls:
-        arms[method] = ("none", out / "controls" / method)
-        if recipe.pretraining(method, "view").positive_objective != "host":  # there it is the method alone
-            arms[f"{method}+view"] = ("view", out / "controls" / f"{method}+view")
-    for positives, folder in arms.values():
-        _train(prepared, folder, positives, bank)
-    return {arm: folder for arm, (_, folder) in arms.items()}
+    folders: dict[str, Path] = {}
+    for positives in recipe.sources():
+        arm = method if positives == "none" else f"{method}+{positives}"
+        folders[arm] = out / "encoder" if positives == "bank" else out / "controls" / arm
+        _train(prepared, folders[arm], positives, bank)
+    return folders
 
 
 def _require_backbone(recipe: Recipe, images: Images) -> None:

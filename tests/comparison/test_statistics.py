@@ -52,11 +52,16 @@ def test_arms_are_read_and_written_alike(text, parts):
 def test_an_arms_objective_goes_before_the_recipes():
     recipe = parse_recipe("smoke", ["--pretrain.positive_objective", "nt_xent"])
     found = [parse_arm(f"simclr+bank{more}").pretraining(recipe) for more in ("", "+alignment", "+nt_xent")]
-    own = parse_recipe("smoke", ["--per_method", "{simclr+bank: {epochs: 5, lr: 0.2}, simclr+bank+host: {epochs: 7}}"])
-    assert [(c.epochs, c.lr) for c in (parse_arm(f"simclr+bank{more}").pretraining(own) for more in ("", "+host"))] == [
-        (5, 0.2), (7, 0.2),
-    ]  # fmt: skip
     assert [config.positive_objective for config in found] == ["nt_xent", "alignment", "nt_xent"]
+
+
+def test_an_arm_with_an_objective_may_have_values_of_its_own_beside_those_of_its_source():
+    recipe = parse_recipe(
+        "smoke", ["--per_method", "{simclr+bank: {epochs: 5, lr: 0.2}, simclr+bank+host: {epochs: 7}}"]
+    )
+    plain, host = (parse_arm(arm).pretraining(recipe) for arm in ("simclr+bank", "simclr+bank+host"))
+    assert (plain.epochs, plain.lr, plain.positive_objective) == (5, 0.2, "alignment")
+    assert (host.epochs, host.lr, host.positive_objective) == (7, 0.2, "host")
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def _encoders(plan: Plan) -> list[Stage]:
     """The encoder with the bank; with controls also without, and with a third view, which costs no more."""
     config, hardware = plan.recipe.pretrain, plan.recipe.hardware
     share, method = plan.share(config.batch_size), _method(plan)
-    arms = _arms(plan.recipe)
+    arms = {source: _adds_a_view(plan.recipe, source) for source in plan.recipe.sources()}
     thirds = sorted(set(arms.values()))
     bf16 = plan.bf16(config.precision)
     sizes = _Sizes.of(plan, method)
@@ -201,13 +201,8 @@ def _encoders(plan: Plan) -> list[Stage]:
     return [_encoder(plan, sizes, source, times[number], costs[number]) for source, number in numbers.items()]
 
 
-def _arms(recipe: Recipe) -> dict[PositivesName, bool]:
-    """The sources of a run's arms, and whether each adds a third view."""
-    method = recipe.pretrain.method
-    sources: tuple[PositivesName, ...] = ("bank", "none", "view") if recipe.controls else ("bank",)
-    third = {name: recipe.pretraining(method, name).positive_objective != "host" for name in sources}
-    # As `clsp.workflow.train_arms` has it: a real view in the second's place is the method alone.
-    return {name: name != "none" and third[name] for name in sources if name != "view" or third[name]}
+def _adds_a_view(recipe: Recipe, source: PositivesName) -> bool:
+    return source != "none" and recipe.pretraining(recipe.pretrain.method, source).positive_objective != "host"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from clsp.engine.hardware import HardwareConfig
 from clsp.errors import UserError, suggest
 from clsp.evaluation.config import EvaluateConfig
 from clsp.images.config import ImagesConfig
-from clsp.positives.config import SynthesizeConfig
+from clsp.positives.config import PositivesName, SynthesizeConfig
 from clsp.training.config import PretrainConfig
 
 Config = TypeVar("Config")
@@ -65,6 +65,14 @@ class Recipe:
         own = {name: value for arm in arms for name, value in self.per_method.get(arm, {}).items()}
         named = {"positive_objective": objective} if objective else {}
         return changed(self.pretrain, {"method": method, **own, **named})
+
+    def sources(self) -> list[PositivesName]:
+        """Where the positives of a run's arms come from: the bank, and the controls' sources where there are any."""
+        if not self.controls:
+            return ["bank"]
+        # A real view in the second one's place is the method alone.
+        in_place = self.pretraining(self.pretrain.method, "view").positive_objective == "host"
+        return ["bank", "none"] if in_place else ["bank", "none", "view"]
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:
