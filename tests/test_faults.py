@@ -88,7 +88,11 @@ def test_killed_in_a_stage(golden, tmp_path, fault, finished):
     assert died.status == -signal.SIGKILL
     before = kept(folder)
     assert {name.split("/")[0] for name in before if name.endswith("stage.json")} == finished
+    record = folder / ("diffusion", "positives", "encoder")[len(finished)] / "stage.json"
+    spent = files.read_json(record)["seconds"]
+    assert spent > 0  # SIGKILL leaves no time to write it down
     done = finish(folder, before)
+    assert files.read_json(record)["seconds"] > spent
     assert done.err.count("done before, in") == len(finished)
     if fault.startswith("step"):
         assert re.search(r"continues at step \d+ of", done.err)

@@ -154,6 +154,7 @@ def train_diffusion(
             precision=config.precision,
             hardware=hardware,
             checkpoint_minutes=config.checkpoint_minutes,
+            on_checkpoint=current.keep_time,
         )
         fit.run(module)
         if distributed.rank() == 0:

@@ -29,10 +29,14 @@ class Stage:
     """Fingerprints of what the stage reads: the data, the model, the bank."""
     finished: bool = False
     seconds: float = 0.0
-    """Wall time spent so far, over all attempts."""
+    """Wall time spent so far, over all attempts; of one that was killed, until it last kept its time."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the stage found out about its result."""
     _started: float = field(default_factory=time.monotonic)
+
+    def keep_time(self) -> None:
+        """Write down the time spent so far, so that a kill loses no more of it than of the work."""
+        self.save("running")
 
     def save(self, status: str) -> None:
         """Write stage.json with the time spent so far."""

@@ -7,6 +7,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,8 +87,8 @@ class JsonlLogger(Logger):
 class _Watch(Callback):
     """Shows progress and saves a checkpoint every few minutes."""
 
-    def __init__(self, title: str, checkpoint: Path, minutes: float) -> None:
-        self.title, self.checkpoint, self.seconds = title, checkpoint, 60 * minutes
+    def __init__(self, title: str, save: Callable[[Trainer], None], minutes: float) -> None:
+        self.title, self.save, self.seconds = title, save, 60 * minutes
         self._saved = time.monotonic()
         self._context: Any = None
         self._bar: console.Progress | None = None
@@ -103,12 +104,12 @@ class _Watch(Callback):
         if self._bar is not None:
             self._bar.advance(1, **{n: v for n, v in trainer.callback_metrics.items() if n in ("loss", "knn")})
         if time.monotonic() - self._saved >= self.seconds and trainer.global_step < trainer.max_steps:
-            trainer.save_checkpoint(self.checkpoint)
+            self.save(trainer)
             self._saved = time.monotonic()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SIGTERMException):  # raised between two steps: preempted, nothing need be lost
-            trainer.save_checkpoint(self.checkpoint)
+            self.save(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._context is not None:
@@ -126,6 +127,8 @@ class Fit:
     precision: Literal["auto", "32", "bf16"]
     hardware: HardwareConfig
     checkpoint_minutes: float
+    on_checkpoint: Callable[[], None]
+    """Called after every checkpoint: the stage writes down the time that led to it."""
     log_every: int = 10
     callbacks: tuple[Callback, ...] = ()
 
@@ -157,7 +160,7 @@ class Fit:
             max_steps=self.steps,
             max_epochs=-1,
             logger=[logger, *self.hardware.extra_loggers(self.folder)],
-            callbacks=[_Watch(self.title, self.checkpoint, self.checkpoint_minutes), *self.callbacks],
+            callbacks=[_Watch(self.title, self._save, self.checkpoint_minutes), *self.callbacks],
             plugins=[SafeCheckpointIO()],
             log_every_n_steps=self.log_every,
             enable_checkpointing=False,
@@ -178,7 +181,11 @@ class Fit:
             raise SystemExit(143) from None
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.checkpoint)
+        self.on_checkpoint()
 
 
 def _quiet() -> None:

@@ -18,7 +18,7 @@ from clsp._version import __version__
 from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
-from clsp.engine.stage import stage
+from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
@@ -88,7 +88,7 @@ def synthesize(
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
             _require_room(plan, folder)
-            shards = _make_shards(plan, folder)
+            shards = _make_shards(plan, folder, current)
             if distributed.rank() == 0:
                 current.facts = _finish(plan, folder, shards, settings, inputs)
     return PositiveBank.open(folder)
@@ -142,7 +142,7 @@ def _require_room(plan: _Plan, folder: Path) -> None:
         )
 
 
-def _make_shards(plan: _Plan, folder: Path) -> list[Shard]:
+def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
     """Make the shards that are missing; a shard and its facts are written together or not at all."""
     ids = plan.anchors
     if distributed.rank() == 0:
@@ -160,6 +160,7 @@ def _make_shards(plan: _Plan, folder: Path) -> list[Shard]:
             if first not in done:
                 faults.point("shard")
                 _make_shard(plan, ids[first : first + size], first, folder, bar)
+                current.keep_time()
     _wait_for(folder, firsts)
     return [Shard(**files.read_json(_facts_path(folder, first))["shard"]) for first in firsts]
 

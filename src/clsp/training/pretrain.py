@@ -100,6 +100,7 @@ def pretrain(
             precision=config.precision,
             hardware=hardware,
             checkpoint_minutes=config.checkpoint_minutes,
+            on_checkpoint=current.keep_time,
             log_every=config.log_every,
         )
         fit.run(module)
