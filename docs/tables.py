@@ -158,11 +158,11 @@ def differences(result: dict[str, Any]) -> str:
 
 def equal_cost(folder: str, ours: str) -> str:
     """Arms of unequal epochs and like cost: what each took in all, and how far ``ours`` is above it."""
-    result = json.loads((CLAIM.with_name(folder) / "comparison.json").read_text())
-    known = {row["arm"]: row for row in result["arms"]}
+    path = CLAIM.with_name(folder)
+    known = {row["arm"]: row for row in json.loads((path / "comparison.json").read_text())["arms"]}
     gaps, lines = known[ours]["versus"], []
     for name, row in known.items():
-        trained = json.loads((CLAIM.with_name(folder) / "arms" / name / "seed-0" / "stage.json").read_text())
+        trained = json.loads((path / "arms" / name / "seed-0" / "stage.json").read_text())
         cells = [str(trained["settings"]["epochs"]), *(shown(row[score]) for score in SCORES)]
         cells += [shown(gaps[name][score], signed=True) if name in gaps else "" for score in SCORES]
         flops = row["cost"]["pretraining_flops"] + row["cost"]["generator_flops"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from clsp import console, distributed, files
+from clsp.comparison.arms import Arm
 from clsp.provenance import machine, versions
 from clsp.recipes.limits import check_fit, check_values
 from clsp.recipes.options import parse_recipe
@@ -213,7 +214,7 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
     method = recipe.pretrain.method
     folders: dict[str, Path] = {}
     for positives in recipe.sources():
-        arm = method if positives == "none" else f"{method}+{positives}"
+        arm = Arm(method, positives).name
         folders[arm] = out / "encoder" if positives == "bank" else out / "controls" / arm
         _train(prepared, folders[arm], positives, bank)
     return folders

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from clsp.comparison.arms import Arm
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.backbone import build_backbone, feature_count, stem_for, to_channels_last
@@ -241,7 +242,7 @@ def _encoder(plan: Plan, sizes: _Sizes, source: PositivesName, timed: tuple[floa
     share, steps = plan.share(config.batch_size), max(count // config.batch_size, 1) * config.epochs
     larger = config.batch_size / plan.recipe.pretrain.batch_size
     return Stage(
-        name=f"encoder {method}" + ("" if source == "none" else f"+{source}"),
+        name=f"encoder {Arm(method, source).name}",
         what=f"{sizes.encoder / 4e6:.2f} M weights, {config.epochs} epochs, batch {config.batch_size}, "
         f"{config.optimizer} {config.lr:g}",
         flops=cost.flops * larger * steps * plan.devices,
