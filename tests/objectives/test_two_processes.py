@@ -15,10 +15,13 @@ from clsp import distributed
 from clsp.encoders.config import ProjectorConfig
 from clsp.engine.batches import Batches
 from clsp.methods.base import Views
-from clsp.methods.config import MoCoConfig
+from clsp.methods.config import DINOConfig, MoCoConfig, SwAVConfig
+from clsp.methods.dino import DINO
 from clsp.methods.moco import MoCo
+from clsp.methods.swav import SwAV
 from clsp.objectives.alignment import alignment
 from clsp.objectives.contrastive import info_nce, nt_xent
+from clsp.objectives.redundancy import barlow_twins, covariance, invariance, variance
 
 BATCH = 8
 
@@ -52,11 +55,15 @@ def losses_of(name, z1, z2, z3, rows):
         return nt_xent(z1, z2, 0.2, weights=weights[rows], ignore=ignore[rows])
     if name == "clsp":
         return nt_xent(z1, z2, 0.2) + alignment(z1, z3)
+    if name == "barlow":
+        return barlow_twins(z1, z2, 0.01)
+    if name == "vicreg":
+        return invariance(z1, z2) + variance(z1, z2) + covariance(z1, z2)
     memory = nn.functional.normalize(torch.linspace(-1, 2, 30, dtype=torch.float64).sin().view(5, 6), dim=1)
     return info_nce(z1, z2, memory, 0.2)
 
 
-NAMES = ("nt_xent", "weighted", "clsp", "info_nce")
+NAMES = ("nt_xent", "weighted", "clsp", "info_nce", "barlow", "vicreg")
 
 
 def step(name, rows, wrap):
@@ -91,6 +98,23 @@ def remember(rows):
     }
 
 
+def swapped(rows):
+    """SwAV's loss of three batches, the last with a memory of 12 rows; DINO's with its centre after each."""
+    torch.manual_seed(1)
+    head = ProjectorConfig(hidden=8, dim=4, batch_norm=False)
+    swav = SwAV(Flat(), head, SwAVConfig(prototypes=5, memory=12), batch_norm="joint", seed=0)
+    dino = DINO(Flat(), head, DINOConfig(prototypes=5), batch_norm="joint")
+    views = [view[rows].float() for view in inputs()[0]]
+    found = {}
+    for number in range(3):
+        batch = Views(views[0] + number, views[1] - number, None, torch.arange(BATCH)[rows] + 10 * number, 0.5)
+        for name, method in (("swav", swav), ("dino", dino)):
+            found[f"{name} {number}"] = method(batch).terms[name].detach()
+            method.after_step()
+        found[f"center {number}"] = dino.center.clone()
+    return found
+
+
 def order():
     return torch.cat([Batches(30, BATCH, seed=0, stream="s", drop_last=False).positions(s) for s in range(9)])
 
@@ -105,6 +129,7 @@ def worker(rank, folder):
     for name in NAMES:
         found |= step(name, rows, nn.parallel.DistributedDataParallel)
     found |= remember(rows)
+    found |= swapped(rows)
     a, b = torch.ones(2, 1, requires_grad=True), torch.ones(4, 1, requires_grad=True)
     doubled = 2 * b  # made before the gathering, and so reached after it on the way back
     ((distributed.gather(a) + doubled) * torch.arange(4.0)[:, None]).sum().backward()
@@ -144,6 +169,15 @@ def test_memories_are_the_same_on_both_processes_and_on_one(ranks):
     for name, value in remember(torch.arange(BATCH)).items():
         for rank in ranks:
             np.testing.assert_allclose(rank[name], value.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_codes_and_centre_are_made_of_all_processes_rows(ranks):
+    whole = swapped(torch.arange(BATCH))
+    assert len({round(float(whole[f"swav {number}"]), 5) for number in range(3)}) == 3
+    for name, value in whole.items():
+        mean = np.mean([rank[name] for rank in ranks], axis=0)
+        np.testing.assert_allclose(mean, value.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+    assert all(np.array_equal(ranks[0][f"center {number}"], ranks[1][f"center {number}"]) for number in range(3))
 
 
 def test_two_processes_share_the_batch_of_one_in_order_of_rank(ranks):

@@ -22,6 +22,8 @@ class HeadShape:
     """BatchNorm after every hidden layer."""
     last_norm: LastNorm = "none"
     """BatchNorm after the last layer: none, with scale and shift (affine), or without (plain)."""
+    gelu: bool = False
+    """GELU in place of ReLU."""
 
 
 def projector(inputs: int, config: ProjectorConfig, usual: HeadShape) -> nn.Sequential:
@@ -41,7 +43,7 @@ def projector(inputs: int, config: ProjectorConfig, usual: HeadShape) -> nn.Sequ
         layers.append(nn.Linear(width, config.hidden))
         if batch_norm:
             layers.append(nn.BatchNorm1d(config.hidden))
-        layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.GELU() if usual.gelu else nn.ReLU(inplace=True))
         width = config.hidden
     layers.append(nn.Linear(width, config.dim))
     if last_norm != "none":

@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-MethodName = Literal["simclr", "moco", "mocov3", "byol", "simsiam", "nnclr", "all4one", "supcon"]
+MethodName = Literal[
+    "simclr",
+    "moco",
+    "mocov3",
+    "byol",
+    "simsiam",
+    "nnclr",
+    "all4one",
+    "barlow",
+    "vicreg",
+    "swav",
+    "dino",
+    "ressl",
+    "supcon",
+]
 BatchNormMode = Literal["joint", "split", "views"]
 
 
@@ -75,6 +89,82 @@ class All4OneConfig:
     """Dropout of the transformer that makes the centroids."""
     transformer_lr: float = 0.1
     """Learning rate of that transformer as a share of the others'."""
+
+
+@dataclass(kw_only=True)
+class BarlowConfig:
+    """Barlow Twins (arXiv 2103.03230)."""
+
+    redundancy_weight: float = 0.0051
+    """The paper's lambda, the weight of the correlations that should vanish."""
+    scale: float = 0.1
+    """Factor of the loss: solo-learn's for small images; the paper's code has 1."""
+
+
+@dataclass(kw_only=True)
+class VICRegConfig:
+    """VICReg (arXiv 2105.04906), with the paper's weights."""
+
+    invariance: float = 25.0
+    """Weight of the squared distance of the views."""
+    variance: float = 25.0
+    """Weight of the variance term, the mean over the two views (in solo-learn the sum: 25 there is 50 here)."""
+    covariance: float = 1.0
+    """Weight of the covariance term."""
+
+
+@dataclass(kw_only=True)
+class SwAVConfig:
+    """SwAV (arXiv 2006.09882) with two views, as solo-learn has it."""
+
+    prototypes: int = 3000
+    """Clusters."""
+    temperature: float = 0.1
+    """tau of the prediction."""
+    epsilon: float = 0.05
+    """How soft the codes are."""
+    iterations: int = 3
+    """Sinkhorn iterations."""
+    memory: int = 3840
+    """Past embeddings of each view that help to make the codes."""
+    memory_start: float = 0.05
+    """Share of the training after which they do, once there are so many."""
+    frozen: float = 0.002
+    """Share of the training, at its beginning, in which the prototypes do not move."""
+
+
+@dataclass(kw_only=True)
+class DINOConfig:
+    """DINO (arXiv 2104.14294) with two views; the embedding z is the bottleneck before the prototypes."""
+
+    prototypes: int = 4096
+    """Outputs of the last layer."""
+    temperature: float = 0.1
+    """tau of the student."""
+    teacher_temperature: list[float] = field(default_factory=lambda: [0.04, 0.07])
+    """tau of the teacher at the first step and after its warm-up, along a line."""
+    teacher_warmup: float = 0.0
+    """Share of the training that this warm-up takes; with 0 the second value holds from the start."""
+    center_momentum: float = 0.9
+    """Decay of the centre that is taken from the teacher's outputs."""
+    momentum: list[float] = field(default_factory=lambda: [0.9995, 1.0])
+    """Decay of the teacher at the first and at the last step, along a cosine."""
+    frozen: float = 0.001
+    """Share of the training, at its beginning, in which the prototypes do not move."""
+
+
+@dataclass(kw_only=True)
+class ReSSLConfig:
+    """ReSSL (arXiv 2107.09282), as solo-learn has it."""
+
+    temperature: float = 0.1
+    """tau of the trained network's relations."""
+    key_temperature: float = 0.04
+    """tau of the momentum network's; the smaller one."""
+    memory: int = 65536
+    """Keys in the memory; at most as many as there are images, or an image meets its own old key."""
+    momentum: list[float] = field(default_factory=lambda: [0.99, 1.0])
+    """Decay of the momentum network at the first and at the last step, along a cosine."""
 
 
 @dataclass(kw_only=True)

@@ -19,6 +19,9 @@ NAMES: tuple[MethodName, ...] = get_args(MethodName)
 LABELLED = ("supcon",)
 """Methods that see the labels: upper bounds, never rivals."""
 
+WEAK_SECOND = ("ressl",)
+"""Methods whose second view keeps its colours: it is cropped and flipped alone."""
+
 
 def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Method:
     """Make the method that ``config.method`` names around ``encoder``.
@@ -29,13 +32,18 @@ def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Me
         seed: names the random rows with which memories start.
     """
     from clsp.methods.all4one import All4One
+    from clsp.methods.barlow import Barlow
     from clsp.methods.byol import BYOL
+    from clsp.methods.dino import DINO
     from clsp.methods.moco import MoCo
     from clsp.methods.mocov3 import MoCoV3
     from clsp.methods.nnclr import NNCLR
+    from clsp.methods.ressl import ReSSL
     from clsp.methods.simclr import SimCLR
     from clsp.methods.simsiam import SimSiam
     from clsp.methods.supcon import SupCon
+    from clsp.methods.swav import SwAV
+    from clsp.methods.vicreg import VICReg
 
     g, h, norm = config.projector, config.predictor, config.batch_norm
     methods: dict[str, Callable[[], Method]] = {
@@ -46,6 +54,11 @@ def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Me
         "simsiam": lambda: SimSiam(encoder, g, h, batch_norm=norm),
         "nnclr": lambda: NNCLR(encoder, g, h, config.nnclr, batch_norm=norm, seed=seed),
         "all4one": lambda: All4One(encoder, g, h, config.all4one, batch_norm=norm, seed=seed),
+        "barlow": lambda: Barlow(encoder, g, config.barlow, batch_norm=norm),
+        "vicreg": lambda: VICReg(encoder, g, config.vicreg, batch_norm=norm),
+        "swav": lambda: SwAV(encoder, g, config.swav, batch_norm=norm, seed=seed),
+        "dino": lambda: DINO(encoder, g, config.dino, batch_norm=norm),
+        "ressl": lambda: ReSSL(encoder, g, config.ressl, batch_norm=norm, seed=seed),
         "supcon": lambda: SupCon(encoder, g, config.supcon, batch_norm=norm),
     }
     return methods[config.method]()

@@ -16,7 +16,6 @@ from clsp.diffusion.unet import build_unet
 from clsp.encoders.backbone import build_backbone, feature_count, stem_for, to_channels_last
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.pixels import Pixels
-from clsp.images.augment import augment
 from clsp.images.imageset import Images
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED, build_method
@@ -27,6 +26,7 @@ from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
 from clsp.recipes.recipe import Recipe
 from clsp.training.positive_term import positive_term
+from clsp.training.views import draw_views
 
 
 @dataclass(frozen=True)
@@ -278,10 +278,7 @@ def _contrast(plan: Plan, method: Method, third: bool, device: torch.device, bf1
     def step(batch: int) -> None:
         ids = torch.arange(batch, device=device)
         pixels = torch.zeros(batch, images.channels, images.size, images.size, dtype=torch.uint8, device=device)
-        numbers = torch.arange(views, device=device).repeat_interleave(batch)
-        drawn = augment(
-            pixels.repeat(views, 1, 1, 1), config.augment, seed=0, step=0, ids=ids.repeat(views), views=numbers
-        ).chunk(views)
+        drawn = draw_views([pixels] * views, config, seed=0, step=0, ids=ids)
         labels = ids % 10 if labelled else None
         method.before_step(0.5)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

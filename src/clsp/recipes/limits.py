@@ -50,6 +50,15 @@ _AT_LEAST = {
     "pretrain.nnclr.memory": 1,
     "pretrain.all4one.memory": 1,
     "pretrain.all4one.neighbours": 1,
+    "pretrain.barlow.redundancy_weight": 0,
+    "pretrain.vicreg.invariance": 0,
+    "pretrain.vicreg.variance": 0,
+    "pretrain.vicreg.covariance": 0,
+    "pretrain.swav.prototypes": 2,
+    "pretrain.swav.iterations": 1,
+    "pretrain.swav.memory": 1,
+    "pretrain.dino.prototypes": 2,
+    "pretrain.ressl.memory": 1,
     "pretrain.predictor.hidden": 1,
     "pretrain.augment.size": 8,
     "pretrain.augment.brightness": 0,
@@ -77,9 +86,15 @@ _ABOVE_ZERO = (
     "pretrain.gradient_clip",
     "pretrain.positive_temperature",
     "pretrain.all4one.centroid_temperature",
-    *(f"pretrain.{method}.temperature" for method in ("simclr", "moco", "mocov3", "nnclr", "all4one", "supcon")),
+    "pretrain.barlow.scale",
+    "pretrain.swav.epsilon",
+    "pretrain.ressl.key_temperature",
+    *(
+        f"pretrain.{method}.temperature"
+        for method in ("simclr", "moco", "mocov3", "nnclr", "all4one", "swav", "dino", "ressl", "supcon")
+    ),
 )
-_MOMENTA = tuple(f"pretrain.{method}.momentum" for method in ("moco", "mocov3", "byol", "all4one"))
+_MOMENTA = tuple(f"pretrain.{method}.momentum" for method in ("moco", "mocov3", "byol", "all4one", "dino", "ressl"))
 _SHARES = (
     "diffusion.dropout",
     "diffusion.ema_decay",
@@ -92,6 +107,11 @@ _SHARES = (
     "evaluate.label_shares",
     "pretrain.positive_trim",
     "pretrain.all4one.dropout",
+    "pretrain.swav.memory_start",
+    "pretrain.swav.frozen",
+    "pretrain.dino.teacher_warmup",
+    "pretrain.dino.center_momentum",
+    "pretrain.dino.frozen",
     "pretrain.augment.flip",
     "pretrain.augment.jitter",
     "pretrain.augment.gray",
@@ -100,6 +120,7 @@ _SHARES = (
 )
 _LISTS = ("diffusion.widths", "evaluate.regularisation", "evaluate.neighbours", "evaluate.temperatures")
 _PAIRS = ("pretrain.augment.crop_scale", "pretrain.augment.crop_ratio", "pretrain.augment.blur_sigma")
+_TWO = ("pretrain.dino.teacher_temperature",)
 
 
 def check_values(recipe: Recipe) -> None:
@@ -128,6 +149,9 @@ def _check(values: dict[str, Any]) -> None:
     for name in _PAIRS:
         if len(values[name]) != 2 or not 0 < values[name][0] <= values[name][1]:
             raise UserError(f"--{name} {values[name]} must be two numbers above 0, the smaller one first: [0.2, 1.0]")
+    for name in _TWO:
+        if len(values[name]) != 2 or not all(value > 0 for value in values[name]):
+            raise UserError(f"--{name} {values[name]} must be two numbers above 0: [0.04, 0.07]")
     for name in _MOMENTA:
         if len(values[name]) != 2 or not all(0 <= value <= 1 for value in values[name]):
             raise UserError(f"--{name} {values[name]} must be two numbers between 0 and 1: [0.99, 0.999]")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from clsp.methods.config import SwAVConfig
+
 
 def size_to_data(recipe: str, count: int, size: int, *, accelerated: bool) -> dict[str, Any]:
     """Return dotted settings for ``count`` train images of ``size`` pixels; empty for recipes with fixed sizes.
@@ -35,7 +37,8 @@ def _passes(count: int, seen: int, least: int, most: int) -> int:
 def _memories(count: int, most: int) -> dict[str, Any]:
     """Memories of half the images: in larger ones a neighbour is soon an older copy of the image itself."""
     rows = min(most, _power_of_two(count // 2))
-    return {f"pretrain.{method}.memory": rows for method in ("moco", "nnclr", "all4one")}
+    most_of = {"moco": most, "nnclr": most, "all4one": most, "ressl": most, "swav": SwAVConfig().memory}
+    return {f"pretrain.{method}.memory": min(rows, most) for method, most in most_of.items()}
 
 
 def _small(count: int, size: int) -> dict[str, Any]:

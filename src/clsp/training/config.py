@@ -9,14 +9,19 @@ from clsp.encoders.config import BackboneConfig, PredictorConfig, ProjectorConfi
 from clsp.images.config import AugmentConfig
 from clsp.methods.config import (
     All4OneConfig,
+    BarlowConfig,
     BatchNormMode,
     BYOLConfig,
+    DINOConfig,
     MethodName,
     MoCoConfig,
     MoCoV3Config,
     NNCLRConfig,
+    ReSSLConfig,
     SimCLRConfig,
     SupConConfig,
+    SwAVConfig,
+    VICRegConfig,
 )
 
 ObjectiveName = Literal["alignment", "nt_xent", "host"]
@@ -58,6 +63,11 @@ class PretrainConfig:
     byol: BYOLConfig = field(default_factory=BYOLConfig)
     nnclr: NNCLRConfig = field(default_factory=NNCLRConfig)
     all4one: All4OneConfig = field(default_factory=All4OneConfig)
+    barlow: BarlowConfig = field(default_factory=BarlowConfig)
+    vicreg: VICRegConfig = field(default_factory=VICRegConfig)
+    swav: SwAVConfig = field(default_factory=SwAVConfig)
+    dino: DINOConfig = field(default_factory=DINOConfig)
+    ressl: ReSSLConfig = field(default_factory=ReSSLConfig)
     supcon: SupConConfig = field(default_factory=SupConConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: int = 1000

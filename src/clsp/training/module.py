@@ -19,7 +19,6 @@ from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
 from clsp.engine.trainer import require_finite
 from clsp.evaluation.online import OnlineKNN
-from clsp.images.augment import augment
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED
 from clsp.positives.bank import PositiveBank
@@ -29,6 +28,7 @@ from clsp.positives.sources import PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
 from clsp.training.positive_term import positive_term, share_in_place
+from clsp.training.views import draw_views
 
 _WARMUP_START = 1e-3 / 0.5
 """The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
@@ -110,16 +110,8 @@ class Pretraining(LightningModule):
             else:
                 chosen = randomness.uniform(self.seed, "in place", (step, ids), 1) < share
                 images[1] = torch.where(chosen.view(-1, 1, 1, 1), positive, anchors)
-        numbers = torch.arange(len(images), device=self.device).repeat_interleave(len(ids))
-        drawn = augment(
-            torch.cat(images),
-            self.config.augment,
-            seed=self.seed,
-            step=step,
-            ids=ids.repeat(len(images)),
-            views=numbers,
-        )
-        parts = drawn.sub_(self.mean).div_(self.std).chunk(len(images))
+        drawn = draw_views(images, self.config, seed=self.seed, step=step, ids=ids)
+        parts = [part.sub_(self.mean).div_(self.std) for part in drawn]
         # Only the upper bounds that say so may see labels; for all others there are none.
         labels = self._labels[positions] if self._labels is not None and self.config.method in LABELLED else None
         return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done, labels)

@@ -1,0 +1,71 @@
+"""SwAV: the cluster of one view is predicted from the other. Caron et al., arXiv 2006.09882, with two views.
+
+z = g(f(x)), p = n(z) C^T with unit prototypes C, q = Sinkhorn(p) without gradient, over the batch and, later in the
+training, the last embeddings of the same view; L = 1/2 H(q1, softmax(p2 / tau)) + 1/2 H(q2, softmax(p1 / tau)).
+Multi-crop is left out: all methods here see two views.
+
+The additional positive adds lambda * mean(2 - 2 cos(z1, z3)) between projections, as in CLSP-SimCLR.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from clsp import distributed
+from clsp.encoders.backbone import feature_count
+from clsp.encoders.config import ProjectorConfig
+from clsp.encoders.heads import HeadShape, projector
+from clsp.encoders.memory import Memory
+from clsp.encoders.prototypes import Prototypes
+from clsp.methods.base import Losses, Method, Views, embed
+from clsp.methods.config import BatchNormMode, SwAVConfig
+from clsp.objectives.distribution import sinkhorn, soft_cross_entropy
+
+
+class SwAV(Method):
+    """Encoder f, projector g, prototypes C, and a memory for each view."""
+
+    def __init__(
+        self, encoder: nn.Module, head: ProjectorConfig, config: SwAVConfig, *, batch_norm: BatchNormMode, seed: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector(feature_count(encoder), head, HeadShape(batch_norm=True))
+        self.prototypes = Prototypes(config.prototypes, head.dim)
+        self.first_memory = Memory(config.memory, head.dim, seed=seed)
+        self.second_memory = Memory(config.memory, head.dim, seed=seed + 1)
+        self.config, self.batch_norm = config, batch_norm
+        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def forward(self, views: Views) -> Losses:
+        """Swap the codes."""
+        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
+        frozen, tau = views.done < self.config.frozen, self.config.temperature
+        p1, p2 = (self.prototypes(z, frozen=frozen) for z in (z1, z2))
+        q1, q2 = self._codes(p1, self.first_memory, views.done), self._codes(p2, self.second_memory, views.done)
+        loss = 0.5 * soft_cross_entropy(q1, p2, tau) + 0.5 * soft_cross_entropy(q2, p1, tau)
+        self._seen = z1.detach(), z2.detach(), views.ids
+        return Losses({"swav": loss}, z1, z2, None if z3 is None else (z1, z3))
+
+    @torch.no_grad()
+    def _codes(self, logits: Tensor, memory: Memory, done: float) -> Tensor:
+        """Codes of this process's rows, float [B, K]; made over all processes' rows and the memory once it is full."""
+        everything = distributed.gather_detached(logits)
+        weights = torch.ones(len(everything), device=logits.device)
+        if done >= self.config.memory_start:
+            everything = torch.cat((everything, self.prototypes(memory.rows)))
+            full = (memory.ids >= 0).all().to(weights.dtype)
+            weights = torch.cat((weights, full.expand(len(memory.rows))))
+        codes = sinkhorn(everything, self.config.epsilon, self.config.iterations, weights=weights)
+        start = distributed.rank() * len(logits)
+        return codes[start : start + len(logits)]
+
+    def after_step(self) -> None:
+        """Remember the embeddings of both views."""
+        assert self._seen is not None
+        z1, z2, ids = self._seen
+        everyone = distributed.gather_detached(ids)
+        self.first_memory.add(distributed.gather_detached(z1), everyone)
+        self.second_memory.add(distributed.gather_detached(z2), everyone)
+        self._seen = None

@@ -1,0 +1,70 @@
+"""Objectives whose target is a distribution: over prototypes (SwAV, DINO) or over a memory (ReSSL)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clsp.objectives.precision import full_precision
+
+
+@full_precision
+def soft_cross_entropy(targets: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy to a soft target: L = -sum_k q_k log softmax(logits / temperature)_k, the mean over the rows.
+
+    Args:
+        targets: q, float [B, K], rows sum to 1; no gradient reaches them.
+        logits: float [B, K].
+        temperature: tau > 0.
+
+    Returns:
+        A scalar. With a target of one 1 in each row it is the cross-entropy with that class.
+    """
+    return -(targets.detach() * F.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()
+
+
+@full_precision
+def relational(queries: Tensor, keys: Tensor, rows: Tensor, temperature: float, key_temperature: float) -> Tensor:
+    """ReSSL, Zheng et al. (arXiv 2107.09282), as its code has it: a query relates to a memory as its key does.
+
+    L = -sum_m softmax(k M^T / key_temperature)_m log softmax(q M^T / temperature)_m, the mean over the batch.
+
+    Args:
+        queries: of the trained network, float [B, D], not necessarily normalised.
+        keys: of the momentum network, float [B, D], in the same order; no gradient reaches them.
+        rows: unit rows of the memory, float [M, D]; no gradient.
+        temperature: tau of the queries.
+        key_temperature: tau of the keys; the smaller one, or training collapses.
+
+    Returns:
+        A scalar.
+    """
+    rows = rows.detach()
+    targets = F.softmax(F.normalize(keys.detach(), dim=1) @ rows.T / key_temperature, dim=1)
+    return soft_cross_entropy(targets, F.normalize(queries, dim=1) @ rows.T, temperature)
+
+
+@torch.no_grad()
+@full_precision
+def sinkhorn(logits: Tensor, epsilon: float, iterations: int, *, weights: Tensor | None = None) -> Tensor:
+    """SwAV's codes, Caron et al. (arXiv 2006.09882), equations 3 to 5: soft, and equally many for every prototype.
+
+    Q = diag(u) exp(logits / epsilon) diag(v) by Sinkhorn and Knopp's iteration, which scales columns and rows in turn;
+    in logarithms, so that nothing overflows.
+
+    Args:
+        logits: similarities of samples and prototypes, float [N, K].
+        epsilon: how soft the codes are.
+        iterations: pairs of scalings.
+        weights: how much a sample counts in its columns' sums, float [N], at least 0 (1 = unweighted).
+
+    Returns:
+        float [N, K] without gradient; rows sum to 1.
+    """
+    code = logits / epsilon
+    share = 0.0 if weights is None else weights.to(code.dtype).log()[:, None]
+    for _ in range(iterations):
+        code = code - torch.logsumexp(code + share, dim=0, keepdim=True)
+        code = code - torch.logsumexp(code, dim=1, keepdim=True)
+    return code.exp()

@@ -1,0 +1,51 @@
+"""The views of a batch: all drawn together, each by what its method wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from clsp.images.augment import augment
+from clsp.images.config import AugmentConfig
+from clsp.methods.registry import WEAK_SECOND
+from clsp.training.config import PretrainConfig
+
+
+def draw_views(images: Sequence[Tensor], config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> list[Tensor]:
+    """Draw one random view of every image.
+
+    Args:
+        images: what the first view, the second one and, where there is one, the additional positive are made of, uint8
+            [B, C, H, W] each.
+        config: the method, and what may change.
+        seed: the run's seed.
+        step: the training step.
+        ids: dataset indices of the anchors, int64 [B].
+
+    Returns:
+        For each of ``images`` float32 [B, C, S, S] in [0, 1].
+    """
+    weak = (1,) if config.method in WEAK_SECOND else ()
+    strong = tuple(number for number in range(len(images)) if number not in weak)
+    drawn: dict[int, Tensor] = {}
+    for numbers, changes in ((strong, config.augment), (weak, crops_alone(config.augment))):
+        if not numbers:
+            continue
+        together = augment(
+            torch.cat([images[number] for number in numbers]),
+            changes,
+            seed=seed,
+            step=step,
+            ids=ids.repeat(len(numbers)),
+            views=torch.tensor(numbers, device=ids.device).repeat_interleave(len(ids)),
+        )
+        drawn.update(zip(numbers, together.chunk(len(numbers))))
+    return [drawn[number] for number in range(len(images))]
+
+
+def crops_alone(config: AugmentConfig) -> AugmentConfig:
+    """Return ``config`` without what it does to colours and sharpness: ReSSL's weak augmentation."""
+    return replace(config, jitter=0.0, gray=0.0, blur=0.0, solarize=0.0)

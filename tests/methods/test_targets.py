@@ -1,0 +1,168 @@
+"""Barlow Twins, VICReg, SwAV, DINO and ReSSL are their cards: what is compared with what, and when targets move."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clsp.encoders.config import ProjectorConfig
+from clsp.encoders.prototypes import Prototypes
+from clsp.methods.base import Views
+from clsp.methods.config import DINOConfig, ReSSLConfig, SwAVConfig
+from clsp.methods.registry import build_method
+from clsp.objectives import redundancy
+from clsp.objectives.distribution import sinkhorn
+from clsp.training.config import PretrainConfig
+
+
+class Tiny(nn.Module):
+    num_features = 5
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 5, 3)
+
+    def forward(self, x):
+        return self.conv(x).relu().mean(dim=(2, 3))
+
+
+def views(seed=0, done=0.5):
+    generator = torch.Generator().manual_seed(seed)
+    x = [torch.randn(6, 1, 5, 5, generator=generator) for _ in range(3)]
+    return Views(x[0], x[1], x[2], torch.arange(6) + 10 * seed, done)
+
+
+def make(name, mode="joint"):
+    torch.manual_seed(0)
+    config = PretrainConfig(
+        method=name,
+        projector=ProjectorConfig(hidden=12, dim=8),
+        swav=SwAVConfig(prototypes=7, memory=12),
+        dino=DINOConfig(prototypes=7, teacher_warmup=0.2),
+        ressl=ReSSLConfig(memory=20),
+        batch_norm=mode,
+    )
+    return build_method(Tiny(), config, seed=0)
+
+
+def embedded(method, batch):
+    return [method.projector(method.encoder(x)) for x in (batch.first, batch.second, batch.positive)]
+
+
+def cross(q, p, tau):
+    return -(q * torch.log(torch.softmax(p / tau, dim=1))).sum(dim=1).mean()
+
+
+def cosine(z, c):
+    return F.normalize(z, dim=1) @ F.normalize(c, dim=1).T
+
+
+def test_barlow_and_vicreg_weigh_their_terms():
+    method, batch = make("barlow").eval(), views()
+    z1, z2, z3 = embedded(method, batch)
+    losses = method(batch)
+    torch.testing.assert_close(losses.terms["barlow"], 0.1 * redundancy.barlow_twins(z1, z2, 0.0051))
+    torch.testing.assert_close(losses.pull, (z1, z3))
+    method = make("vicreg").eval()
+    z1, z2, _ = embedded(method, batch)
+    terms = method(batch).terms
+    torch.testing.assert_close(terms["invariance"], 25 * redundancy.invariance(z1, z2))
+    torch.testing.assert_close(terms["variance"], 25 * redundancy.variance(z1, z2))
+    torch.testing.assert_close(terms["covariance"], redundancy.covariance(z1, z2))
+
+
+def test_swav_swaps_the_codes_of_the_batch_and_later_of_a_full_memory():
+    method = make("swav").eval()
+    first = []
+    for number in range(3):  # 12 rows: full after two batches
+        batch = views(seed=number)
+        z = embedded(method, batch)[:2]
+        p = [cosine(x, method.prototypes.weight) for x in z]
+        rows = [memory.rows for memory in (method.first_memory, method.second_memory)]
+        extra = [cosine(r, method.prototypes.weight) if number == 2 else torch.empty(0, 7) for r in rows]
+        q = [sinkhorn(torch.cat((a, b)).detach(), 0.05, 3)[:6] for a, b in zip(p, extra)]
+        expected = 0.5 * cross(q[0], p[1], 0.1) + 0.5 * cross(q[1], p[0], 0.1)
+        torch.testing.assert_close(method(batch).terms["swav"], expected)
+        early = method(views(seed=number, done=0.04)).terms["swav"]  # before the memories' start
+        assert torch.equal(early, method(batch).terms["swav"]) == (number < 2)
+        method(batch)
+        method.after_step()
+        first.append(F.normalize(z[0], dim=1).detach())
+    torch.testing.assert_close(method.first_memory.rows, torch.cat((first[2], first[1])))
+
+
+@pytest.mark.parametrize(("name", "end"), [("swav", 0.002), ("dino", 0.001)])
+def test_prototypes_rest_at_the_beginning(name, end):
+    for done, moves in ((0.0, False), (end, True)):
+        method = make(name)
+        sum(method(views(done=done)).terms.values()).backward()
+        gradient = method.prototypes.weight.grad
+        assert gradient is not None and bool(gradient.abs().max() > 0) == moves
+        assert any(p.grad.abs().max() > 0 for p in method.encoder.parameters())
+
+
+def test_prototypes_are_directions_in_full_precision():
+    prototypes, z = Prototypes(7, 8), torch.randn(6, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = prototypes(z)
+    torch.testing.assert_close(found, cosine(z, prototypes.weight))
+    with torch.no_grad():
+        prototypes.weight.mul_(0.3)  # weight decay
+    torch.testing.assert_close(prototypes(z), found)
+
+
+def test_dino_predicts_the_centred_and_sharpened_teacher():
+    method, batch = make("dino").eval(), views()
+    method.center.copy_(0.1 * torch.arange(7.0))
+    with torch.no_grad():
+        for p in method.teacher.average.parameters():
+            p.add_(0.05 * torch.randn(p.shape))
+    s = [cosine(z, method.prototypes.weight) for z in embedded(method, batch)[:2]]
+    t = [method.teacher.average(x) for x in (batch.first, batch.second)]
+    q = [torch.softmax((x - method.center) / 0.07, dim=1) for x in t]
+    losses = method(batch)
+    torch.testing.assert_close(losses.terms["dino"], 0.5 * cross(q[0], s[1], 0.1) + 0.5 * cross(q[1], s[0], 0.1))
+    before = method.center.clone()
+    method.after_step()
+    torch.testing.assert_close(method.center, 0.9 * before + 0.1 * torch.cat(t).mean(dim=0))
+    losses.terms["dino"].backward()
+    assert all(p.grad is None for p in method.teacher.parameters())
+
+
+def test_dinos_teacher_grows_softer_and_follows():
+    method = make("dino")
+    temperatures = [method.teacher_temperature(done) for done in (0.0, 0.1, 0.2, 0.9)]
+    assert temperatures == pytest.approx([0.04, 0.055, 0.07, 0.07])
+    old = method.teacher.average[2].weight.clone()
+    with torch.no_grad():
+        method.prototypes.weight.add_(1.0)
+    method.before_step(0.0)
+    torch.testing.assert_close(method.teacher.average[2].weight, old + 0.0005)
+
+
+def test_ressl_compares_relations_and_remembers_the_weak_views_keys():
+    method, batch = make("ressl").eval(), views()
+    with torch.no_grad():
+        for p in method.momentum.average.parameters():
+            p.add_(0.1 * torch.randn(p.shape))
+    rows = method.memory.rows.clone()
+    q = F.normalize(embedded(method, batch)[0], dim=1)
+    k = F.normalize(method.momentum.average(batch.second), dim=1)
+    losses = method(batch)
+    expected = cross(torch.softmax(k @ rows.T / 0.04, dim=1), q @ rows.T, 0.1)
+    torch.testing.assert_close(losses.terms["ressl"], expected)
+    torch.testing.assert_close(method.memory.rows, rows)
+    method.after_step()
+    torch.testing.assert_close(method.memory.rows[:6], k.detach())
+    assert method.memory.ids[:6].tolist() == batch.ids.tolist()
+
+
+@pytest.mark.parametrize("mode", ["joint", "split", "views"])
+def test_ressls_student_does_not_see_the_weak_view(mode):
+    batch = views()
+    batch.second.requires_grad_()
+    first, _ = make("ressl", mode)(batch).pull
+    first.sum().backward()
+    assert batch.second.grad is None

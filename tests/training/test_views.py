@@ -1,0 +1,42 @@
+"""Which view is augmented how."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clsp.images.augment import augment
+from clsp.images.config import AugmentConfig
+from clsp.training.config import PretrainConfig
+from clsp.training.views import crops_alone, draw_views
+
+AUGMENT = AugmentConfig(size=12, blur=0.5, solarize=0.3)
+
+
+def drawn(images, method):
+    config = PretrainConfig(method=method, augment=AUGMENT)
+    return draw_views(images, config, seed=3, step=5, ids=torch.arange(9) + 40)
+
+
+@pytest.mark.parametrize("method", ["simclr", "ressl"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_every_view_is_the_augmentation_of_its_number(method, count):
+    images = [torch.randint(0, 256, (9, 3, 16, 16), dtype=torch.uint8) for _ in range(count)]
+    for number, view in enumerate(drawn(images, method)):
+        weak = method == "ressl" and number == 1
+        expected = augment(
+            images[number],
+            crops_alone(AUGMENT) if weak else AUGMENT,
+            seed=3,
+            step=5,
+            ids=torch.arange(9) + 40,
+            views=torch.full((9,), number),
+        )
+        torch.testing.assert_close(view, expected)
+
+
+def test_ressls_second_view_keeps_its_colours():
+    flat = torch.tensor([200, 40, 90], dtype=torch.uint8).view(1, 3, 1, 1).expand(9, 3, 16, 16)
+    strong, weak = drawn([flat, flat], "ressl")
+    torch.testing.assert_close(weak, (flat / 255)[..., :12, :12], rtol=0, atol=1e-5)
+    assert (strong - weak).abs().max() > 0.1
