@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from clsp.errors import UserError
-from clsp.images import builtin, torchvision_sets
+from clsp.images import builtin, pictures
 from clsp.images.catalogue import TORCHVISION
 from clsp.images.config import ImagesConfig
 from clsp.images.sources import BUILTIN_NAMES, open_images
@@ -146,7 +146,7 @@ class Pictures:
 @pytest.mark.parametrize("stored", [False, True])
 def test_picture_sets(monkeypatch, tmp_path, stored):
     monkeypatch.setenv("CLSP_DATASETS", str(tmp_path))
-    monkeypatch.setattr(torchvision_sets, "_SAMPLE", 3)
+    monkeypatch.setattr(pictures, "_SAMPLE", 3)
     fake(monkeypatch, "dtd", Pictures)
     store = tmp_path / "store" if stored else None
     for _ in range(2):
@@ -195,7 +195,6 @@ def test_failed_download(monkeypatch, tmp_path):
 def test_unknown_sources(tmp_path):
     assert message("cifar-10").startswith("--data 'cifar-10' does not exist; did you mean 'cifar10'?; give a folder")
     assert all(name in message("/no/where") for name in BUILTIN_NAMES)
-    assert "hf:mnist': Hugging Face datasets are not supported yet" in message("hf:mnist")
     path = tmp_path / "x.txt"
     path.write_text("x")
     assert f"--data '{path}' is a file, but neither .npy nor .npz: give a folder of images" in message(str(path))

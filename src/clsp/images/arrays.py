@@ -12,6 +12,7 @@ from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
 from clsp.images.geometry import row_names, sized
 from clsp.images.imageset import Images, Split
+from clsp.images.labels import numbered
 
 SUFFIXES = (".npy", ".npz")
 
@@ -139,15 +140,4 @@ def _labels(
                 f"--data '{source}' has {values.dtype} labels: integers or strings are read; "
                 "convert them with .astype('int64'), or ignore them with --images.labels none"
             )
-    return _numbered(source, flat)
-
-
-def _numbered(source: str, flat: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    known = np.unique(flat["train"])
-    if strange := sorted(set(flat.get("test", known).tolist()) - set(known.tolist())):
-        raise UserError(
-            f"--data '{source}' has the label {strange[0]!r} in the test part but not in the train part: "
-            "add it, remove it, or ignore labels with --images.labels none"
-        )
-    numbers = {part: np.searchsorted(known, values).astype(np.int64) for part, values in flat.items()}
-    return numbers, tuple(str(value) for value in known.tolist())
+    return numbered(source, flat)

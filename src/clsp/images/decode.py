@@ -7,11 +7,13 @@ truncated file is refused. Colour profiles (ICC) are not applied.
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -65,24 +67,24 @@ class Decoded:
     """Short names of the conversions, such as ``16-bit scaled to 8-bit``."""
 
 
-def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
+def read_header(file: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Read the size and the kind of an image without decoding it.
 
     Raises:
         UnreadableImage: empty, not an image, or more than ``max_pixels`` pixels.
     """
-    with _opened(path, max_pixels) as image:
+    with _opened(file, max_pixels) as image:
         gray = image.mode in _GRAY_MODES or image.mode.startswith("I;16")
         return Header(side=min(image.size), gray=gray)
 
 
 def decode_file(
-    path: Path, *, size: int | None = None, channels: int | None = None, max_pixels: int = MAX_PIXELS
+    file: Path | bytes, *, size: int | None = None, channels: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Decoded:
     """Read one file.
 
     Args:
-        path: a PNG, JPEG, WebP, BMP, TIFF, GIF or PPM/PGM file.
+        file: a PNG, JPEG, WebP, BMP, TIFF, GIF or PPM/PGM file, by its path or its content.
         size: height and width to bring it to, or None for its own; see `convert`.
         channels: 1 (gray), 3 (RGB), or None for the file's own.
         max_pixels: files with more pixels are refused before they are decoded.
@@ -90,7 +92,7 @@ def decode_file(
     Raises:
         UnreadableImage: empty, truncated, not an image, or too large.
     """
-    with _opened(path, max_pixels) as image:
+    with _opened(file, max_pixels) as image:
         if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             # The JPEG decoder halves large images for nothing; down to twice the target, to spare the filter.
             image.draft(None, (2 * size, 2 * size))
@@ -147,25 +149,29 @@ def strict_pillow(max_pixels: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(file: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong until the block ends becomes an UnreadableImage."""
     try:
-        if path.stat().st_size == 0:
+        if (len(file) if isinstance(file, bytes) else file.stat().st_size) == 0:
             raise UnreadableImage("empty file (0 bytes)")
         # Not by path: Pillow would map raw TIFFs into memory, and those that EXIF turns in the wrong shape.
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with _stream(file) as stream, Image.open(stream, formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise UnreadableImage(_too_large(max_pixels))
             yield image
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise UnreadableImage(_reason(path, error, max_pixels)) from error
+        raise UnreadableImage(_reason(file, error, max_pixels)) from error
 
 
-def _reason(path: Path, error: Exception, max_pixels: int) -> str:
+def _stream(file: Path | bytes) -> BinaryIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
+
+
+def _reason(file: Path | bytes, error: Exception, max_pixels: int) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return _foreign(path)
+        return _foreign(file)
     if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
         return _too_large(max_pixels)
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -180,9 +186,9 @@ def _too_large(max_pixels: int) -> str:
     return f"more than {max_pixels:,} pixels (--images.max_pixels)"
 
 
-def _foreign(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(256).lstrip().lower()
+def _foreign(file: Path | bytes) -> str:
+    with _stream(file) as stream:
+        head = stream.read(256).lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return "not an image but an HTML page"
     return f"not an image in a known format ({', '.join(FORMATS)})"

@@ -18,8 +18,8 @@ def open_images(source: str, config: ImagesConfig | None = None, *, seed: int = 
     """Open a SOURCE.
 
     Args:
-        source: a built-in name, a folder of images, or an .npy or .npz file. A folder that is named like a
-            built-in source is written ``./NAME``.
+        source: a built-in name, a folder of images, an .npy or .npz file, or ``hf:NAME``. A folder that is named
+            like a built-in source is written ``./NAME``.
         config: how images are read.
         seed: chooses the images under ``config.limit``.
         store: a folder where decoded pixels are kept between calls; None: in memory.
@@ -62,10 +62,9 @@ def _open(source: str, config: ImagesConfig, seed: int, store: Path | None) -> I
 
         return open_builtin(source, config, seed=seed, store=store)
     if source.startswith("hf:"):
-        raise UserError(
-            f"--data '{source}': Hugging Face datasets are not supported yet; "
-            "save the images to a folder and give the folder"
-        )
+        from clsp.images.hub import open_hub
+
+        return open_hub(source, config, seed=seed, store=store)
     path = Path(source).expanduser()
     if path.is_dir():
         from clsp.images.folder import open_folder
@@ -80,7 +79,7 @@ def _open(source: str, config: ImagesConfig, seed: int, store: Path | None) -> I
 
 def _unknown(source: str, path: Path) -> str:
     names = ", ".join(BUILTIN_NAMES)
-    allowed = f"give a folder of images, an .npy or .npz file, or a built-in name ({names})"
+    allowed = f"give a folder of images, an .npy or .npz file, hf:NAME, or a built-in name ({names})"
     if path.exists():
         return f"--data '{source}' is a file, but neither .npy nor .npz: {allowed}"
     return f"--data '{source}' does not exist{suggest(source, BUILTIN_NAMES)}; {allowed}"

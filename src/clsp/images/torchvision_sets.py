@@ -7,24 +7,20 @@ import os
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clsp import files
 from clsp.errors import UserError
-from clsp.images import store as stores
 from clsp.images.catalogue import TORCHVISION, TRANSPOSED, UNSORTED
 from clsp.images.config import ImagesConfig
-from clsp.images.decode import Decoded, UnreadableImage, convert
-from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names, sized
-from clsp.images.imageset import Images, Split, subset
-
-_SAMPLE = 256
-"""Images of a set without a pixel array that are looked at to choose size and channels."""
+from clsp.images.decode import Decoded, Header, UnreadableImage, convert
+from clsp.images.geometry import row_names, sized
+from clsp.images.imageset import Images, Split
+from clsp.images.pictures import Pictures, open_pictures
 
 
 def datasets_root() -> Path:
@@ -49,7 +45,18 @@ def open_torchvision(name: str, config: ImagesConfig, *, seed: int = 0, store: P
     if _array(first) is not None:
         splits = [_array_split(part, sets[0], transposed=name in TRANSPOSED) for part, sets in parts.items()]
         return sized(name, splits, classes or _numbered(splits[0].labels), config, *notes)
-    return _open_pictures(name, parts, classes, config, seed, store, notes)
+    lengths = {part: [len(dataset) for dataset in sets] for part, sets in parts.items()}
+    images = open_pictures(
+        name,
+        {part: _pictures(sets) for part, sets in parts.items()},
+        config,
+        identity=[name, str(datasets_root()), lengths],
+        classes=classes,
+        notes=notes,
+        seed=seed,
+        store=store,
+    )
+    return images if images.classes else replace(images, classes=_numbered(images.train.labels))
 
 
 def load_torchvision(name: str, arguments: Mapping[str, Any]) -> Any:
@@ -134,39 +141,6 @@ def _numbered(labels: np.ndarray | None) -> tuple[str, ...] | None:
     return None if labels is None else tuple(str(index) for index in range(int(labels.max()) + 1))
 
 
-def _open_pictures(
-    name: str,
-    parts: Mapping[str, Sequence[Any]],
-    classes: tuple[str, ...] | None,
-    config: ImagesConfig,
-    seed: int,
-    store: Path | None,
-    notes: Sequence[str],
-) -> Images:
-    """Read a set that hands out Pillow images, through the store."""
-    lengths = {part: [len(dataset) for dataset in sets] for part, sets in parts.items()}
-    chosen_by = None if config.limit is None else seed
-    key = files.fingerprint([stores.VERSION, name, str(datasets_root()), lengths, asdict(config), chosen_by])
-    with stores.locked(store):
-        images = stores.reopen(store, key, name)
-        if images is None:
-            size, channels, note = _look_at(parts["train"], config)
-            train = subset(sum(lengths["train"]), config.limit, seed=seed)
-            rows = {part: train if part == "train" else np.arange(sum(lengths[part])) for part in parts}
-            plan = stores.Plan(
-                source=name,
-                key=key,
-                parts={p: _part(p, sets, rows[p], size, channels) for p, sets in parts.items()},
-                size=size,
-                channels=channels,
-                classes=classes,
-                notes=(*notes, *limit_note(len(train), sum(lengths["train"])), *filter(None, (note,))),
-                max_pixels=config.max_pixels,
-            )
-            images = stores.build(plan, store)
-    return images if images.classes else replace(images, classes=_numbered(images.train.labels))
-
-
 def _item(sets: Sequence[Any], index: int) -> tuple[Any, int]:
     """Image and label of row ``index`` of the joined sets."""
     ends = list(accumulate(len(dataset) for dataset in sets))
@@ -175,22 +149,18 @@ def _item(sets: Sequence[Any], index: int) -> tuple[Any, int]:
     return image, int(label)
 
 
-def _look_at(sets: Sequence[Any], config: ImagesConfig) -> tuple[int, int, str | None]:
-    """Choose size and channels from images that are spread evenly over the set."""
-    total = sum(len(dataset) for dataset in sets)
-    rows = np.unique(np.linspace(0, total - 1, min(total, _SAMPLE)).astype(int))
-    sample = [_item(sets, int(row))[0] for row in rows]
-    size, note = choose_size([min(image.size) for image in sample], config)
-    return size, choose_channels([image.mode in ("1", "L") for image in sample], config), note
+def _pictures(sets: Sequence[Any]) -> Pictures:
+    """The joined sets as pictures."""
 
+    def look(index: int) -> Header | None:
+        image, _ = _item(sets, index)
+        return Header(side=min(image.size), gray=image.mode in ("1", "L"))
 
-def _part(part: str, sets: Sequence[Any], rows: np.ndarray, size: int, channels: int) -> stores.Part:
-    def read(index: int) -> tuple[Decoded, int]:
+    def read(index: int, size: int, channels: int) -> tuple[Decoded, int]:
         try:
-            image, label = _item(sets, int(rows[index]))
+            image, label = _item(sets, index)
             return convert(image, size=size, channels=channels), label
         except (OSError, ValueError, SyntaxError) as error:
             raise UnreadableImage(f"cannot be read: {error}") from error
 
-    names = row_names(part, rows)
-    return stores.Part(names=names, read=read, labelled=True)
+    return Pictures(count=sum(len(dataset) for dataset in sets), look=look, read=read)

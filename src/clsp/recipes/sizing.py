@@ -81,6 +81,7 @@ def _small(count: int, size: int) -> dict[str, Any]:
         "pretrain.projector.dim": 128,
         "pretrain.projector.batch_norm": True,
         **_memories(min(count, 10_000), 4096),
+        "pretrain.dino.momentum": [0.99, 1.0],
         "pretrain.augment.crop_scale": [0.2, 1.0],
         "pretrain.epochs": _passes(min(count, 10_000), 400_000, 40, 400),
         "pretrain.batch_size": batch,
