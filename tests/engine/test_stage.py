@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from clsp import files
+from clsp import distributed, files
 from clsp.engine.stage import stage
 from clsp.errors import UserError
 
@@ -83,6 +84,7 @@ def test_what_an_older_version_made_goes_on_where_the_options_that_came_since_st
 
 HOLDER = """
 import sys
+import time
 from pathlib import Path
 from clsp.engine.stage import stage
 with stage("thing", Path(sys.argv[1]), settings={}, inputs={}):
@@ -124,3 +126,23 @@ def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match=r"read-only|permission denied"), open_stage(tmp_path / "below"):
         pytest.fail("the block ran")
+
+
+def test_the_others_leave_when_the_first_process_failed_in_this_attempt(tmp_path, monkeypatch):
+    record = {"status": "interrupted", "settings": {}, "inputs": {}, "facts": {}, "seconds": 1.0}
+
+    def opened(changed):
+        files.write_json(tmp_path / "stage.json", record)
+        os.utime(tmp_path / "stage.json", (changed, changed))
+        monkeypatch.setattr(distributed, "rank", lambda: 1)
+        with stage("x", tmp_path, settings={}, inputs={}):
+            pass
+
+    with pytest.raises(SystemExit):
+        opened(time.time() + 60)
+
+    def finish(seconds):
+        files.write_json(tmp_path / "stage.json", {**record, "status": "finished", "facts": {"n": 1}})
+
+    monkeypatch.setattr(time, "sleep", finish)  # an old interruption: the first process is still at work
+    opened(time.time() - 60)

@@ -80,7 +80,7 @@ def stage(
         UserError: the folder holds the result of other settings or inputs.
         InUseError: another process works in it.
     """
-    settings, defaults = plain(settings), plain(defaults or {})
+    settings, defaults, opened = plain(settings), plain(defaults or {}), time.time()
     _ensure_folder(folder)
     with _locked(folder, name):
         record = files.read_json(folder / "stage.json") if (folder / "stage.json").exists() else None
@@ -105,7 +105,7 @@ def stage(
             current.save("interrupted")
             raise
         current.save("finished")
-        _wait_until_finished(current)
+        _wait_until_finished(current, opened)
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -128,12 +128,26 @@ def completed(stored: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any
     return {**defaults, **known}
 
 
-def _wait_until_finished(current: Stage) -> None:
-    """Let the other processes of a launcher wait for the first one, which writes the results, and take its facts."""
+def _wait_until_finished(current: Stage, opened: float) -> None:
+    """Let the other processes of a launcher wait for the first one, which writes the results, and take its facts.
+
+    Args:
+        current: the stage.
+        opened: when this process opened it, in seconds since the epoch; what an earlier attempt left is older.
+
+    Raises:
+        SystemExit: the first process failed, or the launcher is gone.
+    """
     if distributed.rank() == 0:
         return
-    path = current.folder / "stage.json"
-    while not path.exists() or (record := files.read_json(path))["status"] != "finished":
+    path, launcher = current.folder / "stage.json", os.getppid()
+    while True:
+        record = files.read_json(path) if path.exists() else {"status": "missing"}
+        if record["status"] == "finished":
+            break
+        failed = record["status"] == "interrupted" and path.stat().st_mtime > opened
+        if failed or os.getppid() != launcher:
+            raise SystemExit(1)
         time.sleep(0.2)
     current.facts = record["facts"]
 

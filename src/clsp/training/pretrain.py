@@ -104,6 +104,7 @@ def pretrain(
             log_every=config.log_every,
         )
         fit.run(module)
+        flops = _flops(module)  # on every process: they exchange embeddings
         if distributed.rank() == 0:
             provenance = {
                 "method": name,
@@ -113,7 +114,7 @@ def pretrain(
             }
             save_encoder(folder, module.method.encoder, spec, provenance)
             _draw_views(module, folder / "views.png")
-            current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps, "flops": _flops(module)}
+            current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps, "flops": flops}
     return current
 
 
@@ -159,7 +160,7 @@ def _module(
 
 
 def _flops(module: Pretraining) -> float:
-    """Count the FLOPs of the whole training: those of one step, forward and backward, times the steps."""
+    """Count the FLOPs of the whole training: those of one step, forward and backward, times steps and processes."""
     module.method.before_step(1.0)
 
     def step() -> None:
@@ -167,7 +168,7 @@ def _flops(module: Pretraining) -> float:
         loss = torch.stack(list(losses.terms.values())).sum()
         (loss if losses.pull is None else loss + alignment(*losses.pull)).backward()
 
-    return count_flops(step) * module.total_steps
+    return count_flops(step) * module.total_steps * distributed.world_size()
 
 
 def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBank | None) -> np.ndarray:

@@ -1,0 +1,47 @@
+"""Two processes of one machine make what one makes: the whole run, and a training that was killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clsp import files
+from workshop import ENVIRONMENT
+
+TWO = ["--recipe", "smoke", "--hardware.devices", "2", "--hardware.accelerator", "cpu"]
+
+
+def clsp(*words, **environment):
+    command = [sys.executable, "-m", "clsp", *map(str, words)]
+    environment = {**ENVIRONMENT, **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_ends_and_is_not_done_twice(tmp_path):
+    command = ["run", "--data", "digits", "--out", tmp_path / "run", "--method", "swav", *TWO]
+    first, second = clsp(*command), clsp(*command)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout == second.stdout and "swav+bank" in first.stdout
+    for stage in ("diffusion", "positives", "encoder", "evaluation"):
+        assert files.read_json(tmp_path / "run" / stage / "stage.json")["status"] == "finished"
+        assert f"{stage}: continues" not in second.stderr
+
+
+@pytest.mark.slow
+def test_a_training_of_two_processes_that_was_killed_goes_on_as_if_it_were_not(tmp_path):
+    command = ["pretrain", "--data", "digits", "--method", "moco", "--positives", "view", *TWO]
+    command += ["--checkpoint_minutes", "0", "--out"]
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert clsp(*command, straight).returncode == 0
+    assert clsp(*command, killed, CLSP_FAULT="step:4:kill").returncode != 0
+    assert not (killed / "encoder.safetensors").exists()
+    resumed = clsp(*command, killed)
+    assert resumed.returncode == 0 and "continues at step" in resumed.stderr, resumed.stderr
+    weights = [load_file(folder / "encoder.safetensors") for folder in (straight, killed)]
+    assert [name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])] == []
+    assert files.read_json(straight / "stage.json")["facts"] == files.read_json(killed / "stage.json")["facts"]
