@@ -142,7 +142,7 @@ def _wait_until_finished(current: Stage, opened: float) -> None:
         return
     path, launcher = current.folder / "stage.json", os.getppid()
     while True:
-        record = files.read_json(path) if path.exists() else {"status": "missing"}
+        record: dict[str, Any] = files.read_json(path) if path.exists() else {"status": "missing"}
         if record["status"] == "finished":
             break
         failed = record["status"] == "interrupted" and path.stat().st_mtime > opened
