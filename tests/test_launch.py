@@ -29,7 +29,8 @@ def test_a_run_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     assert first.stdout == second.stdout and "swav+bank" in first.stdout
     for stage in ("diffusion", "positives", "encoder", "evaluation"):
         assert files.read_json(tmp_path / "run" / stage / "stage.json")["status"] == "finished"
-        assert f"{stage}: continues" not in second.stderr
+    assert "steps done" in first.stderr and "steps done" not in second.stderr
+    assert second.stderr.count("done before") == 4
 
 
 @pytest.mark.slow
@@ -44,4 +45,10 @@ def test_a_training_of_two_processes_that_was_killed_goes_on_as_if_it_were_not(t
     assert resumed.returncode == 0 and "continues at step" in resumed.stderr, resumed.stderr
     weights = [load_file(folder / "encoder.safetensors") for folder in (straight, killed)]
     assert [name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])] == []
-    assert files.read_json(straight / "stage.json")["facts"] == files.read_json(killed / "stage.json")["facts"]
+    facts = [files.read_json(folder / "stage.json")["facts"] for folder in (straight, killed)]
+    assert facts[0] == facts[1]
+    alone = clsp(*command[:5], "--recipe", "smoke", "--positives", "view", "--out", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    assert facts[0]["flops"] == pytest.approx(
+        files.read_json(tmp_path / "alone/stage.json")["facts"]["flops"], rel=0.01
+    )

@@ -110,6 +110,9 @@ def test_gray_images_of_many_sizes_and_a_limit(tmp_path):
         ([1, 0, 1, 0], CLASSES, "animal", [1, 0, 1, 0], ("cat", "dog")),
         ([7, 3, 7, 5], datasets.Value("int64"), "width", None, None),
         ([None, 1, 0, 1], CLASSES, "label", [-1, 1, 0, 1], ("cat", "dog")),
+        (["b", None, "a", "b"], datasets.Value("string"), "label", [1, -1, 0, 1], ("a", "b")),
+        ([9, -1, 4, None], datasets.Value("int64"), "label", [1, -1, 0, -1], ("4", "9")),
+        ([-1, -1, -1, -1], CLASSES, "label", None, None),
     ],
 )
 def test_labels_are_found_and_never_invented(tmp_path, labels, kind, name, numbers, classes):

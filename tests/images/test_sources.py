@@ -143,10 +143,11 @@ class Pictures:
         return Image.new("RGB", (40 + index, 50), (self.offset + index, 0, 0)), index % 3
 
 
+@pytest.mark.parametrize("sample", [3, 256])  # 256 looks at the broken ones, too
 @pytest.mark.parametrize("stored", [False, True])
-def test_picture_sets(monkeypatch, tmp_path, stored):
+def test_picture_sets(monkeypatch, tmp_path, stored, sample):
     monkeypatch.setenv("CLSP_DATASETS", str(tmp_path))
-    monkeypatch.setattr(pictures, "_SAMPLE", 3)
+    monkeypatch.setattr(pictures, "_SAMPLE", sample)
     fake(monkeypatch, "dtd", Pictures)
     store = tmp_path / "store" if stored else None
     for _ in range(2):

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightly.loss import NegativeCosineSimilarity
-from torch import nn
 
 from clsp.encoders.config import PredictorConfig, ProjectorConfig
 from clsp.errors import UserError
@@ -21,17 +20,7 @@ from clsp.objectives.alignment import alignment, negative_cosine
 from clsp.objectives.contrastive import nt_xent, paired_nce, sup_con
 from clsp.objectives.correlation import feature_agreement
 from clsp.training.config import PretrainConfig
-
-
-class Tiny(nn.Module):
-    num_features = 5
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(1, 5, 3)
-
-    def forward(self, x):
-        return self.conv(x).relu().mean(dim=(2, 3))
+from tiny import Tiny
 
 
 def views(seed=0, positive=True, labels=None):

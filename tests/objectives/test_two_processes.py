@@ -21,7 +21,7 @@ from clsp.methods.moco import MoCo
 from clsp.methods.swav import SwAV
 from clsp.objectives.alignment import alignment
 from clsp.objectives.contrastive import info_nce, nt_xent
-from clsp.objectives.redundancy import barlow_twins, covariance, invariance, variance
+from clsp.objectives.redundancy import barlow_twins, vicreg
 
 BATCH = 8
 
@@ -58,7 +58,7 @@ def losses_of(name, z1, z2, z3, rows):
     if name == "barlow":
         return barlow_twins(z1, z2, 0.01)
     if name == "vicreg":
-        return invariance(z1, z2) + variance(z1, z2) + covariance(z1, z2)
+        return sum(vicreg(z1, z2))
     memory = nn.functional.normalize(torch.linspace(-1, 2, 30, dtype=torch.float64).sin().view(5, 6), dim=1)
     return info_nce(z1, z2, memory, 0.2)
 

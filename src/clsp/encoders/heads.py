@@ -27,7 +27,7 @@ class HeadShape:
 
 
 def projector(inputs: int, config: ProjectorConfig, usual: HeadShape) -> nn.Sequential:
-    """Make the projection head g: Linear - (BatchNorm) - ReLU, repeated, a last Linear, and perhaps a BatchNorm.
+    """Make the projection head g: Linear - (BatchNorm) - ReLU or GELU, repeated, a last Linear, perhaps a BatchNorm.
 
     Args:
         inputs: width of the encoder's features.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,16 @@ def open_hub(source: str, config: ImagesConfig, *, seed: int = 0, store: Path | 
     train_name, train = _train_of(source, splits)
     column = _image_column(source, train)
     label = _label_column(train) if config.labels == "auto" else None
-    chosen = {"train": train}
+    chosen, values = {"train": train}, {"train": _values(train, label)}
     for name in TESTS:
-        if name in splits and name != train_name and not _hidden(splits[name], label):
-            chosen["test"] = splits[name]
+        if name in splits and name != train_name and _complete(found := _values(splits[name], label)):
+            chosen["test"], values["test"] = splits[name], found
             break
-    values = {part: _labels_of(rows, label) for part, rows in chosen.items()} if label else {}
-    labels, classes = _numbered(source, train, label, values)
-    names = ", ".join(sorted(splits))
-    notes = [f"read by datasets.load_dataset: splits {names}; images from the column '{column}'"]
-    notes.append(f"labels from the column '{label}'" if label else "no labels")
+    labels, classes = _numbered(source, getattr(train.features.get(label), "names", None), values)
+    notes = [
+        f"read by datasets.load_dataset: splits {', '.join(sorted(splits))}; images from the column '{column}'",
+        f"labels from the column '{label}'" if labels else "no labels",
+    ]
     return open_pictures(
         source,
         {part: _pictures(rows, column, labels.get(part), config) for part, rows in chosen.items()},
@@ -137,35 +137,35 @@ def _label_column(rows: Any) -> str | None:
     return classed[0] if len(classed) == 1 else None
 
 
-def _labels_of(rows: Any, column: str) -> np.ndarray:
-    """The values of a column, a missing one as -1."""
-    values = np.asarray(rows.with_format(None)[column][:], dtype=object)
-    kept = [value for value in values if value is not None]
-    if len(kept) == len(values):
-        return np.array(kept)
-    return np.array([-1 if value is None else value for value in values])
-
-
-def _hidden(rows: Any, label: str | None) -> bool:
-    """Whether a split withholds its labels: hub data sets then have -1 for each."""
+def _values(rows: Any, label: str | None) -> list[Any]:
+    """What a split has for labels: nothing without a column, None for each row without the column that train has."""
     if label is None:
-        return False
-    if label not in rows.features:
-        return True
-    values = _labels_of(rows, label)
-    return values.dtype.kind in "iu" and bool((values < 0).any())
+        return []
+    return list(rows[label][:]) if label in rows.features else [None] * len(rows)
+
+
+def _missing(value: Any) -> bool:
+    """Whether a row has no label: the hub's data sets have None or -1 then."""
+    return value is None or value == -1
+
+
+def _complete(values: list[Any]) -> bool:
+    return not any(map(_missing, values))
 
 
 def _numbered(
-    source: str, train: Any, label: str | None, values: dict[str, np.ndarray]
+    source: str, names: Sequence[str] | None, values: dict[str, list[Any]]
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """Labels as int64 in [0, classes), and the classes' names."""
-    if label is None:
+    """Labels as int64 in [0, classes), -1 where there is none, and the classes' names; nothing where no row has one."""
+    there = {part: np.array([not _missing(value) for value in found], bool) for part, found in values.items()}
+    if not there["train"].any():
         return {}, None
-    names = getattr(train.features[label], "names", None)
-    if names is not None:
-        return {part: numbers.astype(np.int64) for part, numbers in values.items()}, tuple(names)
-    return numbered(source, values)
+    known = {part: np.array([value for value in found if not _missing(value)]) for part, found in values.items()}
+    numbers, classes = (known, tuple(names)) if names is not None else numbered(source, known)
+    labels = {part: np.full(len(found), -1, np.int64) for part, found in values.items()}
+    for part, rows in there.items():
+        labels[part][rows] = numbers[part]
+    return labels, classes
 
 
 def _pictures(rows: Any, column: str, labels: np.ndarray | None, config: ImagesConfig) -> Pictures:

@@ -153,7 +153,10 @@ def _pictures(sets: Sequence[Any]) -> Pictures:
     """The joined sets as pictures."""
 
     def look(index: int) -> Header | None:
-        image, _ = _item(sets, index)
+        try:
+            image, _ = _item(sets, index)
+        except (OSError, ValueError, SyntaxError):
+            return None
         return Header(side=min(image.size), gray=image.mode in ("1", "L"))
 
     def read(index: int, size: int, channels: int) -> tuple[Decoded, int]:

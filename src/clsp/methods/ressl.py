@@ -5,7 +5,7 @@ and flip alone (`clsp.methods.registry.WEAK_SECOND`). L = H(softmax(k M^T / tau_
 direction, as in the paper; the memory M takes k afterwards.
 
 The additional positive adds lambda * mean(2 - 2 cos(q1, q3)), both from the trained network and strongly augmented, as
-in CLSP-MoCo's code.
+in CLSP-MoCo's code; in the second view's place (`positive_objective: host`) it is the momentum network's weak view.
 """
 
 from __future__ import annotations

@@ -43,29 +43,30 @@ class SwAV(Method):
         z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
         frozen, tau = views.done < self.config.frozen, self.config.temperature
         p1, p2 = (self.prototypes(z, frozen=frozen) for z in (z1, z2))
-        q1, q2 = self._codes(p1, self.first_memory, views.done), self._codes(p2, self.second_memory, views.done)
+        everyone1, everyone2 = distributed.gather_detached(z1), distributed.gather_detached(z2)
+        q1 = self._codes(everyone1, self.first_memory, views)
+        q2 = self._codes(everyone2, self.second_memory, views)
         loss = 0.5 * soft_cross_entropy(q1, p2, tau) + 0.5 * soft_cross_entropy(q2, p1, tau)
-        self._seen = z1.detach(), z2.detach(), views.ids
+        self._seen = everyone1, everyone2, distributed.gather_detached(views.ids)
         return Losses({"swav": loss}, z1, z2, None if z3 is None else (z1, z3))
 
     @torch.no_grad()
-    def _codes(self, logits: Tensor, memory: Memory, done: float) -> Tensor:
+    def _codes(self, embeddings: Tensor, memory: Memory, views: Views) -> Tensor:
         """Codes of this process's rows, float [B, K]; made over all processes' rows and the memory once it is full."""
-        everything = distributed.gather_detached(logits)
-        weights = torch.ones(len(everything), device=logits.device)
-        if done >= self.config.memory_start:
-            everything = torch.cat((everything, self.prototypes(memory.rows)))
+        weights = torch.ones(len(embeddings), device=embeddings.device)
+        if views.done >= self.config.memory_start:
+            embeddings = torch.cat((embeddings, memory.rows))
             full = (memory.ids >= 0).all().to(weights.dtype)
             weights = torch.cat((weights, full.expand(len(memory.rows))))
-        codes = sinkhorn(everything, self.config.epsilon, self.config.iterations, weights=weights)
-        start = distributed.rank() * len(logits)
-        return codes[start : start + len(logits)]
+        logits = self.prototypes(embeddings)
+        codes = sinkhorn(logits, self.config.epsilon, self.config.iterations, weights=weights)
+        batch = len(views.ids)
+        return codes[distributed.rank() * batch :][:batch]
 
     def after_step(self) -> None:
         """Remember the embeddings of both views."""
         assert self._seen is not None
         z1, z2, ids = self._seen
-        everyone = distributed.gather_detached(ids)
-        self.first_memory.add(distributed.gather_detached(z1), everyone)
-        self.second_memory.add(distributed.gather_detached(z2), everyone)
+        self.first_memory.add(z1, ids)
+        self.second_memory.add(z2, ids)
         self._seen = None

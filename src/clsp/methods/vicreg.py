@@ -15,7 +15,7 @@ from clsp.encoders.config import ProjectorConfig
 from clsp.encoders.heads import HeadShape, projector
 from clsp.methods.base import Losses, Method, Views, embed
 from clsp.methods.config import BatchNormMode, VICRegConfig
-from clsp.objectives import redundancy
+from clsp.objectives.redundancy import vicreg
 
 
 class VICReg(Method):
@@ -32,9 +32,10 @@ class VICReg(Method):
     def forward(self, views: Views) -> Losses:
         """Compute the three terms."""
         z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
+        invariance, variance, covariance = vicreg(z1, z2)
         terms = {
-            "invariance": self.config.invariance * redundancy.invariance(z1, z2),
-            "variance": self.config.variance * redundancy.variance(z1, z2),
-            "covariance": self.config.covariance * redundancy.covariance(z1, z2),
+            "invariance": self.config.invariance * invariance,
+            "variance": self.config.variance * variance,
+            "covariance": self.config.covariance * covariance,
         }
         return Losses(terms, z1, z2, None if z3 is None else (z1, z3))

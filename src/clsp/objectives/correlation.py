@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clsp import distributed
 from clsp.objectives.precision import full_precision
+from clsp.objectives.redundancy import off_diagonal
 
 
 @full_precision
@@ -38,5 +39,4 @@ def _errors(correlation: Tensor) -> tuple[Tensor, Tensor]:
     """Mean squared error of the diagonal against 1 and of the rest against 0."""
     diagonal = torch.diagonal(correlation)
     size = len(diagonal)
-    rest = (correlation.square().sum() - diagonal.square().sum()) / (size * (size - 1))
-    return (diagonal - 1.0).square().mean(), rest
+    return (diagonal - 1.0).square().mean(), off_diagonal(correlation) / (size * (size - 1))

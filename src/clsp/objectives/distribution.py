@@ -48,7 +48,7 @@ def relational(queries: Tensor, keys: Tensor, rows: Tensor, temperature: float, 
 @torch.no_grad()
 @full_precision
 def sinkhorn(logits: Tensor, epsilon: float, iterations: int, *, weights: Tensor | None = None) -> Tensor:
-    """SwAV's codes, Caron et al. (arXiv 2006.09882), equations 3 to 5: soft, and equally many for every prototype.
+    """SwAV's codes, Caron et al. (arXiv 2006.09882), as its code has them: soft, equally many for every prototype.
 
     Q = diag(u) exp(logits / epsilon) diag(v) by Sinkhorn and Knopp's iteration, which scales columns and rows in turn;
     in logarithms, so that nothing overflows.

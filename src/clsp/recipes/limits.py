@@ -94,7 +94,6 @@ _ABOVE_ZERO = (
         for method in ("simclr", "moco", "mocov3", "nnclr", "all4one", "swav", "dino", "ressl", "supcon")
     ),
 )
-_MOMENTA = tuple(f"pretrain.{method}.momentum" for method in ("moco", "mocov3", "byol", "all4one", "dino", "ressl"))
 _SHARES = (
     "diffusion.dropout",
     "diffusion.ema_decay",
@@ -119,8 +118,18 @@ _SHARES = (
     "pretrain.augment.solarize",
 )
 _LISTS = ("diffusion.widths", "evaluate.regularisation", "evaluate.neighbours", "evaluate.temperatures")
-_PAIRS = ("pretrain.augment.crop_scale", "pretrain.augment.crop_ratio", "pretrain.augment.blur_sigma")
-_TWO = ("pretrain.dino.teacher_temperature",)
+_PAIRS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    **dict.fromkeys(
+        ("pretrain.augment.crop_scale", "pretrain.augment.crop_ratio", "pretrain.augment.blur_sigma"),
+        ("above 0, the smaller one first: [0.2, 1.0]", lambda low, high: 0 < low <= high),
+    ),
+    **dict.fromkeys(
+        (f"pretrain.{method}.momentum" for method in ("moco", "mocov3", "byol", "all4one", "dino", "ressl")),
+        ("between 0 and 1: [0.99, 0.999]", lambda first, last: 0 <= first <= 1 and 0 <= last <= 1),
+    ),
+    "pretrain.dino.teacher_temperature": ("above 0: [0.04, 0.07]", lambda first, last: first > 0 and last > 0),
+}
+"""Options of two numbers: what they may be, in words and as a test."""
 
 
 def check_values(recipe: Recipe) -> None:
@@ -146,15 +155,9 @@ def _check(values: dict[str, Any]) -> None:
         _require(name, values, "between 0 and 1", lambda value: 0 <= value <= 1)
     for name in _LISTS:
         _require(name, values, "a list of one or more numbers above 0", lambda value: value > 0, filled=True)
-    for name in _PAIRS:
-        if len(values[name]) != 2 or not 0 < values[name][0] <= values[name][1]:
-            raise UserError(f"--{name} {values[name]} must be two numbers above 0, the smaller one first: [0.2, 1.0]")
-    for name in _TWO:
-        if len(values[name]) != 2 or not all(value > 0 for value in values[name]):
-            raise UserError(f"--{name} {values[name]} must be two numbers above 0: [0.04, 0.07]")
-    for name in _MOMENTA:
-        if len(values[name]) != 2 or not all(0 <= value <= 1 for value in values[name]):
-            raise UserError(f"--{name} {values[name]} must be two numbers between 0 and 1: [0.99, 0.999]")
+    for name, (allowed, test) in _PAIRS.items():
+        if len(values[name]) != 2 or not test(*values[name]):
+            raise UserError(f"--{name} {values[name]} must be two numbers {allowed}")
     if values["pretrain.positive_trim"] == 1:
         raise UserError("--pretrain.positive_trim 1.0 would leave out every pair; it must be below 1")
     if values["pretrain.positive_trim"] and values["pretrain.positive_objective"] == "host":

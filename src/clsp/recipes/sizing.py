@@ -37,8 +37,8 @@ def _passes(count: int, seen: int, least: int, most: int) -> int:
 def _memories(count: int, most: int) -> dict[str, Any]:
     """Memories of half the images: in larger ones a neighbour is soon an older copy of the image itself."""
     rows = min(most, _power_of_two(count // 2))
-    most_of = {"moco": most, "nnclr": most, "all4one": most, "ressl": most, "swav": SwAVConfig().memory}
-    return {f"pretrain.{method}.memory": min(rows, most) for method, most in most_of.items()}
+    memories = {f"pretrain.{method}.memory": rows for method in ("moco", "nnclr", "all4one", "ressl")}
+    return {**memories, "pretrain.swav.memory": min(rows, SwAVConfig().memory)}
 
 
 def _small(count: int, size: int) -> dict[str, Any]:

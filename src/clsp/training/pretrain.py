@@ -106,13 +106,8 @@ def pretrain(
         fit.run(module)
         flops = _flops(module)  # on every process: they exchange embeddings
         if distributed.rank() == 0:
-            provenance = {
-                "method": name,
-                "data": images.source,
-                "fingerprint": images.fingerprint,
-                "seed": seed,
-            }
-            save_encoder(folder, module.method.encoder, spec, provenance)
+            made_from = {"method": name, "data": images.source, "fingerprint": images.fingerprint, "seed": seed}
+            save_encoder(folder, module.method.encoder, spec, made_from)
             _draw_views(module, folder / "views.png")
             current.facts = {"arm": name, "anchors": len(anchors), "steps": module.total_steps, "flops": flops}
     return current

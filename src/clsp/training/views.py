@@ -28,22 +28,17 @@ def draw_views(images: Sequence[Tensor], config: PretrainConfig, *, seed: int, s
     Returns:
         For each of ``images`` float32 [B, C, S, S] in [0, 1].
     """
-    weak = (1,) if config.method in WEAK_SECOND else ()
-    strong = tuple(number for number in range(len(images)) if number not in weak)
-    drawn: dict[int, Tensor] = {}
-    for numbers, changes in ((strong, config.augment), (weak, crops_alone(config.augment))):
-        if not numbers:
-            continue
-        together = augment(
-            torch.cat([images[number] for number in numbers]),
-            changes,
-            seed=seed,
-            step=step,
-            ids=ids.repeat(len(numbers)),
-            views=torch.tensor(numbers, device=ids.device).repeat_interleave(len(ids)),
-        )
-        drawn.update(zip(numbers, together.chunk(len(numbers))))
-    return [drawn[number] for number in range(len(images))]
+
+    def drawn(numbers: Sequence[int], changes: AugmentConfig) -> tuple[Tensor, ...]:
+        count, pixels = len(numbers), torch.cat([images[number] for number in numbers])
+        views = torch.cat([torch.full_like(ids, number) for number in numbers])
+        together = augment(pixels, changes, seed=seed, step=step, ids=ids.repeat(count), views=views)
+        return together.chunk(count)
+
+    if config.method not in WEAK_SECOND:
+        return list(drawn(range(len(images)), config.augment))
+    first, *positive = drawn([number for number in range(len(images)) if number != 1], config.augment)
+    return [first, *drawn([1], crops_alone(config.augment)), *positive]
 
 
 def crops_alone(config: AugmentConfig) -> AugmentConfig:
