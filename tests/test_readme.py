@@ -22,7 +22,8 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/images.md", "
 
 
 def blocks(language, text=README):
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(r" *\\\n *", " ", block) for block in found] if language == "bash" else found
 
 
 def commands():
@@ -54,14 +55,20 @@ def test_commands_parse(line):
         parse_recipe(call.own.get("recipe") or recipe_for(call.own["data"]), overrides)
 
 
-def test_commands_of_the_stages_run_as_they_stand(tmp_path):
-    """The block that makes everything stage by stage, line by line, in one folder."""
-    block = next(block for block in blocks("bash") if "stages/diffusion" in block)
+@pytest.mark.parametrize(
+    ("first", "made"),
+    [
+        ("stages/diffusion", ["stages/shipped/encoder.safetensors", "stages/embeddings.csv"]),
+        ("pairs/first", ["pairs/pairs.csv", "pairs/second/encoder.safetensors"]),
+    ],
+)
+def test_commands_of_the_stages_run_as_they_stand(tmp_path, first, made):
+    """The block that makes everything stage by stage, and the one that mines pairs, line by line, in one folder."""
+    block = next(block for block in blocks("bash") if first in block)
     for line in block.splitlines():
         done = shared().clsp(*shlex.split(line)[1:], folder=tmp_path)
         assert done.status == 0, f"{line}\n{done.err}"
-    assert (tmp_path / "stages" / "shipped" / "encoder.safetensors").is_file()
-    assert (tmp_path / "stages" / "embeddings.csv").is_file()
+    assert [name for name in made if not (tmp_path / name).is_file()] == []
 
 
 def test_scripts_run_in_their_order(tmp_path):

@@ -152,7 +152,8 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
         prepared: data and recipe.
         out: the encoder's folder.
         positives: the additional positive: None, a bank's folder, the name of a source that needs no bank (``view``,
-            ``random``, ``nearest``, ``class``), or ``NAME:BANK`` for one that does (``noise:BANK``, ``extra:BANK``).
+            ``random``, ``nearest``, ``class``, ``pairs``, ``frames``, ``mixture``), or ``NAME:BANK`` for one that does
+            (``noise:BANK``, ``extra:BANK``).
     """
     from clsp.positives.bank import PositiveBank
     from clsp.positives.config import POSITIVES

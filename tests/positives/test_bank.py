@@ -135,14 +135,14 @@ def test_generated_draws_the_anchors_own_candidates_uniformly(bank, monkeypatch,
     source = Generated(bank, trained, seed=0, device=torch.device("cpu"))
     assert (source._resident is None) == (limit == 0)
     positions, anchors = torch.tensor([3, 0, 0, 2, 1]), torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
-    drawn = torch.stack([source(positions, anchors, step) for step in range(200)])
+    drawn = torch.stack([source(positions, anchors, step).images for step in range(200)])
     assert (drawn[:, :, 0, 0, 0] == torch.from_numpy(trained)[positions]).all()
     chosen = drawn[:, :, 0, 0, 1]
     for place in (0, 1, 3, 4):
         assert stats.chisquare(torch.bincount(chosen[:, place], minlength=K).numpy()).pvalue > 1e-3
     assert torch.equal(chosen[:, 1], chosen[:, 2])  # a function of the image, not of its place
     assert float((chosen[:, 0] == chosen[:, 1]).float().mean()) < 0.5
-    assert torch.equal(source(positions.flip(0), anchors, 5), drawn[5].flip(0))
+    assert torch.equal(source(positions.flip(0), anchors, 5).images, drawn[5].flip(0))
 
 
 def test_generated_refuses_anchors_that_the_bank_lacks(bank):
@@ -152,7 +152,7 @@ def test_generated_refuses_anchors_that_the_bank_lacks(bank):
 
 def test_the_real_view_is_the_anchor():
     anchors = torch.randint(0, 256, (3, 1, 2, 2), dtype=torch.uint8)
-    assert torch.equal(RealView()(torch.arange(3), anchors, 7), anchors)
+    assert torch.equal(RealView()(torch.arange(3), anchors, 7).images, anchors)
 
 
 @pytest.fixture

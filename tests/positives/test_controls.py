@@ -14,6 +14,7 @@ from clsp.positives.bank import PositiveBank
 from clsp.positives.config import POSITIVES
 from clsp.positives.controls import Noised, OtherImage, add_noise, matching_noise, nearest_images, same_class
 from clsp.positives.inflation import inflated, weaker
+from clsp.positives.pairs import PairList
 from clsp.positives.registry import NEEDS_BANK, Material, build_source
 
 CPU = torch.device("cpu")
@@ -29,7 +30,7 @@ def numbered(count):
 def places(source, positions, steps=400):
     positions = torch.as_tensor(positions)
     anchors = torch.zeros(len(positions), 1, 2, 2, dtype=torch.uint8)
-    return torch.stack([source(positions, anchors, step)[:, 0, 0, 0] for step in range(steps)]).int()
+    return torch.stack([source(positions, anchors, step).images[:, 0, 0, 0] for step in range(steps)]).int()
 
 
 def test_another_image_is_any_but_the_anchor():
@@ -53,10 +54,10 @@ def test_nearest_images_are_those_of_the_highest_cosine_and_never_the_anchor():
     centres = rng.integers(0, 256, (3, 1, 4, 4))
     images = np.concatenate([(c + rng.integers(-3, 4, (4, 1, 4, 4))).clip(0, 255) for c in centres]).astype(np.uint8)
     source = nearest_images(Pixels(images).to(CPU), 3, seed=0, device=CPU)
-    lists = source._flat.view(12, 3)
+    lists = source.flat.view(12, 3)
     for place, found in enumerate(lists.tolist()):
         assert sorted([place, *found]) == [4 * (place // 4) + i for i in range(4)]
-    assert nearest_images(Pixels(images[:2]).to(CPU), 3, seed=0, device=CPU)._flat.tolist() == [1, 0]
+    assert nearest_images(Pixels(images[:2]).to(CPU), 3, seed=0, device=CPU).flat.tolist() == [1, 0]
 
 
 @pytest.fixture
@@ -75,9 +76,9 @@ def test_noise_is_as_far_from_the_anchors_as_the_candidates_are(bank):
     assert float(((noised - many) ** 2).mean()) == pytest.approx(wanted, rel=0.3)
     source = Noised(0.1, bank.ids, seed=0, device=CPU)
     grey = torch.full((2, 1, 2, 2), 128, dtype=torch.uint8)
-    first = source(torch.tensor([1, 4]), grey, 3)
-    assert torch.equal(first.flip(0), source(torch.tensor([4, 1]), grey, 3))
-    assert not torch.equal(first, source(torch.tensor([1, 4]), grey, 4))
+    first = source(torch.tensor([1, 4]), grey, 3).images
+    assert torch.equal(first.flip(0), source(torch.tensor([4, 1]), grey, 3).images)
+    assert not torch.equal(first, source(torch.tensor([1, 4]), grey, 4).images)
     assert not torch.equal(first[0], first[1])
 
 
@@ -102,15 +103,19 @@ def test_every_source_gives_images_of_the_anchors_shape_or_says_what_it_lacks(ba
     shape = bank.manifest["shape"][:2]
     images = np.random.default_rng(2).integers(0, 256, (40, 1, *shape), dtype=np.uint8)
     pixels = Pixels(images, bank.ids).to(CPU)
-    material = Material(pixels, bank.ids, np.arange(len(bank)) % 2, images, bank)
+    names = [f"video{i % 3}/{i}.png" for i in range(40)]
+    pairs = PairList(np.array([[bank.ids[0], bank.ids[3]], [0, 39]]), np.array([0.5, 1.0], np.float32))
+    material = Material(pixels, bank.ids, np.arange(len(bank)) % 2, images, names, bank, pairs)
     source = build_source(name, material, seed=0, device=CPU)
     if name in ("none", "extra"):
         assert source is None
         return
     positions = torch.tensor([0, 3, 1])
-    drawn = source(positions, pixels[positions], 5)
-    assert drawn.dtype == torch.uint8 and drawn.shape == (3, 1, *shape)
-    assert torch.equal(drawn, source(positions, pixels[positions], 5))
+    drawn, again = (source(positions, pixels[positions], 5) for _ in range(2))
+    assert drawn.images.dtype == torch.uint8 and drawn.images.shape == (3, 1, *shape)
+    assert torch.equal(drawn.images, again.images)
+    for part in (drawn.weights, drawn.mates, drawn.ids):
+        assert part is None or part.shape == (3,)
     if name in NEEDS_BANK:
         with pytest.raises(UserError, match=f"positives '{name}' need a bank"):
-            build_source(name, Material(pixels, bank.ids, None, images, None), seed=0, device=CPU)
+            build_source(name, Material(pixels, bank.ids, None, images, names), seed=0, device=CPU)

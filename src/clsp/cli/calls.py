@@ -69,6 +69,13 @@ COMMANDS = {
         optional=("recipe",),
         section="images",
     ),
+    "pairs": Command(
+        summary="pairs of images that an encoder finds alike, as .csv, for --positives pairs",
+        function="pairs",
+        required=("encoder", "data", "out"),
+        optional=("recipe", "between"),
+        section="images",
+    ),
     "export": Command(
         summary="safetensors that plain timm loads, and ONNX",
         function="export",
@@ -107,6 +114,7 @@ METAVARS = {
     "seeds": "N",
     "baseline": "ARM",
     "gpu": "NAME",
+    "between": "LOW,HIGH",
 }
 
 

@@ -14,7 +14,11 @@ from clsp.errors import UserError
 from clsp.workflow import Prepared, describe, prepare, write_provenance
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from clsp.cli.calls import Call
+    from clsp.encoders.export import EncoderSpec
+    from clsp.images.imageset import Split
 
 
 def _overrides(call: Call) -> list[str]:
@@ -106,10 +110,7 @@ def evaluate(call: Call) -> int:
 
 def embed(call: Call) -> int:
     """``clsp embed``."""
-    import torch
-
     from clsp.encoders.export import load_encoder, read_spec
-    from clsp.evaluation.features import encode_images
 
     out = Path(call.own["out"])
     if out.suffix not in (".npz", ".csv"):
@@ -121,9 +122,7 @@ def embed(call: Call) -> int:
     for split in (prepared.images.train, prepared.images.test):
         if split is not None:
             names += list(split.names)
-            features.append(
-                encode_images(encoder, split.images, torch.tensor(spec.mean), torch.tensor(spec.std)).numpy()
-            )
+            features.append(_features(encoder, spec, split).numpy())
     table = np.concatenate(features)
     if out.suffix == ".csv":
         buffer = io.StringIO()
@@ -136,6 +135,44 @@ def embed(call: Call) -> int:
             np.savez(file, names=np.array(names), embeddings=table)
     print(f"{len(names)} embeddings of {table.shape[1]} values: {out}")
     return 0
+
+
+def pairs(call: Call) -> int:
+    """``clsp pairs``."""
+    from clsp.encoders.export import load_encoder, read_spec
+    from clsp.evaluation.pairs import mine_pairs
+
+    out, (low, high) = Path(call.own["out"]), _bounds(call.own.get("between", "0.97,0.99"))
+    if out.suffix != ".csv":
+        raise UserError(f"--out {out}: pairs are written as .csv; choose this ending")
+    folder = workflow.encoder_folder(call.own["encoder"])
+    train = _for_encoder(call, folder).images.train
+    found = mine_pairs(_features(load_encoder(folder), read_spec(folder), train), low, high)
+    found.save(out, train)
+    share, agreement = len(np.unique(found.places)) / len(train), found.agreement(train.labels)
+    told = "" if agreement is None else f"; {agreement:.1%} of the pairs have one label"
+    print(f"{len(found.places)} pairs of {share:.1%} of the train images, cosine {low:g} to {high:g}{told}: {out}")
+    return 0
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    """Read LOW,HIGH."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 1.0, -1.0
+    if not -1.0 <= low < high <= 1.0:
+        raise UserError(f"--between '{text}' must be two cosines, the smaller one first: 0.97,0.99")
+    return low, high
+
+
+def _features(encoder: nn.Module, spec: EncoderSpec, split: Split) -> Tensor:
+    """Features of all images of a part, float32 [N, D]."""
+    import torch
+
+    from clsp.evaluation.features import encode_images
+
+    return encode_images(encoder, split.images, torch.tensor(spec.mean), torch.tensor(spec.std))
 
 
 def export(call: Call) -> int:
@@ -159,7 +196,8 @@ def export(call: Call) -> int:
 def compare(call: Call) -> int:
     """``clsp compare``."""
     from clsp.comparison.arms import parse_arm, parse_arms
-    from clsp.comparison.collect import SCORES, pairs, table
+    from clsp.comparison.collect import SCORES, table
+    from clsp.comparison.collect import pairs as table_of_pairs
     from clsp.comparison.grid import compare as run_grid
     from clsp.report.comparison import build_comparison
 
@@ -172,7 +210,7 @@ def compare(call: Call) -> int:
     result = run_grid(prepared, out, arms, seeds=seeds, baseline=baseline, bank=bank)
     text = table(result)
     protocols = [f"{name}: {protocol}" for name, protocol in result["protocols"].items()]
-    differences = [f"{score}, each row minus each column:\n\n{pairs(result, score)}" for score in SCORES]
+    differences = [f"{score}, each row minus each column:\n\n{table_of_pairs(result, score)}" for score in SCORES]
     files.write_text(out / "comparison.md", "\n\n".join([text, *protocols, *differences]) + "\n")
     print(text)
     print(f"\ncomparison: {out / 'comparison.json'}")

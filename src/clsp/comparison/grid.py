@@ -19,8 +19,10 @@ from clsp.errors import InUseError, UserError
 from clsp.evaluation.config import EvaluateConfig
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
+from clsp.positives.pairs import read_pairs
 from clsp.positives.registry import NEEDS_BANK
 from clsp.recipes.limits import check_fit, check_values
+from clsp.training.config import check_positives
 from clsp.workflow import Prepared
 
 if TYPE_CHECKING:
@@ -118,6 +120,9 @@ def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
         if arm.method != DIFFUSION:
             own = replace(recipe, pretrain=arm.pretraining(recipe))
             check_values(own)
+            check_positives(arm.positives, own.pretrain)
+            if arm.positives == "pairs" and own.pretrain.positive_pairs:
+                read_pairs(own.pretrain.positive_pairs, prepared.images.train.names)
             check_fit(own, prepared.images, own_model=bank is None)
 
 

@@ -27,6 +27,13 @@ class Views:
     """Share of the training that is done, in [0, 1)."""
     labels: Tensor | None = None
     """Labels, int64 [B], for the upper bounds that may see them; None for all others."""
+    weights: Tensor | None = None
+    """How strongly the additional positive counts, float [B] in [0, 1]; None: fully."""
+    mates: Tensor | None = None
+    """Of mixtures: the row of the other anchor that the additional positive shows, int64 [B]."""
+    ignore: Tensor | None = None
+    """bool [B, G], True where image j of the global batch is no negative of image i, as one is the other's positive in
+    this step; None: all are. SimCLR heeds it."""
 
     def real(self) -> Views:
         """The two real views alone."""

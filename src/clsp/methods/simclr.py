@@ -36,5 +36,5 @@ class SimCLR(Method):
         """NT-Xent of the two views."""
         network = nn.Sequential(self.encoder, self.projector)
         z1, z2, z3 = embed(network, views, self.batch_norm)
-        terms = {"nt_xent": nt_xent(z1, z2, self.config.temperature)}
+        terms = {"nt_xent": nt_xent(z1, z2, self.config.temperature, ignore=views.ignore)}
         return Losses(terms, z1, z2, None if z3 is None else (z1, z3))

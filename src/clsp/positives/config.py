@@ -10,10 +10,13 @@ from clsp.diffusion.config import SamplerName
 if TYPE_CHECKING:
     from clsp.diffusion.interpolation import Sampling
 
-PositivesName = Literal["none", "view", "bank", "noise", "random", "nearest", "class", "extra"]
+PositivesName = Literal[
+    "none", "view", "bank", "noise", "random", "nearest", "class", "pairs", "frames", "mixture", "extra"
+]
 """Where the additional positive comes from. none: there is none; view: the anchor, augmented once more; bank: the
 candidates of a bank; noise: the anchor with noise as strong as the bank's pixel distance; random: any other image;
-nearest: one of its nearest images in pixels; class: an image of its label (an upper bound); extra: none, but the bank's
+nearest: one of its nearest images in pixels; class: an image of its label (an upper bound); pairs: its partner in a
+file of pairs; frames: another frame of its video; mixture: a blend with another anchor; extra: none, but the bank's
 candidates are images to train on, in the manner of AdaInf (arXiv 2403.12448)."""
 
 POSITIVES: tuple[PositivesName, ...] = get_args(PositivesName)

@@ -16,6 +16,8 @@ from clsp.engine.neighbours import nearest
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
+from clsp.positives.lists import OneOf
+from clsp.positives.sources import Positive
 
 _SAMPLE = 1000
 """Anchors on which the strength of the noise is set."""
@@ -34,10 +36,11 @@ class Noised:
     def __init__(self, strength: float, ids: np.ndarray, *, seed: int, device: torch.device) -> None:
         self.strength, self._ids, self._seed = strength, torch.from_numpy(ids).to(device), seed
 
-    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
         """Return the anchors with noise."""
         noise = randomness.normal(self._seed, "pixel noise", (step, self._ids[positions]), anchors.shape[1:])
-        return (add_noise(anchors.float() / 255.0, noise, self.strength) * 255.0).round().to(torch.uint8)
+        noised = add_noise(anchors.float() / 255.0, noise, self.strength)
+        return Positive((noised * 255.0).round().to(torch.uint8))
 
 
 class OtherImage:
@@ -51,33 +54,11 @@ class OtherImage:
     def __init__(self, pixels: Pixels, *, seed: int) -> None:
         self._pixels, self._seed = pixels, seed
 
-    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
         """Return another image for each anchor."""
         count = len(self._pixels)
         shift = randomness.integers(self._seed, "other image", (step, positions), count - 1)[:, 0]
-        return self._pixels[(positions + 1 + shift) % count]
-
-
-class OneOf:
-    """One image of a list of places that each anchor has, drawn uniformly at every visit.
-
-    Args:
-        pixels: the images trained on.
-        flat: places of all lists, one after another, int64 [M], on the device of the anchors.
-        firsts: where each anchor's list begins, int64 [N], likewise.
-        counts: its length, at least 1, int64 [N], likewise.
-        seed: names the choices.
-    """
-
-    def __init__(self, pixels: Pixels, flat: Tensor, firsts: Tensor, counts: Tensor, *, seed: int) -> None:
-        self._pixels, self._seed = pixels, seed
-        self._flat, self._firsts, self._counts = flat, firsts, counts
-
-    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
-        """Return an image of each anchor's list."""
-        words = randomness.bits(self._seed, "one of", (step, positions), 1)[:, 0]
-        chosen = (words * self._counts[positions]) >> 32
-        return self._pixels[self._flat[self._firsts[positions] + chosen]]
+        return Positive(self._pixels[(positions + 1 + shift) % count])
 
 
 def same_class(pixels: Pixels, labels: np.ndarray | None, *, seed: int, device: torch.device) -> OneOf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import PositivesName
 from clsp.positives.controls import Noised, OtherImage, matching_noise, nearest_images, same_class
+from clsp.positives.frames import Frames
+from clsp.positives.mixture import Mixture
+from clsp.positives.pairs import PairList, Pairs
 from clsp.positives.sources import Generated, PositiveSource, RealView
 
 NEEDS_BANK: tuple[PositivesName, ...] = ("bank", "noise", "extra")
@@ -36,14 +40,19 @@ class Material:
     """Their labels, int64 [N]."""
     images: np.ndarray
     """All train images, uint8 [M, C, H, W], by dataset index."""
-    bank: PositiveBank | None
+    names: Sequence[str]
+    """Their names."""
+    bank: PositiveBank | None = None
+    pairs: PairList | None = None
+    window: int = 10
+    """Frames that two frames of a video may be apart."""
 
 
 def build_source(name: PositivesName, made_of: Material, *, seed: int, device: torch.device) -> PositiveSource | None:
     """Make the source called ``name``; None where the method has no additional positive.
 
     Raises:
-        UserError: the source needs a bank or labels that are not there.
+        UserError: the source needs a bank, labels or videos that are not there.
     """
     pixels, ids, bank = made_of.pixels, made_of.ids, made_of.bank
     if name in ("bank", "noise") and bank is None:
@@ -63,5 +72,12 @@ def build_source(name: PositivesName, made_of: Material, *, seed: int, device: t
             return nearest_images(pixels, bank.candidates if bank else _NEIGHBOURS, seed=seed, device=device)
         case "class":
             return same_class(pixels, made_of.labels, seed=seed, device=device)
+        case "pairs":
+            assert made_of.pairs is not None
+            return Pairs(pixels, ids, made_of.pairs, seed=seed, device=device)
+        case "frames":
+            return Frames(pixels, ids, made_of.names, made_of.labels, window=made_of.window, seed=seed, device=device)
+        case "mixture":
+            return Mixture(ids, seed=seed, device=device)
         case "none" | "extra":
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,19 +14,32 @@ from clsp.engine.pixels import Pixels
 from clsp.positives.bank import PositiveBank
 
 
+@dataclass(frozen=True)
+class Positive:
+    """One more image for each anchor of a batch, and how it counts."""
+
+    images: Tensor
+    """uint8 [B, C, H, W], on the anchors' device; they are augmented afterwards like the anchors."""
+    weights: Tensor | None = None
+    """How strongly each counts, float [B] in [0, 1]; None: fully."""
+    mates: Tensor | None = None
+    """Of mixtures: the place in the batch of the other anchor that the image shows, int64 [B]. That anchor is pulled to
+    it, too, with the weight 1 - ``weights``."""
+    ids: Tensor | None = None
+    """Of other real images: their dataset indices, int64 [B], where they are to be no negatives of their anchors while
+    they are their positives; None: nothing is left out."""
+
+
 class PositiveSource(Protocol):
     """Where the additional positive comes from. A new source is a class with this one method."""
 
-    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
         """Return the positives of a batch.
 
         Args:
             positions: places of the anchors among the images trained on, int64 [B].
             anchors: their images, uint8 [B, C, H, W].
             step: the training step, which names random choices.
-
-        Returns:
-            uint8 [B, C, H, W], on the anchors' device; they are augmented afterwards like the anchors.
         """
         ...
 
@@ -33,9 +47,9 @@ class PositiveSource(Protocol):
 class RealView:
     """The anchor itself, to be augmented once more: the control for "one more view"."""
 
-    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
         """Return the anchors."""
-        return anchors
+        return Positive(anchors)
 
 
 class Generated:
@@ -62,11 +76,11 @@ class Generated:
             every = np.concatenate([bank.array(part) for part in np.array_split(rows, max(len(rows) // 1024, 1))])
             self._resident = Pixels(every.reshape(-1, *every.shape[2:])).to(device)
 
-    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Tensor:
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
         """Return a candidate of each anchor."""
         ids = self._ids[positions]
         chosen = randomness.integers(self._seed, "candidate", (step, ids), self._candidates)[:, 0]
         if self._resident is not None:
-            return self._resident[positions * self._candidates + chosen]
+            return Positive(self._resident[positions * self._candidates + chosen])
         rows = self._rows[positions.cpu().numpy()]
-        return torch.from_numpy(self._bank.read(rows, chosen.cpu().numpy())).to(anchors.device)
+        return Positive(torch.from_numpy(self._bank.read(rows, chosen.cpu().numpy())).to(anchors.device))

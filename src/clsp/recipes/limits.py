@@ -38,6 +38,7 @@ _AT_LEAST = {
     "pretrain.epochs": 1,
     "pretrain.warmup_epochs": 0,
     "pretrain.positive_weight": 0,
+    "pretrain.positive_window": 0,
     "pretrain.momentum": 0,
     "pretrain.weight_decay": 0,
     "pretrain.log_every": 1,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from clsp.encoders.config import BackboneConfig, PredictorConfig, ProjectorConfig
+from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
 from clsp.methods.config import (
     All4OneConfig,
@@ -23,6 +24,7 @@ from clsp.methods.config import (
     SwAVConfig,
     VICRegConfig,
 )
+from clsp.positives.config import PositivesName
 
 ObjectiveName = Literal["alignment", "nt_xent", "host"]
 """What pulls the additional positive, see `PretrainConfig.positive_objective`."""
@@ -51,6 +53,10 @@ class PretrainConfig:
     """lambda over the training: constant (the paper), or falling along half a cosine to 0."""
     positive_trim: float = 0.0
     """Share of a batch's pairs, those whose positive lies farthest from its anchor, that are not pulled together."""
+    positive_pairs: str | None = None
+    """For positives 'pairs': a CSV file with the columns first and second, names of images, and perhaps weight."""
+    positive_window: int = 10
+    """For positives 'frames': how many frames two frames of a video may be apart; the farther, the less they count."""
     batch_norm: BatchNormMode = "joint"
     """Whose images share BatchNorm statistics: joint: all views; split: the additional positive apart from the two
     real views; views: each view by itself."""
@@ -94,3 +100,19 @@ class PretrainConfig:
     """Epochs between two online kNN readings on held-out train images (needs labels); 0: none."""
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints."""
+
+
+def check_positives(positives: PositivesName, config: PretrainConfig) -> None:
+    """Refuse positives that these settings cannot serve.
+
+    Raises:
+        UserError: pairs without their file; or a mixture in the second view's place, where the method would pull it to
+            one of its two anchors alone.
+    """
+    if positives == "pairs" and config.positive_pairs is None:
+        raise UserError("positives 'pairs' need their file: --pretrain.positive_pairs FILE (clsp pairs makes one)")
+    if positives == "mixture" and config.positive_objective == "host":
+        raise UserError(
+            "positives 'mixture' belong to two anchors, and positive_objective host pulls to one; "
+            "choose alignment or nt_xent"
+        )

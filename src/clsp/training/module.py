@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,11 +23,12 @@ from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import PositivesName
+from clsp.positives.pairs import PairList
 from clsp.positives.registry import Material, build_source
-from clsp.positives.sources import PositiveSource
+from clsp.positives.sources import Positive, PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
-from clsp.training.positive_term import positive_term, share_in_place
+from clsp.training.positive_term import no_negatives, positive_term, share_in_place
 from clsp.training.views import draw_views
 
 _WARMUP_START = 1e-3 / 0.5
@@ -55,8 +56,12 @@ class TrainingData:
     """Source of the additional positive."""
     images: np.ndarray
     """All train images, uint8 [M, C, H, W], by dataset index: for sources that look beyond the anchors."""
+    names: Sequence[str] = ()
+    """Their names: for sources that know images by their files."""
     bank: PositiveBank | None = None
     """The bank, for sources that need one."""
+    pairs: PairList | None = None
+    """The pairs, for the source that draws from them."""
     labels: np.ndarray | None = None
     """Labels, int64 [N]: for methods and positives that may see them, and to rate neighbours in the log."""
 
@@ -90,8 +95,17 @@ class Pretraining(LightningModule):
         self._data.pixels.to(self.device)
         self._ids = self._ids.to(self.device)
         self._labels = None if self._labels is None else self._labels.to(self.device)
-        data = self._data
-        material = Material(data.pixels, data.ids, data.labels, data.images, data.bank)
+        data, config = self._data, self.config
+        material = Material(
+            pixels=data.pixels,
+            ids=data.ids,
+            labels=data.labels,
+            images=data.images,
+            names=data.names,
+            bank=data.bank,
+            pairs=data.pairs,
+            window=config.positive_window,
+        )
         self._source = build_source(data.positives, material, seed=self.seed, device=self.device)
 
     def views_of(self, step: int) -> Views:
@@ -102,19 +116,31 @@ class Pretraining(LightningModule):
         positions = self.batches.positions(step).to(self.device)
         ids, anchors = self._ids[positions], self._data.pixels[positions]
         done = step / self.total_steps
-        images = [anchors, anchors]
+        images, more = [anchors, anchors], Positive(anchors)
         if self._source is not None:
-            positive, share = self._source(positions, anchors, step), share_in_place(self.config, done)
+            more, share = self._source(positions, anchors, step), share_in_place(self.config, done)
             if share is None:
-                images.append(positive)
+                images.append(more.images)
             else:
-                chosen = randomness.uniform(self.seed, "in place", (step, ids), 1) < share
-                images[1] = torch.where(chosen.view(-1, 1, 1, 1), positive, anchors)
+                weights = 1.0 if more.weights is None else more.weights
+                chosen = randomness.uniform(self.seed, "in place", (step, ids), 1)[:, 0] < share * weights
+                images[1] = torch.where(chosen.view(-1, 1, 1, 1), more.images, anchors)
+                more = replace(more, ids=None if more.ids is None else torch.where(chosen, more.ids, ids))
         drawn = draw_views(images, self.config, seed=self.seed, step=step, ids=ids)
         parts = [part.sub_(self.mean).div_(self.std) for part in drawn]
         # Only the upper bounds that say so may see labels; for all others there are none.
         labels = self._labels[positions] if self._labels is not None and self.config.method in LABELLED else None
-        return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done, labels)
+        return Views(
+            first=parts[0],
+            second=parts[1],
+            positive=parts[2] if len(parts) == 3 else None,
+            ids=ids,
+            done=done,
+            labels=labels,
+            weights=more.weights,
+            mates=more.mates,
+            ignore=None if more.ids is None else no_negatives(ids, more.ids),
+        )
 
     def training_step(self, _: Any) -> Tensor:
         """One step: the method's terms and that of the additional positive."""
@@ -125,7 +151,9 @@ class Pretraining(LightningModule):
         losses = self.method(views)
         terms = dict(losses.terms)
         if losses.pull is not None:
-            terms["positive"] = positive_term(losses.pull, self.config, views.done)
+            terms["positive"] = positive_term(
+                losses.pull, self.config, views.done, weights=views.weights, mates=views.mates, ignore=views.ignore
+            )
         self._terms = {name: term.detach() for name, term in terms.items()}
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({"loss": loss.detach(), **self._terms})

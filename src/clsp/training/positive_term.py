@@ -8,29 +8,66 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clsp import distributed
 from clsp.objectives.alignment import alignment
 from clsp.objectives.contrastive import nt_xent
 from clsp.objectives.precision import full_precision
 from clsp.training.config import PretrainConfig
 
 
-def positive_term(pull: tuple[Tensor, Tensor], config: PretrainConfig, done: float) -> Tensor:
+def positive_term(
+    pull: tuple[Tensor, Tensor],
+    config: PretrainConfig,
+    done: float,
+    *,
+    weights: Tensor | None = None,
+    mates: Tensor | None = None,
+    ignore: Tensor | None = None,
+) -> Tensor:
     """What the additional positive adds to the method's terms.
 
     Args:
         pull: embeddings of anchors and positives, as the method pairs them; float [B, D], not necessarily normalised.
         config: objective, lambda, its schedule, and what is left out.
         done: share of the training that is done, in [0, 1].
+        weights: how strongly each pair counts, float [B]; None: fully.
+        mates: of mixtures, the row of the other anchor that is pulled, too, with the weight 1 - ``weights``; int64 [B].
+        ignore: bool [B, G], True where anchor j of the global batch is no negative of anchor i.
 
     Returns:
         A scalar.
     """
-    weights = closest_pairs(*pull, 1.0 - config.positive_trim) if config.positive_trim else None
-    if config.positive_objective == "nt_xent":
-        term = nt_xent(*pull, config.positive_temperature, weights=weights)
-    else:
-        term = alignment(*pull, weights=weights)
+    anchors, positives = pull
+    term = _pulled(anchors, positives, config, weights, ignore)
+    if mates is not None and weights is not None:
+        term = term + _pulled(anchors[mates], positives, config, 1.0 - weights, ignore)
     return positive_weight(config, done) * term
+
+
+def _pulled(
+    anchors: Tensor, positives: Tensor, config: PretrainConfig, weights: Tensor | None, ignore: Tensor | None
+) -> Tensor:
+    """The objective, without lambda."""
+    if config.positive_trim:
+        kept = closest_pairs(anchors, positives, 1.0 - config.positive_trim)
+        weights = kept if weights is None else weights * kept
+    if config.positive_objective == "nt_xent":
+        return nt_xent(anchors, positives, config.positive_temperature, weights=weights, ignore=ignore)
+    return alignment(anchors, positives, weights=weights)
+
+
+def no_negatives(ids: Tensor, shown: Tensor) -> Tensor:
+    """Mark the images that are no negatives of each other as one is the other's positive in this step.
+
+    Args:
+        ids: dataset indices of this process's anchors, int64 [B].
+        shown: those of the images that are their positives, int64 [B].
+
+    Returns:
+        bool [B, G] over the anchors of all processes.
+    """
+    everyone, everyones = distributed.gather_detached(ids), distributed.gather_detached(shown)
+    return (shown[:, None] == everyone) | (ids[:, None] == everyones)
 
 
 @full_precision

@@ -27,12 +27,14 @@ from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import PositivesName
 from clsp.positives.inflation import inflated, weaker
+from clsp.positives.pairs import PairList, read_pairs
 from clsp.positives.registry import NEEDS_BANK
-from clsp.training.config import PretrainConfig
+from clsp.training.config import PretrainConfig, check_positives
 from clsp.training.module import Pretraining, TrainingData
 
 _SHEET = 12
-_NO_RESULT = ("log_every", "knn_every", "checkpoint_minutes")
+_NO_RESULT = ("log_every", "knn_every", "checkpoint_minutes", "positive_pairs")
+"""Settings that change nothing in what is learned; of the pairs the content counts, not where the file lies."""
 
 
 def pretrain(
@@ -59,10 +61,11 @@ def pretrain(
         anchors: dataset indices of the images to train on, int64 [N], sorted; default: chosen by ``config`` and seed.
 
     Raises:
-        UserError: the bank belongs to other data, the batch is larger than the data, a loss became non-finite, or
-            the folder belongs to other settings.
+        UserError: the bank or the pairs belong to other data, the batch is larger than the data, a loss became
+            non-finite, or the folder belongs to other settings.
     """
     require_views(config.backbone.name, images.size, config.augment.size)
+    check_positives(positives, config)
     inputs = {"data": images.fingerprint}
     if anchors is None:
         anchors = _anchors(images, config, seed, bank if positives in NEEDS_BANK else None)
@@ -73,6 +76,10 @@ def pretrain(
             raise UserError(f"positives '{positives}' need a bank; give --positives BANK")
         bank.require_data(images.fingerprint, images.source)
         inputs["bank"] = bank.fingerprint
+    pairs = None
+    if positives == "pairs" and config.positive_pairs:
+        pairs = read_pairs(config.positive_pairs, images.train.names)
+        inputs["pairs"] = pairs.fingerprint
     settings = {"seed": seed, "positives": positives, **settings_of(config, positives)}
     name = config.method if positives == "none" else f"{config.method}+{positives}"
     defaults = settings_of(PretrainConfig(method=config.method), positives)
@@ -90,7 +97,7 @@ def pretrain(
             mean=mean,
             std=std,
         )
-        module = _module(images, config, spec, anchors, positives, bank, seed)
+        module = _module(images, config, spec, anchors, positives, bank, pairs, seed)
         backbone = type(module.method.encoder)
         hardware.compile_parts(part for part in module.method.modules() if isinstance(part, backbone))
         fit = Fit(
@@ -128,6 +135,7 @@ def _module(
     anchors: np.ndarray,
     positives: PositivesName,
     bank: PositiveBank | None,
+    pairs: PairList | None,
     seed: int,
 ) -> Pretraining:
     encoder = spec.build()
@@ -147,7 +155,9 @@ def _module(
         anchors=len(anchors),
         positives=positives,
         images=images.train.images,
+        names=images.train.names,
         bank=bank,
+        pairs=pairs,
         labels=labels,
     )
     method = build_method(encoder, config, seed=seed)

@@ -1,0 +1,83 @@
+"""Mine pairs of images with the same content by a trained encoder, as SePP does before its training.
+
+Alkhalefi, Leontidis and Zhong, arXiv 2306.16122: images, not views, are compared by the cosine of their features, and a
+pair is kept between two bounds; the upper one leaves out copies. The bounds 0.97 and 0.99 are from memory of the paper.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clsp import files
+from clsp.engine.neighbours import nearest
+from clsp.errors import UserError
+from clsp.images.imageset import Split
+
+
+@dataclass(frozen=True)
+class MinedPairs:
+    """Pairs of images, each once."""
+
+    places: np.ndarray
+    """Dataset indices, int64 [P, 2], the smaller one first."""
+    similarity: np.ndarray
+    """Cosines, float32 [P]."""
+
+    def agreement(self, labels: np.ndarray | None) -> float | None:
+        """Return the share of the pairs with the same label, among those with two labels; None without any."""
+        if labels is None:
+            return None
+        first, second = labels[self.places].T
+        known = (first >= 0) & (second >= 0)
+        return float((first == second)[known].mean()) if known.any() else None
+
+    def save(self, path: Path, split: Split) -> None:
+        """Write the pairs as CSV: the names of both images and their similarity."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow(["first", "second", "similarity"])
+        for (first, second), cosine in zip(self.places, self.similarity, strict=True):
+            writer.writerow([split.names[first], split.names[second], f"{cosine:.6f}"])
+        files.write_text(path, buffer.getvalue())
+
+
+def mine_pairs(features: Tensor, low: float, high: float) -> MinedPairs:
+    """Pair every image with its nearest one whose similarity is within the bounds.
+
+    Args:
+        features: of whole images, float [N, D].
+        low: smallest cosine of a pair.
+        high: largest cosine of a pair; above it images count as copies of each other and are passed over, up to
+            seven of them.
+
+    Raises:
+        UserError: no pair is within the bounds.
+    """
+    count = len(features)
+    similar, found = nearest(features, features, min(_LOOK, count))
+    rows = torch.arange(count)
+    fits = (similar >= low) & (similar <= high) & (found != rows[:, None])
+    first = fits.float().argmax(dim=1)  # of the nearest that fits
+    has = fits.any(dim=1)
+    if not has.any():
+        others = similar.masked_fill(found == rows[:, None], -1.0).amax(dim=1)
+        middle, top = others.quantile(0.5).item(), others.quantile(0.95).item()
+        raise UserError(
+            f"--between {low:g},{high:g}: no pair of images is as similar; an image's nearest one has a cosine of "
+            f"{middle:.3f} in half of the cases and above {top:.3f} in one of twenty"
+        )
+    pairs = torch.stack((rows, found[rows, first]), dim=1)[has].sort(dim=1).values
+    unique, back = pairs.unique(dim=0, return_inverse=True)
+    cosines = torch.zeros(len(unique)).scatter_(0, back, similar[rows, first][has])
+    return MinedPairs(unique.numpy(), cosines.numpy())
+
+
+_LOOK = 9
+"""Images that are looked at for each: itself, seven copies, and the partner."""

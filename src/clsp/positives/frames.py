@@ -1,0 +1,102 @@
+"""Other frames of the same video: IVPP's positives. VanBerlo et al., arXiv 2403.07715.
+
+For frame i of a video of n frames: j ~ U{max(0, i - d) .. min(i + d, n - 1)}, and the pair counts with the weight
+w = (d - |j - i| + 1) / (d + 1), as in the authors' code; d is the window, in frames. j = i is among them.
+
+There an epoch takes one pair of each video, so that two frames of a video never repel each other; here every frame is
+an anchor, and the frame that is drawn is no negative while it is the positive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clsp.engine.pixels import Pixels
+from clsp.errors import UserError
+from clsp.positives.lists import OneOf
+from clsp.positives.sources import Positive
+
+
+class Frames:
+    """A frame of the anchor's video that is at most ``window`` frames away.
+
+    Args:
+        pixels: the images trained on.
+        ids: their dataset indices, int64 [N].
+        names: names of all train images, by dataset index. The folder is the video, and its files in natural order
+            (frame 10 after frame 9) are its frames. Frames that are not trained on keep their place in time.
+        labels: labels of the images trained on, int64 [N]; None without. They only tell folders that are classes.
+        window: d, the largest distance in frames.
+        seed: names the choices.
+        device: where the anchors are.
+
+    Raises:
+        UserError: the folders are the classes of the data.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        ids: np.ndarray,
+        names: Sequence[str],
+        labels: np.ndarray | None,
+        *,
+        window: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        every_video, every_time = places_in_time(names)
+        videos, times = every_video[ids], every_time[ids]
+        _require_videos(videos, labels)
+        order = np.lexsort((times, videos))
+        # One number line for all videos, farther apart than the window: neighbours in time are then a range of it.
+        line = videos.astype(np.int64) * (len(names) + window + 1) + times
+        firsts = np.searchsorted(line[order], line - window)
+        counts = np.searchsorted(line[order], line + window, side="right") - firsts
+        lists = (torch.from_numpy(part).to(device) for part in (order, firsts, counts))
+        self._lists = OneOf(pixels, *lists, seed=seed)
+        self._ids, self._times = torch.from_numpy(ids).to(device), torch.from_numpy(times).to(device)
+        self._window = window
+
+    def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
+        """Return a frame for each anchor, with the weight of its distance."""
+        found = self._lists.flat[self._lists.draw(positions, step)]
+        distance = (self._times[found] - self._times[positions]).abs()
+        weights = (self._window - distance + 1).float() / (self._window + 1)
+        return Positive(self._lists.pixels[found], weights=weights, ids=self._ids[found])
+
+
+def places_in_time(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each image's folder and its place among the folder's files, both int64 [N]."""
+    folders = [str(PurePosixPath(name).parent) for name in names]
+    numbers = {folder: number for number, folder in enumerate(sorted(set(folders)))}
+    videos, times = np.array([numbers[folder] for folder in folders]), np.empty(len(names), np.int64)
+    seen = dict.fromkeys(numbers, 0)
+    for place in sorted(range(len(names)), key=lambda place: _natural(names[place])):
+        times[place] = seen[folders[place]]
+        seen[folders[place]] += 1
+    return videos, times
+
+
+def _natural(name: str) -> list[tuple[bool, int | str]]:
+    """Order digits by their value: f9 before f10."""
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in re.split(r"(\d+)", name)]
+
+
+def _require_videos(videos: np.ndarray, labels: np.ndarray | None) -> None:
+    """Refuse folders that are classes: another image of the class would be a positive that labels gave away."""
+    if labels is None:
+        return
+    known = labels >= 0
+    pairs = np.unique(np.stack((videos[known], labels[known])), axis=1)
+    if pairs.shape[1] == len(np.unique(pairs[0])) == len(np.unique(pairs[1])) > 1:
+        raise UserError(
+            "positives 'frames' take the folders of the images for videos, and here they are the classes; "
+            "give every video a folder of its own: CLASS/VIDEO/frame.png, or VIDEO/frame.png"
+        )
