@@ -13,6 +13,7 @@ import yaml
 
 from clsp import console, distributed, files
 from clsp.comparison.arms import Arm
+from clsp.errors import UserError, suggest
 from clsp.provenance import machine, versions
 from clsp.recipes.limits import check_fit, check_values
 from clsp.recipes.options import parse_recipe
@@ -156,13 +157,16 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
             (``noise:BANK``, ``extra:BANK``).
     """
     from clsp.positives.bank import PositiveBank
-    from clsp.positives.config import POSITIVES
+    from clsp.positives.config import POSITIVES, SOURCES
 
     text = "none" if positives is None else str(positives)
     name, colon, place = text.partition(":")
     kind = next((known for known in POSITIVES if known == name), None)
     if kind is None or (kind == "bank" and not colon):
         kind, place = "bank", text
+        if not Path(text).exists():
+            known = f"{', '.join(SOURCES)}{suggest(name, SOURCES)}"
+            raise UserError(f"--positives '{text}' is neither a bank's folder nor one of {known}")
     _train(prepared, out, kind, PositiveBank.open(place) if place else None)
     return out
 
@@ -233,8 +237,6 @@ def _require_backbone(recipe: Recipe, images: Images) -> None:
 
 def _require_same_data(out: Path, images: Images) -> None:
     """Refuse to continue a run with other images, before any work is done."""
-    from clsp.errors import UserError
-
     path = out / "images.json"
     if path.exists() and (old := files.read_json(path))["fingerprint"] != images.fingerprint:
         raise UserError(

@@ -205,7 +205,9 @@ def test_bank_of_other_data(fails, made, tmp_path):
 
 def test_bank_that_is_none(fails, made, tmp_path):
     folder, data = made
-    assert "no bank there" in fails("pretrain", *data, "--positives", tmp_path / "nothing", "--out", "e")
+    told = fails("pretrain", *data, "--positives", tmp_path / "nothing", "--out", "e")
+    assert "neither a bank's folder nor one of view, bank, noise" in told
+    assert "did you mean 'frames'?" in fails("pretrain", *data, "--positives", "frame", "--out", "e")
     assert "has no candidates for" in fails(
         "pretrain", *data, "--positives", folder / "bank", "--images", 40, "--out", "e"
     )

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clsp import console
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.positives.lists import OneOf
@@ -54,6 +55,8 @@ class Frames:
         every_video, every_time = places_in_time(names)
         videos, times = every_video[ids], every_time[ids]
         _require_videos(videos, labels)
+        lengths = np.unique(videos, return_counts=True)[1]
+        console.say(f"frames: videos (folders): {len(lengths)}, of {lengths.min()} to {lengths.max()} frames")
         order = np.lexsort((times, videos))
         # One number line for all videos, farther apart than the window: neighbours in time are then a range of it.
         line = videos.astype(np.int64) * (len(names) + window + 1) + times

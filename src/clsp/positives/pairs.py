@@ -54,6 +54,7 @@ class Pairs:
         there = np.isin(both, ids).all(axis=1)
         both, weights = np.searchsorted(ids, both[there]), weights[there]
         alone = np.setdiff1d(np.arange(len(ids)), both[:, 0])
+        console.say(f"pairs: {len(ids) - len(alone)} of {len(ids)} images have a partner; the others are their own")
         both = np.concatenate((both, np.stack((alone, alone), axis=1)))
         weights = np.concatenate((weights, np.ones(len(alone), np.float32)))
         order = np.argsort(both[:, 0], kind="stable")
