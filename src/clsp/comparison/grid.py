@@ -119,6 +119,7 @@ def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
             own = replace(recipe, pretrain=arm.pretraining(recipe))
             check_values(own)
             check_fit(own, prepared.images, own_model=bank is None)
+            workflow.require_backbone(own, prepared.images)
 
 
 def _bank(prepared: Prepared, out: Path, given: Path | None) -> PositiveBank:

@@ -9,6 +9,7 @@ from clsp.encoders.config import BackboneConfig, PredictorConfig, ProjectorConfi
 from clsp.images.config import AugmentConfig
 from clsp.methods.config import (
     All4OneConfig,
+    APSConfig,
     BarlowConfig,
     BatchNormMode,
     BYOLConfig,
@@ -68,6 +69,7 @@ class PretrainConfig:
     swav: SwAVConfig = field(default_factory=SwAVConfig)
     dino: DINOConfig = field(default_factory=DINOConfig)
     ressl: ReSSLConfig = field(default_factory=ReSSLConfig)
+    aps: APSConfig = field(default_factory=APSConfig)
     supcon: SupConConfig = field(default_factory=SupConConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: int = 1000

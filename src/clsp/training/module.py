@@ -28,7 +28,7 @@ from clsp.positives.sources import PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
 from clsp.training.positive_term import positive_term, share_in_place
-from clsp.training.views import draw_views
+from clsp.training.views import crops_of, draw_views
 
 _WARMUP_START = 1e-3 / 0.5
 """The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
@@ -114,7 +114,9 @@ class Pretraining(LightningModule):
         parts = [part.sub_(self.mean).div_(self.std) for part in drawn]
         # Only the upper bounds that say so may see labels; for all others there are none.
         labels = self._labels[positions] if self._labels is not None and self.config.method in LABELLED else None
-        return Views(parts[0], parts[1], parts[2] if len(parts) == 3 else None, ids, done, labels)
+        third = parts[2] if len(parts) == 3 else None
+        crops = crops_of(len(parts), self.config, seed=self.seed, step=step, ids=ids)
+        return Views(parts[0], parts[1], third, ids, done, labels, step, crops)
 
     def training_step(self, _: Any) -> Tensor:
         """One step: the method's terms and that of the additional positive."""
