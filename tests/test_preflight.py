@@ -18,6 +18,7 @@ from clsp.preflight import gpus, measure, preflight, stages
 from clsp.preflight.source import prepare_plan
 from clsp.recipes.options import parse_recipe
 from clsp.workflow import Prepared
+from tiny import for_method
 
 TINY = (
     "--diffusion.widths=[8, 16]", "--diffusion.norm_groups=4", "--diffusion.blocks=1", "--diffusion.batch_size=8",
@@ -86,14 +87,14 @@ def diffusion_stage(*overrides, gpu=None):
     return stages._diffusion(stages.Plan(prepared.recipe, prepared.images, gpu and gpus.find_gpu(gpu)))
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco", "nnclr"])
+@pytest.mark.parametrize("method", ["simclr", "moco", "nnclr", "aps"])
 def test_the_plan_counts_what_a_run_counts(method, make_images, tiny_pretrain, tmp_path):
     from clsp.engine.hardware import HardwareConfig
     from clsp.methods.config import NNCLRConfig
     from clsp.training.pretrain import pretrain
 
     images = make_images()
-    config = tiny_pretrain(method=method, nnclr=NNCLRConfig(memory=40), epochs=1)
+    config = tiny_pretrain(**for_method(method, nnclr=NNCLRConfig(memory=40), epochs=1))
     facts = pretrain(images, config, HardwareConfig(), seed=0, folder=tmp_path / "enc", positives="view").facts
     recipe = parse_recipe("smoke", ["--controls", "true"])
     recipe.pretrain = config

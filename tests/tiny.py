@@ -1,12 +1,19 @@
-"""The smallest encoder: a convolution and the mean over the image."""
+"""The smallest encoders, and the views that a method sees."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
+
+from clsp.encoders.backbone import build_backbone
+from clsp.encoders.config import BackboneConfig
+from clsp.images.augment import draw_crops
+from clsp.images.config import AugmentConfig
+from clsp.methods.registry import PATCHES
 
 
 class Tiny(nn.Module):
-    """Gray images [B, 1, H, W] to features [B, 5]."""
+    """A convolution and the mean over the image: gray images [B, 1, H, W] to features [B, 5]."""
 
     num_features = 5
 
@@ -16,3 +23,27 @@ class Tiny(nn.Module):
 
     def forward(self, x):
         return self.conv(x).relu().mean(dim=(2, 3))
+
+
+def vit_config(patch=4, **args):
+    """The smallest vision transformer."""
+    return BackboneConfig(
+        name="vit_tiny_patch16_224", args={"patch_size": patch, "embed_dim": 32, "depth": 2, "num_heads": 2, **args}
+    )
+
+
+def vit(size, *, channels=1, patch=1, **args):
+    """The smallest vision transformer for images of ``size`` pixels."""
+    config = vit_config(patch, **args)
+    return build_backbone(config.name, config.args, channels=channels, size=size, stem="small")
+
+
+def for_method(method, **settings):
+    """Add to the settings of a short training what ``method`` cannot do without."""
+    return {"method": method, **({"backbone": vit_config()} if method in PATCHES else {}), **settings}
+
+
+def crops(ids, step=0):
+    """The crops of three views."""
+    config = AugmentConfig()
+    return tuple(draw_crops(config, seed=0, step=step, ids=ids, views=torch.full_like(ids, n)) for n in range(3))

@@ -66,7 +66,7 @@ def bits(seed: int, stream: str, coordinates: Sequence[Coordinate], count: int) 
 
 
 def uniform(seed: int, stream: str, coordinates: Sequence[Coordinate], count: int) -> Tensor:
-    """Draw float32 [B, count], uniform in (0, 1), open at both ends. See `bits` for the arguments."""
+    """Draw float32 [B, count], uniform in (0, 1]: never 0; the last of 2^24 values rounds to 1. See `bits`."""
     return ((bits(seed, stream, coordinates, count) >> 8).float() + 0.5) * 2.0**-24
 
 

@@ -111,7 +111,7 @@ def run(
     settings, images = prepared.recipe, prepared.images
     describe(images)
     check_fit(settings, images, own_model=diffusion is None)
-    _require_backbone(settings, images)
+    require_backbone(settings, images)
     _require_same_data(out, images)
     if not (out / "recipe.yaml").exists():
         write_provenance(out, prepared, data)
@@ -225,14 +225,22 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
     return folders
 
 
-def _require_backbone(recipe: Recipe, images: Images) -> None:
-    """Refuse a backbone that cannot be built before the stages that come first have taken hours."""
+def require_backbone(recipe: Recipe, images: Images) -> None:
+    """Refuse a backbone that cannot be built, or that the method cannot train, before the first stages take hours.
+
+    Raises:
+        UserError: names the option and what is allowed.
+    """
     from clsp.encoders.backbone import build_backbone, require_views, stem_for
+    from clsp.encoders.tokens import require_vit
+    from clsp.methods.registry import PATCHES
 
     config = recipe.pretrain.backbone
     require_views(config.name, images.size, recipe.pretrain.augment.size)
     stem = stem_for(config, images.size)
-    build_backbone(config.name, config.args, channels=images.channels, size=images.size, stem=stem)
+    model = build_backbone(config.name, config.args, channels=images.channels, size=images.size, stem=stem)
+    if recipe.pretrain.method in PATCHES:
+        require_vit(model)
 
 
 def _require_same_data(out: Path, images: Images) -> None:

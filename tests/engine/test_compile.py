@@ -16,6 +16,7 @@ from clsp.errors import UserError
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.synthesize import synthesize
 from clsp.training.pretrain import pretrain
+from tiny import for_method
 
 PLAIN = HardwareConfig(accelerator="cpu")
 COMPILED = HardwareConfig(accelerator="cpu", compile=True)
@@ -48,12 +49,12 @@ def close(first, second):
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
 
 
-def test_an_encoder_and_its_momentum_network_are_the_same(make_images, tiny_pretrain, tmp_path, graphs):
+@pytest.mark.parametrize("method", ["moco", "aps"])
+def test_an_encoder_and_its_momentum_network_are_the_same(make_images, tiny_pretrain, tmp_path, graphs, method):
+    config = tiny_pretrain(**for_method(method, epochs=1, knn_every=0))
     for name, choice in (("plain", PLAIN), ("compiled", COMPILED)):
         assert not graphs
-        pretrain(
-            make_images(), tiny_pretrain(method="moco", epochs=1, knn_every=0), choice, seed=0, folder=tmp_path / name
-        )
+        pretrain(make_images(), config, choice, seed=0, folder=tmp_path / name)
     assert graphs
     close(tmp_path / "plain/encoder.safetensors", tmp_path / "compiled/encoder.safetensors")
 

@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision.transforms.v2 import RandomResizedCrop
 
 from clsp import randomness
-from clsp.images.augment import _CROP_DRAWS, _IN_CACHE, augment, blur, crop_boxes, resized_crop
+from clsp.images.augment import _CROP_DRAWS, _IN_CACHE, augment, blur, crop_boxes, draw_crops, resized_crop
 from clsp.images.colours import jitter_, saturate_, turn_hue_
 from clsp.images.config import AugmentConfig
 
@@ -215,3 +215,15 @@ def test_jitter_of_half_the_images_leaves_the_others(images):
     many = images[:1].expand(400, -1, -1, -1)
     changed = (run(many, jitter=0.8) - many / 255).abs().flatten(1).max(dim=1).values > 1e-4
     assert stats.binomtest(int(changed.sum()), 400, 0.8).pvalue > 1e-3
+
+
+def test_crops_are_those_that_the_views_are_cut_by(images):
+    ids, changes = torch.arange(12) + 30, {"crop_scale": [0.2, 1.0], "flip": 0.5}
+    for number in (0, 1):
+        names = {"seed": 3, "step": 5, "ids": ids, "views": torch.full_like(ids, number)}
+        left, top, width, height, flip = draw_crops(AugmentConfig(**FULL | changes), **names)
+        cut = resized_crop(images / 255, left, top, width, height, flip=flip, size=(16, 16))
+        torch.testing.assert_close(
+            cut, run(images, step=5, ids=ids, views=number, seed=3, **changes, crop_ratio=[0.75, 4 / 3])
+        )
+        assert 0 < int(flip.sum()) < 12

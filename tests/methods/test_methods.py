@@ -13,9 +13,10 @@ from clsp.encoders.config import ProjectorConfig
 from clsp.methods.base import Views, embed
 from clsp.methods.config import MoCoConfig
 from clsp.methods.moco import MoCo
-from clsp.methods.registry import NAMES, build_method
+from clsp.methods.registry import NAMES, PATCHES, build_method
 from clsp.objectives.contrastive import nt_xent
 from clsp.training.config import PretrainConfig
+from tiny import crops, vit
 
 HEAD = ProjectorConfig(hidden=12, dim=8)
 
@@ -36,13 +37,16 @@ class Tiny(nn.Module):
 def views(positive=True, seed=0, done=0.0):
     generator = torch.Generator().manual_seed(seed)
     x = [torch.randn(8, 3, 6, 6, generator=generator) + 0.5 * n for n in range(3)]
-    return Views(x[0], x[1], x[2] if positive else None, torch.arange(8) + 100 * seed, done, torch.arange(8) // 2)
+    ids = torch.arange(8) + 100 * seed
+    positive = x[2] if positive else None
+    return Views(x[0], x[1], positive, ids, done, torch.arange(8) // 2, seed, crops(ids, seed))
 
 
 def make(method, mode="joint"):
     torch.manual_seed(0)
     config = PretrainConfig(method=method, projector=HEAD, moco=MoCoConfig(memory=20), batch_norm=mode)
-    return build_method(Tiny(), config, seed=0)
+    encoder = vit(6, channels=3) if method in PATCHES else Tiny()
+    return build_method(encoder, config, seed=0)
 
 
 def network(method):
@@ -69,7 +73,7 @@ def test_without_a_positive_there_is_no_pull_and_the_terms_are_the_hosts(name):
         torch.testing.assert_close(with_positive.terms[term], value)
 
 
-PREDICTS = ("byol", "simsiam")
+PREDICTS = ("byol", "simsiam", "aps")
 """Methods in which the positive predicts the anchor, whose embedding is a target without gradient."""
 
 

@@ -15,18 +15,19 @@ from clsp.errors import UserError
 from clsp.methods.all4one import first_output, position_code
 from clsp.methods.base import Views
 from clsp.methods.config import All4OneConfig, NNCLRConfig
-from clsp.methods.registry import NAMES, build_method
+from clsp.methods.registry import NAMES, PATCHES, build_method
 from clsp.objectives.alignment import alignment, negative_cosine
 from clsp.objectives.contrastive import nt_xent, paired_nce, sup_con
 from clsp.objectives.correlation import feature_agreement
 from clsp.training.config import PretrainConfig
-from tiny import Tiny
+from tiny import Tiny, crops, vit
 
 
 def views(seed=0, positive=True, labels=None):
     generator = torch.Generator().manual_seed(seed)
     x = [torch.randn(6, 1, 5, 5, generator=generator) for _ in range(3)]
-    return Views(x[0], x[1], x[2] if positive else None, torch.arange(6) + 10 * seed, 0.0, labels)
+    ids = torch.arange(6) + 10 * seed
+    return Views(x[0], x[1], x[2] if positive else None, ids, 0.0, labels, seed, crops(ids, seed))
 
 
 def make(name):
@@ -38,7 +39,7 @@ def make(name):
         nnclr=NNCLRConfig(memory=20),
         all4one=All4OneConfig(memory=20, dropout=0.0),
     )
-    return build_method(Tiny(), config, seed=0)
+    return build_method(vit(5) if name in PATCHES else Tiny(), config, seed=0)
 
 
 def n(x):

@@ -25,6 +25,7 @@ from clsp.methods.registry import NAMES, build_method
 from clsp.objectives.alignment import alignment
 from clsp.training.module import Pretraining, TrainingData
 from clsp.training.pretrain import pretrain
+from tiny import for_method
 
 CPU = HardwareConfig(accelerator="cpu")
 
@@ -47,12 +48,13 @@ def different(first, second):
 
 @pytest.mark.parametrize("method", NAMES)
 def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(train, tmp_path, monkeypatch, method):
-    train(tmp_path / "straight", method=method, positives="view")
+    settings = for_method(method, positives="view")
+    train(tmp_path / "straight", **settings)
     monkeypatch.setenv("CLSP_FAULT", "step:5:eio")
     with pytest.raises(OSError, match="Input/output"):
-        train(tmp_path / "killed", method=method, positives="view", checkpoint_minutes=0)
+        train(tmp_path / "killed", **settings, checkpoint_minutes=0)
     monkeypatch.delenv("CLSP_FAULT")
-    train(tmp_path / "killed", method=method, positives="view", checkpoint_minutes=0)
+    train(tmp_path / "killed", **settings, checkpoint_minutes=0)
     assert different(weights(tmp_path / "straight"), weights(tmp_path / "killed")) == []
     straight, killed = (load_file(tmp_path / name / "checkpoints/last.safetensors") for name in ("straight", "killed"))
     tensors = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clsp.images.augment import augment
+from clsp.images.augment import augment, draw_crops
 from clsp.images.config import AugmentConfig
 from clsp.training.config import PretrainConfig
-from clsp.training.views import crops_alone, draw_views
+from clsp.training.views import crops_alone, crops_of, draw_views
 
 AUGMENT = AugmentConfig(size=12, blur=0.5, solarize=0.3)
 
@@ -40,3 +40,14 @@ def test_ressls_second_view_keeps_its_colours():
     strong, weak = drawn([flat, flat], "ressl")
     torch.testing.assert_close(weak, (flat / 255)[..., :12, :12], rtol=0, atol=1e-5)
     assert (strong - weak).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_method_that_asks_for_it_sees_where_its_views_lie(count):
+    names = {"seed": 3, "step": 5, "ids": torch.arange(9) + 40}
+    assert crops_of(count, PretrainConfig(method="simclr"), **names) is None
+    found = crops_of(count, PretrainConfig(method="aps", augment=AUGMENT), **names)
+    assert len(found) == count
+    for number, crops in enumerate(found):
+        expected = draw_crops(AUGMENT, views=torch.full((9,), number), **names)
+        assert all(torch.equal(ours, part) for ours, part in zip(crops, expected))

@@ -124,6 +124,7 @@ def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
             if arm.positives == "pairs" and own.pretrain.positive_pairs:
                 read_pairs(own.pretrain.positive_pairs, prepared.images.train.names)
             check_fit(own, prepared.images, own_model=bank is None)
+            workflow.require_backbone(own, prepared.images)
 
 
 def _bank(prepared: Prepared, out: Path, given: Path | None) -> PositiveBank:

@@ -40,7 +40,7 @@ class ProjectorConfig:
 
 @dataclass(kw_only=True)
 class PredictorConfig:
-    """The predictor h of the methods that have one: Linear - BatchNorm - ReLU - Linear."""
+    """The predictor h of the methods that have one: Linear - BatchNorm - ReLU - Linear (APS: as its projector)."""
 
     hidden: int = 4096
     """Width of the hidden layer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,25 @@ _CROP_DRAWS = 2 * _TRIES + 2
 """Uniform numbers that a crop takes: area and ratio of each try, and the place."""
 
 
+class Crops(NamedTuple):
+    """Where views lie in their images, as shares of a square image."""
+
+    left: Tensor
+    """Left edge, float [B], of the image that is not flipped yet."""
+    top: Tensor
+    """Upper edge, float [B]."""
+    width: Tensor
+    """Float [B], in (0, 1]."""
+    height: Tensor
+    """Likewise."""
+    flip: Tensor
+    """Whether the crop is mirrored after it was cut out, bool [B]."""
+
+    def of(self, rows: slice | Tensor) -> Crops:
+        """The crops of some of the images."""
+        return Crops(*(part[rows] for part in self))
+
+
 def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids: Tensor, views: Tensor) -> Tensor:
     """Draw one random view of every image.
 
@@ -44,14 +64,29 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
     Returns:
         float32 [B, C, S, S] in [0, 1], S = ``config.size``; without one, the images' height and width.
     """
-    draws = randomness.uniform(seed, "augmentation", (step, ids, views), _CROP_DRAWS + 10).T
-    boxes, rest = torch.stack(crop_boxes(draws[:_CROP_DRAWS], config)), draws[_CROP_DRAWS:]
+    draws = _drawn(_CROP_DRAWS + 10, seed, step, ids, views)
+    crops, rest = _crops(draws, config), draws[_CROP_DRAWS + 1 :]
     if images.device.type != "cpu":
-        return _augment(images, config, boxes, rest)
+        return _augment(images, config, crops, rest)
     out = torch.empty(*images.shape[:2], *view_size(images, config))
     for rows in _chunks(images, config, rest):
-        out[rows] = _augment(images[rows], config, boxes[:, rows], rest[:, rows])
+        out[rows] = _augment(images[rows], config, crops.of(rows), rest[:, rows])
     return out
+
+
+def draw_crops(config: AugmentConfig, *, seed: int, step: int, ids: Tensor, views: Tensor) -> Crops:
+    """Return the crops that `augment` takes for the same arguments."""
+    return _crops(_drawn(_CROP_DRAWS + 1, seed, step, ids, views), config)
+
+
+def _drawn(count: int, seed: int, step: int, ids: Tensor, views: Tensor) -> Tensor:
+    """The first ``count`` uniform numbers of each view, float [count, B]."""
+    return randomness.uniform(seed, "augmentation", (step, ids, views), count).T
+
+
+def _crops(draws: Tensor, config: AugmentConfig) -> Crops:
+    """The crops that the first of ``draws`` stand for."""
+    return Crops(*crop_boxes(draws[:_CROP_DRAWS], config), draws[_CROP_DRAWS] < config.flip)
 
 
 def _chunks(images: Tensor, config: AugmentConfig, draws: Tensor) -> Iterator[slice | Tensor]:
@@ -61,24 +96,25 @@ def _chunks(images: Tensor, config: AugmentConfig, draws: Tensor) -> Iterator[sl
     and a part that it is not for is spared it.
     """
     if images.shape[1] == 3:
-        key = (draws[1] < config.jitter).int() * 2 + (draws[6] < config.gray).int()
+        key = (draws[0] < config.jitter).int() * 2 + (draws[5] < config.gray).int()
         yield from torch.argsort(key, stable=True).split(_IN_CACHE)
     else:
         yield from (slice(first, first + _IN_CACHE) for first in range(0, len(images), _IN_CACHE))
 
 
-def _augment(images: Tensor, config: AugmentConfig, boxes: Tensor, draws: Tensor) -> Tensor:
-    """Augment uint8 [B, C, H, W] with the crops ``boxes`` [4, B] and the uniform numbers ``draws`` [10, B]."""
+def _augment(images: Tensor, config: AugmentConfig, crops: Crops, draws: Tensor) -> Tensor:
+    """Augment uint8 [B, C, H, W] with ``crops`` and, for all else, the uniform numbers ``draws`` [9, B]."""
     pixels = images.float().div_(255.0)
-    x = resized_crop(pixels, *boxes, flip=draws[0] < config.flip, size=view_size(images, config))
-    if config.jitter and _some(chosen := draws[1] < config.jitter):
-        colours.jitter_(x, config, draws[2:6], chosen=chosen)
-    if config.gray and _some(gray := draws[6] < config.gray):
+    *boxes, flip = crops
+    x = resized_crop(pixels, *boxes, flip=flip, size=view_size(images, config))
+    if config.jitter and _some(chosen := draws[0] < config.jitter):
+        colours.jitter_(x, config, draws[1:5], chosen=chosen)
+    if config.gray and _some(gray := draws[5] < config.gray):
         colours.saturate_(x, (~gray).float())
-    if config.blur and _some(chosen := draws[7] < config.blur):
+    if config.blur and _some(chosen := draws[6] < config.blur):
         low, high = config.blur_sigma
-        x = torch.where(colours.each(chosen), blur(x, low + (high - low) * draws[8]), x)
-    if config.solarize and _some(chosen := draws[9] < config.solarize):
+        x = torch.where(colours.each(chosen), blur(x, low + (high - low) * draws[7]), x)
+    if config.solarize and _some(chosen := draws[8] < config.solarize):
         x = torch.where(colours.each(chosen), torch.where(x >= 0.5, 1.0 - x, x), x)
     return x
 

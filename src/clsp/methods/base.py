@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from clsp.images.augment import Crops
 from clsp.methods.config import BatchNormMode
 
 
@@ -27,6 +29,11 @@ class Views:
     """Share of the training that is done, in [0, 1)."""
     labels: Tensor | None = None
     """Labels, int64 [B], for the upper bounds that may see them; None for all others."""
+    step: int = 0
+    """The training step: with the seed and ``ids`` it names random draws."""
+    crops: tuple[Crops, ...] | None = None
+    """Where the views lie in their images, in the order first, second, positive, for the methods that ask
+    (`clsp.methods.registry.PATCHES`); None for all others."""
     weights: Tensor | None = None
     """How strongly the additional positive counts, float [B] in [0, 1]; None: fully."""
     mates: Tensor | None = None
@@ -68,7 +75,7 @@ class Group:
 
 
 class Method(nn.Module, ABC):
-    """A method: heads, target networks and memories are its parts; the loop knows these four calls and no more.
+    """A method: heads, target networks and memories are its parts; the loop knows these few calls and no more.
 
     Everything trainable is a parameter of it; everything else that must survive a restart is a buffer.
     """
@@ -84,6 +91,10 @@ class Method(nn.Module, ABC):
         """All trained parameters; most methods train them alike."""
         return [Group([p for p in self.parameters() if p.requires_grad])]
 
+    def networks(self) -> list[nn.Module]:
+        """What `torch.compile` is for: the backbone and its moving copies."""
+        return [part for part in self.modules() if isinstance(part, type(self.encoder))]
+
     def before_step(self, done: float) -> None:
         """Called before the forward pass, at the share ``done`` of the training: target networks move here."""
 
@@ -91,7 +102,9 @@ class Method(nn.Module, ABC):
         """Called after the optimiser's step: memories take the batch's embeddings here."""
 
 
-def embed(network: nn.Module, views: Views, mode: BatchNormMode) -> tuple[Tensor, Tensor, Tensor | None]:
+def embed(
+    network: Callable[..., Tensor], views: Views, mode: BatchNormMode, *also: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run ``network`` on the two views and, where there is one, the additional positive.
 
     Args:
@@ -99,11 +112,13 @@ def embed(network: nn.Module, views: Views, mode: BatchNormMode) -> tuple[Tensor
         views: the batch.
         mode: whose images share BatchNorm statistics: ``joint``: all views; ``split``: the two real views, the
             additional positive apart; ``views``: each view by itself.
+        also: further inputs of ``network``, each as a sequence of one tensor [B, ...] a view.
 
     Returns:
         Embeddings float [B, D] of the first view, the second view and the positive (None without one).
     """
-    parts = [view for view in (views.first, views.second, views.positive) if view is not None]
+    pixels = [view for view in (views.first, views.second, views.positive) if view is not None]
+    parts = list(zip(pixels, *also))
     if mode == "views":
         groups = [[part] for part in parts]
     elif mode == "split":
@@ -112,5 +127,5 @@ def embed(network: nn.Module, views: Views, mode: BatchNormMode) -> tuple[Tensor
         groups = [parts]
     embedded: list[Tensor] = []
     for group in groups:
-        embedded += network(torch.cat(group)).chunk(len(group))
+        embedded += network(*map(torch.cat, zip(*group))).chunk(len(group))
     return embedded[0], embedded[1], embedded[2] if len(embedded) == 3 else None

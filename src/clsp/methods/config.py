@@ -18,6 +18,7 @@ MethodName = Literal[
     "swav",
     "dino",
     "ressl",
+    "aps",
     "supcon",
 ]
 BatchNormMode = Literal["joint", "split", "views"]
@@ -165,6 +166,18 @@ class ReSSLConfig:
     """Keys in the memory; at most as many as there are images, or an image meets its own old key."""
     momentum: list[float] = field(default_factory=lambda: [0.99, 1.0])
     """Decay of the momentum network at the first and at the last step, along a cosine."""
+
+
+@dataclass(kw_only=True)
+class APSConfig:
+    """APS, asymmetric patch sampling (arXiv 2306.02854), for vision transformers."""
+
+    temperature: float = 0.1
+    """tau of InfoNCE."""
+    ratio: float = 0.25
+    """Share of a view's patches that the encoder sees in training."""
+    power: float = 3.0
+    """gamma: how much the other views avoid what the first view's patches show; 0: not at all."""
 
 
 @dataclass(kw_only=True)

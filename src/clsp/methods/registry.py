@@ -22,6 +22,9 @@ LABELLED = ("supcon",)
 WEAK_SECOND = ("ressl",)
 """Methods whose second view keeps its colours: it is cropped and flipped alone."""
 
+PATCHES = ("aps",)
+"""Methods that choose among a view's patches: they see where the views lie, and train timm's vision transformers."""
+
 
 def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Method:
     """Make the method that ``config.method`` names around ``encoder``.
@@ -29,9 +32,10 @@ def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Me
     Args:
         encoder: the backbone.
         config: the method's name, its section, and the heads.
-        seed: names the random rows with which memories start.
+        seed: names the random rows with which memories start, and a method's own draws.
     """
     from clsp.methods.all4one import All4One
+    from clsp.methods.aps import APS
     from clsp.methods.barlow import Barlow
     from clsp.methods.byol import BYOL
     from clsp.methods.dino import DINO
@@ -59,6 +63,7 @@ def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Me
         "swav": lambda: SwAV(encoder, g, config.swav, batch_norm=norm, seed=seed),
         "dino": lambda: DINO(encoder, g, config.dino, batch_norm=norm),
         "ressl": lambda: ReSSL(encoder, g, config.ressl, batch_norm=norm, seed=seed),
+        "aps": lambda: APS(encoder, g, h, config.aps, batch_norm=norm, seed=seed),
         "supcon": lambda: SupCon(encoder, g, config.supcon, batch_norm=norm),
     }
     return methods[config.method]()

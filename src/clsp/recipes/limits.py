@@ -60,6 +60,7 @@ _AT_LEAST = {
     "pretrain.swav.memory": 1,
     "pretrain.dino.prototypes": 2,
     "pretrain.ressl.memory": 1,
+    "pretrain.aps.power": 0,
     "pretrain.predictor.hidden": 1,
     "pretrain.augment.size": 8,
     "pretrain.augment.brightness": 0,
@@ -90,9 +91,10 @@ _ABOVE_ZERO = (
     "pretrain.barlow.scale",
     "pretrain.swav.epsilon",
     "pretrain.ressl.key_temperature",
+    "pretrain.aps.ratio",
     *(
         f"pretrain.{method}.temperature"
-        for method in ("simclr", "moco", "mocov3", "nnclr", "all4one", "swav", "dino", "ressl", "supcon")
+        for method in ("simclr", "moco", "mocov3", "nnclr", "all4one", "swav", "dino", "ressl", "aps", "supcon")
     ),
 )
 _SHARES = (
@@ -112,6 +114,7 @@ _SHARES = (
     "pretrain.dino.teacher_warmup",
     "pretrain.dino.center_momentum",
     "pretrain.dino.frozen",
+    "pretrain.aps.ratio",
     "pretrain.augment.flip",
     "pretrain.augment.jitter",
     "pretrain.augment.gray",

@@ -10,6 +10,7 @@ from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
 from clsp.methods.config import (
     All4OneConfig,
+    APSConfig,
     BarlowConfig,
     BatchNormMode,
     BYOLConfig,
@@ -74,6 +75,7 @@ class PretrainConfig:
     swav: SwAVConfig = field(default_factory=SwAVConfig)
     dino: DINOConfig = field(default_factory=DINOConfig)
     ressl: ReSSLConfig = field(default_factory=ReSSLConfig)
+    aps: APSConfig = field(default_factory=APSConfig)
     supcon: SupConConfig = field(default_factory=SupConConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: int = 1000

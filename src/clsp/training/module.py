@@ -29,7 +29,7 @@ from clsp.positives.sources import Positive, PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
 from clsp.training.positive_term import no_negatives, positive_term, share_in_place
-from clsp.training.views import draw_views
+from clsp.training.views import crops_of, draw_views
 
 _WARMUP_START = 1e-3 / 0.5
 """The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
@@ -137,6 +137,8 @@ class Pretraining(LightningModule):
             ids=ids,
             done=done,
             labels=labels,
+            step=step,
+            crops=crops_of(len(parts), self.config, seed=self.seed, step=step, ids=ids),
             weights=more.weights,
             mates=more.mates,
             ignore=None if more.ids is None else no_negatives(ids, more.ids),

@@ -98,8 +98,7 @@ def pretrain(
             std=std,
         )
         module = _module(images, config, spec, anchors, positives, bank, pairs, seed)
-        backbone = type(module.method.encoder)
-        hardware.compile_parts(part for part in module.method.modules() if isinstance(part, backbone))
+        hardware.compile_parts(module.method.networks())
         fit = Fit(
             folder=folder,
             title=f"encoder {name}",

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from clsp.images.augment import augment
+from clsp.images.augment import Crops, augment, draw_crops
 from clsp.images.config import AugmentConfig
-from clsp.methods.registry import WEAK_SECOND
+from clsp.methods.registry import PATCHES, WEAK_SECOND
 from clsp.training.config import PretrainConfig
 
 
@@ -39,6 +39,14 @@ def draw_views(images: Sequence[Tensor], config: PretrainConfig, *, seed: int, s
         return list(drawn(range(len(images)), config.augment))
     first, *positive = drawn([number for number in range(len(images)) if number != 1], config.augment)
     return [first, *drawn([1], crops_alone(config.augment)), *positive]
+
+
+def crops_of(count: int, config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> tuple[Crops, ...] | None:
+    """Return where the first ``count`` views that `draw_views` makes lie; None for methods that do not ask for it."""
+    if config.method not in PATCHES:
+        return None
+    numbers = (torch.full_like(ids, number) for number in range(count))
+    return tuple(draw_crops(config.augment, seed=seed, step=step, ids=ids, views=views) for views in numbers)
 
 
 def crops_alone(config: AugmentConfig) -> AugmentConfig:
