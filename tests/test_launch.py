@@ -52,3 +52,17 @@ def test_a_training_of_two_processes_that_was_killed_goes_on_as_if_it_were_not(t
     assert facts[0]["flops"] == pytest.approx(
         files.read_json(tmp_path / "alone/stage.json")["facts"]["flops"], rel=0.01
     )
+
+
+@pytest.mark.slow
+def test_processes_whose_clocks_differ_save_together_and_a_batch_script_starts_them_without_srun(tmp_path):
+    """One that found a checkpoint due before the other did would wait for it for ever. SLURM's variables are there."""
+    command = ["pretrain", "--data", "digits", *TWO, "--epochs", "30", "--checkpoint_minutes", "0.002"]
+    slurm = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "1"}
+    done = clsp(*command, "--out", tmp_path / "encoder", **slurm)
+    assert done.returncode == 0, done.stderr
+    facts = files.read_json(tmp_path / "encoder/stage.json")["facts"]
+    alone = clsp(*command[:3], "--recipe", "smoke", "--epochs", "30", "--out", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    assert facts["steps"] == files.read_json(tmp_path / "alone/stage.json")["facts"]["steps"] == 60
+    assert facts["flops"] == pytest.approx(files.read_json(tmp_path / "alone/stage.json")["facts"]["flops"], rel=0.01)

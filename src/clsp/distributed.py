@@ -24,20 +24,28 @@ def world_size() -> int:
     """Number of processes: from the group, else from the launcher (torchrun, SLURM, Lightning), else 1."""
     if active():
         return int(sys.modules["torch.distributed"].get_world_size())
-    return int(os.environ.get("WORLD_SIZE") or (os.environ.get("SLURM_NTASKS") if _under_srun() else None) or 1)
+    return int(os.environ.get("WORLD_SIZE") or (os.environ.get("SLURM_NTASKS") if under_srun() else None) or 1)
 
 
 def rank() -> int:
     """This process's number, from 0: from the group, else from the launcher, else 0."""
     if active():
         return int(sys.modules["torch.distributed"].get_rank())
-    slurm = os.environ.get("SLURM_PROCID") if _under_srun() else None
+    slurm = os.environ.get("SLURM_PROCID") if under_srun() else None
     return int(os.environ.get("RANK") or slurm or os.environ.get("LOCAL_RANK") or 0)
 
 
-def _under_srun() -> bool:
-    """A batch script sees SLURM's variables too; only srun starts one process a task."""
-    return "SLURM_STEP_ID" in os.environ
+def local_rank() -> int:
+    """This process's number on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK") or (os.environ.get("SLURM_LOCALID") if under_srun() else None) or 0)
+
+
+def under_srun() -> bool:
+    """Whether srun started this process as one of its tasks.
+
+    A batch script sees SLURM's variables too, and so does an interactive shell, which is a step of one process.
+    """
+    return "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def gather(rows: Tensor) -> Tensor:

@@ -10,14 +10,22 @@ import hashlib
 import json
 import mmap
 import os
+import platform
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from clsp import faults
+
+_NODE = platform.node().replace(".", "_")
+"""This machine: several may write to one folder."""
+
+_DAY = 86_400
+"""Seconds."""
 
 _ROWS = 64
 """Rows that are copied at once from a mapped array: for each the kernel may map 64 KB around it."""
@@ -31,7 +39,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         OSError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_NODE}-{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -56,10 +64,27 @@ def _flush_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in ``folder``."""
+    """Remove the temporary files that killed processes left in ``folder``, and none that is still being written."""
     for leftover in folder.rglob(".*.tmp"):
-        if leftover.is_file():
-            leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if leftover.is_file() and _abandoned(leftover):
+                leftover.unlink()
+
+
+def _abandoned(temporary: Path) -> bool:
+    """Whether who wrote ``temporary`` is gone; of a process of another machine that is assumed after a day."""
+    node, dash, process = temporary.name.removesuffix(".tmp").rpartition(".")[2].rpartition("-")
+    if not dash or not process.isdecimal():
+        return True
+    if node != _NODE:
+        return time.time() - temporary.stat().st_mtime > _DAY
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        return False
+    return int(process) == os.getpid()  # what this process writes now it does not sweep
 
 
 def write_bytes(path: Path, data: bytes) -> None:

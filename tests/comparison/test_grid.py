@@ -9,7 +9,7 @@ import pytest
 
 from clsp.comparison import grid
 from clsp.comparison.arms import parse_arms
-from clsp.errors import UserError
+from clsp.errors import InUseError, UserError
 from clsp.recipes.options import parse_recipe
 from clsp.training import pretrain as training
 from clsp.workflow import Prepared
@@ -50,3 +50,17 @@ def test_a_given_bank_says_how_many_anchors_there_are(monkeypatch, make_images, 
         monkeypatch.setattr(grid.PositiveBank, "open", lambda place, anchors=anchors: range(anchors))
         with pytest.raises(UserError, match=r"more than the 30") if refused else nullcontext():
             grid._check_fit(prepared, arms, tmp_path)
+
+
+def test_of_several_processes_none_leaves_a_cell_that_the_others_have_begun(make_images, tmp_path, monkeypatch):
+    """The first alone sees that a cell is in use; with another one than the others' it would train for ever."""
+
+    def in_use(grid, arm, seed):
+        raise InUseError("seed 0 is in use")
+
+    arms = parse_arms("simclr")
+    cells = grid.Grid(Prepared(parse_recipe("smoke", []), "smoke", make_images()), tmp_path, arms, [0], arms[0], None)
+    monkeypatch.setattr(grid, "_cell", in_use)
+    monkeypatch.setattr(grid.distributed, "world_size", lambda: 2)
+    with pytest.raises(InUseError):
+        grid._work(cells)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from clsp import console, files, workflow
+from clsp import console, distributed, files, workflow
 from clsp.comparison.arms import DIFFUSION, Arm
 from clsp.comparison.collect import collect, rating_settings
 from clsp.engine.stage import stage
@@ -142,6 +142,8 @@ def _work(grid: Grid) -> None:
             try:
                 _cell(grid, arm, seed)
             except InUseError:
+                if distributed.world_size() > 1:  # the other processes have begun the cell that this one would leave
+                    raise
                 in_use.append((arm, seed))
     for arm, seed in in_use:
         _when_free(partial(_cell, grid, arm, seed))

@@ -32,6 +32,25 @@ class HardwareConfig:
     loggers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
     """Loggers besides metrics.jsonl; each is an extra: pip install 'clsp[tensorboard]'."""
 
+    def require_layers(self, module: nn.Module) -> None:
+        """Refuse to share BatchNorm statistics of layers that would lose their activation by it.
+
+        torch replaces timm's layer of BatchNorm and activation in one by BatchNorm alone: the network would be trained
+        without activations that it is used with.
+
+        Raises:
+            UserError: names the option.
+        """
+        from timm.layers import BatchNormAct2d
+
+        from clsp.errors import UserError
+
+        if self.sync_batch_norm and any(isinstance(layer, BatchNormAct2d) for layer in module.modules()):
+            raise UserError(
+                "--hardware.sync_batch_norm true would take the activations out of this backbone, whose layers hold "
+                "BatchNorm and activation in one; leave it false, or choose a ResNet or a vision transformer"
+            )
+
     def trainer_options(self) -> dict[str, Any]:
         """The options that Lightning's Trainer takes."""
         devices, nodes = self._layout()
@@ -48,6 +67,23 @@ class HardwareConfig:
             # first process each step would send a MoCo queue over the wire every time.
             options["strategy"] = DDPStrategy(broadcast_buffers=False)
         return options
+
+    def processes(self) -> int:
+        """Processes of a training, over all nodes."""
+        devices, nodes = self._layout()
+        return devices * nodes
+
+    def launcher(self) -> list[Any]:
+        """What tells Lightning who starts the processes, where it would be mistaken.
+
+        In a batch script SLURM's variables are there, but it is srun that starts the tasks; without it Lightning would
+        wait for tasks that nobody starts, where it has to start the processes itself.
+        """
+        if "SLURM_NTASKS" not in os.environ or distributed.under_srun() or "LOCAL_WORLD_SIZE" in os.environ:
+            return []
+        from lightning.fabric.plugins.environments import LightningEnvironment
+
+        return [LightningEnvironment()]
 
     def _layout(self) -> tuple[int, int]:
         """Devices a node and nodes: torchrun's where it started this process, else as set."""
@@ -134,7 +170,11 @@ def device_of(hardware: HardwareConfig) -> Any:
     if wanted in there and not there[wanted]:
         raise UserError(f"--hardware.accelerator {wanted}: torch finds no such device here; choose auto or cpu")
     if wanted in ("auto", "gpu", "cuda") and there["cuda"]:
-        return torch.device("cuda")
+        if distributed.world_size() == 1:
+            return torch.device("cuda")
+        # Before a training has begun nobody has shared out the devices yet; a launcher may show each process only one.
+        torch.cuda.set_device(distributed.local_rank() % torch.cuda.device_count())
+        return torch.device("cuda", torch.cuda.current_device())
     if wanted in ("auto", "mps") and there["mps"]:
         return torch.device("mps")
     return torch.device("cpu")

@@ -182,10 +182,12 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
     with (folder / ".lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             raise InUseError(
                 f"{folder} is in use by process {_holder(lock)}; wait for it, or choose another --out"
             ) from error
+        except OSError as error:  # some network file systems have no locks
+            console.say(f"{folder}: no lock can be held there ({error.strerror}); let no other clsp work in it")
         lock.truncate(0)
         lock.write(f"{os.getpid()} ({name})")
         lock.flush()

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import Tensor
 
 from clsp import console, distributed, faults, files
@@ -84,6 +84,10 @@ class JsonlLogger(Logger):
             files.write_text(self.path, "".join(files.json.dumps(line) + "\n" for line in kept))
 
 
+_ASK = 10
+"""Steps after which several processes ask each other whether a checkpoint is due."""
+
+
 class _Watch(Callback):
     """Shows progress and saves a checkpoint every few minutes."""
 
@@ -103,9 +107,19 @@ class _Watch(Callback):
         faults.point("step")
         if self._bar is not None:
             self._bar.advance(1, **{n: v for n, v in trainer.callback_metrics.items() if n in ("loss", "knn")})
-        if time.monotonic() - self._saved >= self.seconds and trainer.global_step < trainer.max_steps:
+        if trainer.global_step < trainer.max_steps and self._due(trainer):
             self.save(trainer)
             self._saved = time.monotonic()
+
+    def _due(self, trainer: Trainer) -> bool:
+        """Whether it is time for a checkpoint, which all processes must agree on: to save is to wait for the others.
+
+        Their clocks differ, so that now and then they ask each other. Not at every step: to ask waits for the device.
+        """
+        late = time.monotonic() - self._saved >= self.seconds
+        if self.seconds == 0 or trainer.world_size == 1:
+            return late
+        return trainer.global_step % _ASK == 0 and trainer.strategy.reduce_boolean_decision(late, all=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SIGTERMException):  # raised between two steps: preempted, nothing need be lost
@@ -138,7 +152,7 @@ class Fit:
         return self.folder / "checkpoints" / "last.safetensors"
 
     def run(self, module: LightningModule) -> None:
-        """Train to the end and keep the final checkpoint.
+        """Train to the end and keep the final checkpoint; ``module`` is then on the device that it was trained on.
 
         Raises:
             UserError: the checkpoint in the folder cannot be read, or a loss became non-finite.
@@ -154,27 +168,7 @@ class Fit:
             logger.rewind(done)
         elif distributed.rank() == 0:
             logger.path.unlink(missing_ok=True)
-        trainer = Trainer(
-            **self.hardware.trainer_options(),
-            precision=autocast_precision(self.precision, self.hardware),
-            max_steps=self.steps,
-            max_epochs=-1,
-            logger=[logger, *self.hardware.extra_loggers(self.folder)],
-            callbacks=[_Watch(self.title, self._save, self.checkpoint_minutes), *self.callbacks],
-            plugins=[SafeCheckpointIO()],
-            log_every_n_steps=self.log_every,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            default_root_dir=self.folder,
-        )
-        if distributed.world_size() not in (1, trainer.world_size):
-            raise UserError(
-                f"the launcher started {distributed.world_size()} processes, the trainer expects {trainer.world_size}: "
-                "set --hardware.devices (a node) and --hardware.nodes to match"
-            )
+        trainer = self._trainer(logger)
         try:
             trainer.fit(module, ckpt_path=resume)
         except SIGTERMException:
@@ -182,6 +176,39 @@ class Fit:
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         self._save(trainer)
+        module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU, away from the data
+
+    def _trainer(self, logger: Logger) -> Trainer:
+        """Make Lightning's trainer.
+
+        Raises:
+            UserError: there are not as many devices or processes as the settings say.
+        """
+        expected, started = self.hardware.processes(), distributed.world_size()
+        if started not in (1, expected):
+            raise UserError(
+                f"the launcher started {started} processes, and --hardware.devices (a node) times --hardware.nodes "
+                f"are {expected}; set these to match"
+            )
+        try:
+            return Trainer(
+                **self.hardware.trainer_options(),
+                precision=autocast_precision(self.precision, self.hardware),
+                max_steps=self.steps,
+                max_epochs=-1,
+                logger=[logger, *self.hardware.extra_loggers(self.folder)],
+                callbacks=[_Watch(self.title, self._save, self.checkpoint_minutes), *self.callbacks],
+                plugins=[SafeCheckpointIO(), *self.hardware.launcher()],
+                log_every_n_steps=self.log_every,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                num_sanity_val_steps=0,
+                default_root_dir=self.folder,
+            )
+        except MisconfigurationException as error:  # fewer devices than wanted, or none of this kind
+            raise UserError(f"--hardware.devices {self.hardware.devices}: {error}") from error
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.checkpoint)

@@ -98,6 +98,7 @@ def pretrain(
             std=std,
         )
         module = _module(images, config, spec, anchors, positives, bank, pairs, seed)
+        hardware.require_layers(module.method)
         hardware.compile_parts(module.method.networks())
         fit = Fit(
             folder=folder,

@@ -1,0 +1,175 @@
+"""Which device a process works on, who starts the processes, and what they must agree on."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+import pytest
+import timm
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from clsp import distributed, files
+from clsp.engine import trainer as trainers
+from clsp.engine.hardware import HardwareConfig, device_of
+from clsp.engine.stage import stage
+from clsp.errors import InUseError, UserError
+from clsp.training.module import Pretraining
+from clsp.training.pretrain import pretrain
+
+LAUNCHERS = (
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
+    "SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_JOB_NAME", "SLURM_PROCID", "SLURM_LOCALID",
+)  # fmt: skip
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Set the variables of a launcher, and no others."""
+
+    def by(**variables):
+        for name in LAUNCHERS:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+
+    return by
+
+
+TORCHRUN = {"RANK": 6, "WORLD_SIZE": 8, "LOCAL_RANK": 2, "LOCAL_WORLD_SIZE": 4}
+SRUN = {"SLURM_NTASKS": 8, "SLURM_STEP_ID": 0, "SLURM_PROCID": 6, "SLURM_LOCALID": 2, "SLURM_JOB_NAME": "train"}
+BATCH = {"SLURM_NTASKS": 8, "SLURM_JOB_NAME": "train"}
+SHELL = {**SRUN, "SLURM_JOB_NAME": "interactive"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "world", "rank", "local"),
+    [({}, 1, 0, 0), (TORCHRUN, 8, 6, 2), (SRUN, 8, 6, 2), (BATCH, 1, 0, 0), (SHELL, 1, 0, 0)],
+    ids=["none", "torchrun", "srun", "sbatch", "salloc"],
+)
+def test_a_process_knows_its_place_from_its_launcher(launched, variables, world, rank, local):
+    launched(**variables)
+    assert (distributed.world_size(), distributed.rank(), distributed.local_rank()) == (world, rank, local)
+
+
+@pytest.mark.parametrize(("variables", "itself"), [({}, False), (TORCHRUN, False), (SRUN, False), (BATCH, True)])
+def test_in_a_batch_script_without_srun_lightning_starts_the_processes_itself(launched, variables, itself):
+    """Else it would wait for SLURM's tasks, which nobody starts."""
+    launched(**variables)
+    made = HardwareConfig(devices=2).launcher()
+    assert [type(one) for one in made] == ([LightningEnvironment] if itself else [])
+
+
+@pytest.mark.parametrize(("variables", "visible", "index"), [(TORCHRUN, 4, 2), (SRUN, 4, 2), (SRUN, 1, 0)])
+def test_every_process_of_a_launcher_draws_on_its_own_gpu(launched, monkeypatch, variables, visible, index):
+    """Before the first training nobody has shared out the devices; srun may show each process one alone."""
+    launched(**variables)
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current[-1])
+    assert device_of(HardwareConfig()) == torch.device("cuda", index)
+    launched()
+    assert device_of(HardwareConfig()) == torch.device("cuda")
+
+
+def test_processes_that_do_not_match_the_settings_are_refused_before_the_training(
+    launched, make_images, tiny_pretrain, tmp_path, monkeypatch
+):
+    launched(**SRUN)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    with pytest.raises(UserError, match=r"started 8 processes.* are 4; set these to match"):
+        pretrain(make_images(), tiny_pretrain(), HardwareConfig(accelerator="cpu", devices=4), seed=0, folder=tmp_path)
+
+
+def test_what_lightning_finds_wrong_with_the_devices_is_one_line(make_images, tiny_pretrain, tmp_path, monkeypatch):
+    def refuse(**options):
+        raise MisconfigurationException("you asked for 2 GPUs, this machine has 1")
+
+    monkeypatch.setattr(trainers, "Trainer", refuse)
+    with pytest.raises(UserError, match=r"--hardware.devices 1: you asked for 2 GPUs"):
+        pretrain(make_images(), tiny_pretrain(), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
+
+
+def test_after_the_training_the_network_is_back_where_the_data_are(make_images, tiny_pretrain, tmp_path, monkeypatch):
+    """Lightning ends by moving it to the CPU; FLOPs and pictures are made of the data, which stay on the device."""
+    moves = []
+    root, cpu, to = Strategy.root_device, Pretraining.cpu, Pretraining.to
+    monkeypatch.setattr(Pretraining, "cpu", lambda self: (moves.append("cpu"), cpu(self))[1])
+    monkeypatch.setattr(Pretraining, "to", lambda self, *a, **k: (moves.append(a), to(self, *a, **k))[1])
+    monkeypatch.setattr("clsp.training.pretrain._flops", lambda module: (moves.append("counted"), 1.0)[1])
+    pretrain(make_images(), tiny_pretrain(epochs=1), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
+    assert root is not None and moves[-3:] == ["cpu", (torch.device("cpu"),), "counted"]
+
+
+def test_batch_norm_is_not_shared_where_that_would_take_the_activations_out():
+    sharing = HardwareConfig(sync_batch_norm=True)
+    with pytest.raises(UserError, match="would take the activations out"):
+        sharing.require_layers(timm.create_model("mobilenetv3_small_050", num_classes=0))
+    sharing.require_layers(timm.create_model("resnet18", num_classes=0))
+    HardwareConfig().require_layers(timm.create_model("mobilenetv3_small_050", num_classes=0))
+
+
+class _Slow:
+    """A strategy of two processes, of which the other one is not late yet."""
+
+    def __init__(self):
+        self.asked = []
+
+    def reduce_boolean_decision(self, decision, all):
+        self.asked.append(decision)
+        return decision and all is False
+
+
+@pytest.mark.parametrize(("seconds", "world", "steps"), [(1e9, 2, [10, 20]), (0, 2, []), (0.001, 1, [])])
+def test_processes_ask_each_other_whether_a_checkpoint_is_due(seconds, world, steps):
+    """One that saves alone waits for the others for ever, and they for it in the next step."""
+    strategy = _Slow()
+    watch = trainers._Watch("x", lambda trainer: None, seconds / 60)
+    time.sleep(0.002)
+    due = []
+    for step in range(1, 25):
+        trainer = type("T", (), {"global_step": step, "max_steps": 99, "world_size": world, "strategy": strategy})
+        due.append(watch._due(trainer))
+    assert len(strategy.asked) == len(steps)
+    assert all(due) == (seconds < 1)
+
+
+def opened(folder):
+    with stage("part", folder, settings={}, inputs={}) as made:
+        return made
+
+
+@pytest.mark.parametrize(
+    ("number", "refused"), [(errno.EAGAIN, True), (errno.EACCES, True), (errno.ENOSYS, False), (errno.ENOLCK, False)]
+)
+def test_where_a_file_system_has_no_locks_the_stage_goes_on_and_says_so(tmp_path, monkeypatch, capsys, number, refused):
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    if refused:
+        with pytest.raises(InUseError, match="in use by process unknown"):
+            opened(tmp_path)
+        return
+    opened(tmp_path)
+    assert files.read_json(tmp_path / "stage.json")["status"] == "finished"
+    assert "no lock can be held there" in capsys.readouterr().err
+
+
+def test_what_another_process_still_writes_is_not_swept(tmp_path):
+    mine = f".a.{files._NODE}-{os.getpid()}.tmp"
+    alive = f".b.{files._NODE}-{os.getppid()}.tmp"
+    dead = f".c.{files._NODE}-{2**22 + 1}.tmp"
+    elsewhere, old, older_kind = ".d.node-7-12.tmp", ".e.node-7-12.tmp", ".f.123.tmp"
+    for name in (mine, alive, dead, elsewhere, old, older_kind):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / old, (1, 1))
+    files.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive, elsewhere])
