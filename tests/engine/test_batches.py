@@ -127,3 +127,9 @@ def test_ema_moves_parameters_by_the_formula_and_leaves_buffers():
     assert all(torch.equal(a, b) for a, b in zip(buffers, ema.average.buffers()))
     ema.update(network, 0.0)
     assert all(torch.allclose(a, b) for a, b in zip(ema.average.parameters(), network.parameters()))
+
+
+def test_a_gpu_holds_as_much_as_a_third_of_its_memory():
+    assert Pixels.fit(4_000_000_000, 0) and not Pixels.fit(4_000_000_001, 0)
+    assert Pixels.fit(12_500_000_000, 40e9) and not Pixels.fit(12_500_000_000, 24e9)
+    assert Pixels.fit(4_000_000_000, 8e9)

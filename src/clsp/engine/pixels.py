@@ -18,7 +18,10 @@ class Pixels:
     """
 
     LIMIT = 4_000_000_000
-    """Bytes up to which rows are copied to the device once; larger arrays are read row by row from the disk."""
+    """Bytes up to which rows are copied to any device once; larger arrays are read row by row from the disk."""
+
+    SHARE = 1 / 3
+    """Of a GPU's memory, the share that rows may take if that is more."""
 
     def __init__(self, array: np.ndarray, rows: np.ndarray | None = None) -> None:
         self._array, self._rows = array, np.arange(len(array)) if rows is None else rows
@@ -28,9 +31,14 @@ class Pixels:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @classmethod
+    def fit(cls, size: int, memory: float) -> bool:
+        """Whether ``size`` bytes are copied to a device with ``memory`` bytes of its own (0: the CPU)."""
+        return size <= max(cls.LIMIT, cls.SHARE * memory)
+
     def to(self, device: torch.device) -> Pixels:
         """Copy the rows to ``device`` if they fit there."""
-        if int(np.prod(self.shape)) <= self.LIMIT:
+        if self.fit(int(np.prod(self.shape)), own_memory(device)):
             self._resident = torch.from_numpy(np.ascontiguousarray(self._array[self._rows])).to(device)
         return self
 
@@ -40,3 +48,8 @@ class Pixels:
             return self._resident[positions.to(self._resident.device)]
         rows = self._rows[positions.cpu().numpy()]
         return torch.from_numpy(files.take(self._array, rows)).to(positions.device)
+
+
+def own_memory(device: torch.device) -> int:
+    """Bytes of memory that ``device`` has for itself; 0 for all but CUDA's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clsp import randomness
-from clsp.engine.pixels import Pixels
+from clsp.engine.pixels import Pixels, own_memory
 from clsp.positives.bank import PositiveBank
 
 
@@ -72,7 +72,7 @@ class Generated:
         self._bank, self._rows = bank, rows
         flat = len(rows) * bank.candidates * int(np.prod(bank.manifest["shape"]))
         self._resident: Pixels | None = None
-        if flat <= Pixels.LIMIT:
+        if Pixels.fit(flat, own_memory(device)):
             every = np.concatenate([bank.array(part) for part in np.array_split(rows, max(len(rows) // 1024, 1))])
             self._resident = Pixels(every.reshape(-1, *every.shape[2:])).to(device)
 

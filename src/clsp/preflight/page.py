@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clsp import console
 from clsp.preflight.gpus import UTILISATION
 from clsp.preflight.source import describe_source, in_memory
-from clsp.preflight.stages import Plan, Stage, resident
+from clsp.preflight.stages import Plan, Stage
 from clsp.recipes.recipe import recipe_names
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def _memory(plan: Plan, stages: list[Stage], gpu: str | None) -> str:
     else:
         text += "it does NOT fit; lower the stage's batch_size (and the learning rate with it), or share it among more "
         text += "--hardware.devices. "
-    bank = plan.pixels(plan.trained() * plan.recipe.synthesize.candidates)
+    candidates = plan.trained() * plan.recipe.synthesize.candidates
     kept = "stay in RAM" if in_memory(images.source) else "are stored on the disk and mapped"
-    copied = "is copied to the device" if resident(bank) else "is read from the disk as it is needed"
-    return f"{text}The decoded images, {size(ram)}, {kept}; the bank, {size(bank)}, {copied}."
+    copied = "is copied to the device" if plan.resident(candidates) else "is read from the disk as it is needed"
+    return f"{text}The decoded images, {size(ram)}, {kept}; the bank, {size(plan.pixels(candidates))}, {copied}."
 
 
 def _device(plan: Plan, gpu: str | None) -> tuple[str, float, float]:

@@ -15,7 +15,7 @@ from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.backbone import build_backbone, feature_count, stem_for, to_channels_last
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
-from clsp.engine.pixels import Pixels
+from clsp.engine.pixels import Pixels, own_memory
 from clsp.images.imageset import Images
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED, build_method
@@ -88,15 +88,15 @@ class Plan:
         """Bytes of ``count`` images."""
         return count * self.images.channels * self.images.size**2
 
+    def resident(self, count: int) -> int:
+        """Bytes of ``count`` images that are copied to the device: all where they fit, else none."""
+        memory = self.gpu.memory if self.gpu else own_memory(device_of(self.recipe.hardware))
+        return self.pixels(count) if Pixels.fit(self.pixels(count), memory) else 0
+
 
 def plan_stages(plan: Plan) -> list[Stage]:
     """Plan the diffusion model, the bank, and the encoders: with the bank, and the controls where there are any."""
     return [_diffusion(plan), _bank(plan), *_encoders(plan)]
-
-
-def resident(size: int) -> int:
-    """Bytes that are copied to the device: all where they fit, else none."""
-    return size if size <= Pixels.LIMIT else 0
 
 
 def _here(step_on: Callable[[torch.device, bool], Step], precision: Any, hardware: HardwareConfig) -> Step:
@@ -117,7 +117,7 @@ def _diffusion(plan: Plan) -> Stage:
         name="diffusion model",
         what=f"{weights / 4e6:.1f} M weights, {config.steps} steps of {config.batch_size} images",
         flops=cost.flops * config.steps * plan.devices,
-        memory=cost.peak + 3 * weights + resident(plan.pixels(count)),  # Adam's two averages, and the weights' own
+        memory=cost.peak + 3 * weights + plan.resident(count),  # Adam's two averages, and the weights' own
         weights=weights,
         checkpoint=4 * weights,
         seconds=config.steps * spent * share / batch,
@@ -229,8 +229,8 @@ class _Sizes:
             encoder=sum(p.nbytes for p in method.encoder.parameters()),
             optimiser=trained * (2 if recipe.pretrain.optimizer == "adamw" else 1),
             everything=sum(t.nbytes for t in method.state_dict().values()),
-            pixels=resident(plan.pixels(count)),
-            bank=resident(plan.pixels(count * recipe.synthesize.candidates)),
+            pixels=plan.resident(count),
+            bank=plan.resident(count * recipe.synthesize.candidates),
             features=4 * feature_count(method.encoder) * rated,
         )
 
