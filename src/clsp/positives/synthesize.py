@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,16 @@ from clsp.positives.bank import FORMAT, PositiveBank, Shard
 from clsp.positives.config import SynthesizeConfig, drawing_settings
 from clsp.positives.cost import sampling_flops, training_cost
 from clsp.positives.measures import measure
+from clsp.positives.shards import (
+    Part,
+    bytes_to_replace,
+    missing_parts,
+    parts_of,
+    remove_others,
+    saturation,
+    wait_for,
+    write_shard,
+)
 
 _SHEET_ANCHORS = 16
 
@@ -42,6 +51,10 @@ class _Plan:
     config: SynthesizeConfig
     seed: int
     autocast: torch.autocast
+
+    def parts(self) -> list[Part]:
+        """The shards that the bank consists of."""
+        return parts_of(len(self.anchors), self.config.shard_anchors)
 
 
 def synthesize(
@@ -132,40 +145,42 @@ def _require_others(config: SynthesizeConfig, anchors: int) -> None:
 
 
 def _require_room(plan: _Plan, folder: Path) -> None:
-    """Refuse to start a bank that the disk cannot hold; its size is known beforehand."""
-    needed = len(plan.anchors) * plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
+    """Refuse to draw what the disk cannot hold; the size of the shards that are missing is known beforehand."""
+    parts = plan.parts()
+    missing = missing_parts(folder, parts)
+    anchor = plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
+    needed = sum(part.count for part in missing) * anchor
+    # In this order: what other processes write meanwhile takes room, but is counted as room that it has already.
     free = shutil.disk_usage(folder).free
+    free += bytes_to_replace(folder, parts, missing)
     if needed > free:
         raise UserError(
-            f"the bank needs {needed / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB free; "
+            f"the bank needs {needed / 1e9:.2f} GB more, {folder} has {free / 1e9:.2f} GB free; "
             "use fewer --candidates or another --out"
         )
 
 
 def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
     """Make the shards that are missing; a shard and its facts are written together or not at all."""
-    ids = plan.anchors
+    parts = plan.parts()
     if distributed.rank() == 0:
-        files.write_array(folder / "ids.npy", ids)
-    size = plan.config.shard_anchors
-    firsts = list(range(0, len(ids), size))
-    mine = firsts[distributed.rank() :: distributed.world_size()]
-    done = [first for first in mine if _facts_path(folder, first).exists() and _shard_path(folder, first).exists()]
-    counts = {first: len(ids[first : first + size]) for first in firsts}
-    total, finished = sum(counts[f] for f in mine), sum(counts[f] for f in done)
-    if done:
-        console.say(f"synthetic positives: {finished} of {total} anchors were done before")
-    with console.progress("synthetic positives", total, "anchors", finished) as bar:
-        for first in mine:
-            if first not in done:
-                faults.point("shard")
-                _make_shard(plan, ids[first : first + size], first, folder, bar)
-                current.keep_time()
-    _wait_for(folder, firsts)
-    return [Shard(**files.read_json(_facts_path(folder, first))["shard"]) for first in firsts]
+        files.write_array(folder / "ids.npy", plan.anchors)
+        remove_others(folder, parts)
+    mine = parts[distributed.rank() :: distributed.world_size()]
+    missing = missing_parts(folder, mine)
+    total, left = (sum(part.count for part in some) for some in (mine, missing))
+    if left < total:
+        console.say(f"synthetic positives: {total - left} of {total} anchors were done before")
+    with console.progress("synthetic positives", total, "anchors", total - left) as bar:
+        for part in missing:
+            faults.point("shard")
+            _make_shard(plan, part, folder, bar)
+            current.keep_time()
+    return wait_for(folder, parts)
 
 
-def _make_shard(plan: _Plan, ids: np.ndarray, first: int, folder: Path, bar: console.Progress) -> None:
+def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) -> None:
+    ids = plan.anchors[part.first : part.first + part.count]
     images, saturated = [], []
     at_once = max(plan.config.batch_size // plan.config.candidates, 1)
     for start in range(0, len(ids), at_once):
@@ -174,11 +189,7 @@ def _make_shard(plan: _Plan, ids: np.ndarray, first: int, folder: Path, bar: con
         images.append(drawn[0].permute(0, 1, 3, 4, 2).cpu().numpy())
         saturated.append(drawn[1].cpu().numpy())
         bar.advance(len(some))
-    path = _shard_path(folder, first)
-    files.write_array(path, np.concatenate(images))
-    shard = Shard(path.name, first, len(ids), files.file_hash(path))
-    facts = {"shard": asdict(shard), "saturated": float(np.concatenate(saturated).mean())}
-    files.write_json(_facts_path(folder, first), facts)
+    write_shard(folder, part, np.concatenate(images), float(np.concatenate(saturated).mean()))
 
 
 def _draw(plan: _Plan, ids: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -214,20 +225,6 @@ def _starts(plan: _Plan, ids: np.ndarray) -> Tensor | None:
     return _scaled(plan, plan.anchors[chosen]).unflatten(0, (len(ids), config.candidates))
 
 
-def _shard_path(folder: Path, first: int) -> Path:
-    return folder / f"shard-{first:08d}.npy"
-
-
-def _facts_path(folder: Path, first: int) -> Path:
-    return folder / f"shard-{first:08d}.json"
-
-
-def _wait_for(folder: Path, firsts: list[int]) -> None:
-    """Wait until the other processes of the launcher have finished their shards."""
-    while not all(_facts_path(folder, first).exists() for first in firsts):
-        time.sleep(1.0)
-
-
 def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
     channels, height, width = plan.images.train.images.shape[1:]
     return {
@@ -245,7 +242,7 @@ def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs
 
 
 def _saturation(folder: Path, shards: list[Shard]) -> dict[str, Any]:
-    shares = [files.read_json(_facts_path(folder, shard.first))["saturated"] for shard in shards]
+    shares = [saturation(folder, shard) for shard in shards]
     weights = [shard.count for shard in shards]
     return {
         "value": round(float(np.average(shares, weights=weights)), 4),
