@@ -1,8 +1,9 @@
-"""A bank goes on where it was stopped: with shards of another size, or on a nearly full disk."""
+"""A bank goes on where it was stopped: with shards of another size, little memory, or a nearly full disk."""
 
 from __future__ import annotations
 
 import shutil
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from diffusers import DDPMPipeline
 from test_bank import make, write_bank
 
 from clsp import faults, files
+from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
@@ -118,6 +120,43 @@ def test_a_process_waits_for_the_shards_of_its_own_size(tmp_path, monkeypatch):
     shards = wait_for(tmp_path, parts)
     assert [(shard.first, shard.count) for shard in shards] == [(0, 3), (3, 3)]
     assert [shard.sha256 for shard in shards] == [files.file_hash(tmp_path / shard.file) for shard in shards]
+
+
+class Attempts:
+    """Stands before the pipeline's `draw`: has no memory for more than ``limit`` anchors, and leaves tensors behind."""
+
+    def __init__(self, monkeypatch, limit):
+        self.limit, self.sizes, self.left = limit, [], []
+        self.draw = SyntheticPositivePipeline.draw
+        monkeypatch.setattr(SyntheticPositivePipeline, "draw", lambda *args, **how: self(*args, **how))
+
+    def __call__(self, pipeline, anchors, *args, **how):
+        assert [reference for reference in self.left if reference() is not None] == []
+        self.sizes.append(len(anchors))
+        if len(anchors) > self.limit:
+            activations = anchors + 1
+            self.left += [weakref.ref(anchors), weakref.ref(activations)]
+            raise torch.OutOfMemoryError("as if")
+        return self.draw(pipeline, anchors, *args, **how)
+
+
+def test_a_batch_too_large_is_gone_before_a_smaller_one_is_drawn_and_not_tried_again(
+    make_images, model, tmp_path, monkeypatch
+):
+    images, size = make_images(20, size=8), {"anchors": 19, "batch_size": 16, "shard_anchors": 10}
+    whole = make(images, model, tmp_path / "whole", **size).array(np.arange(19)).astype(int)
+    attempts = Attempts(monkeypatch, 3)
+    halves = make(images, model, tmp_path / "halves", **size).array(np.arange(19))
+    assert attempts.sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]
+    assert len(attempts.left) == 4
+    assert np.abs(halves - whole).max() <= 1
+
+
+def test_too_little_memory_for_one_anchor_is_told(make_images, model, tmp_path, monkeypatch):
+    attempts = Attempts(monkeypatch, 0)
+    with pytest.raises(torch.OutOfMemoryError, match="as if"):
+        make(make_images(20, size=8), model, tmp_path / "bank")
+    assert attempts.sizes == [4, 2, 1]
 
 
 def with_room(monkeypatch, free):

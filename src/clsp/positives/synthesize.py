@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clsp import console, distributed, faults, files, randomness
 from clsp._version import __version__
-from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
+from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.stage import Stage, stage
@@ -39,7 +39,7 @@ from clsp.positives.shards import (
 _SHEET_ANCHORS = 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Plan:
     """What every shard needs."""
 
@@ -51,6 +51,8 @@ class _Plan:
     config: SynthesizeConfig
     seed: int
     autocast: torch.autocast
+    at_once: int
+    """Anchors drawn at once; fewer from where memory did not suffice for them."""
 
     def parts(self) -> list[Part]:
         """The shards that the bank consists of."""
@@ -96,7 +98,8 @@ def synthesize(
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             anchors = subset(len(images.train), config.anchors, seed=seed)
             _require_others(config, len(anchors))
-            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast)
+            at_once = max(config.batch_size // config.candidates, 1)
+            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast, at_once)
             # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
@@ -182,30 +185,35 @@ def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
 def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) -> None:
     ids = plan.anchors[part.first : part.first + part.count]
     images, saturated = [], []
-    at_once = max(plan.config.batch_size // plan.config.candidates, 1)
-    for start in range(0, len(ids), at_once):
-        some = ids[start : start + at_once]
+    while len(ids):
+        some = ids[: plan.at_once]
         drawn = _draw(plan, some)
-        images.append(drawn[0].permute(0, 1, 3, 4, 2).cpu().numpy())
-        saturated.append(drawn[1].cpu().numpy())
+        if drawn is None:
+            plan.at_once = (len(some) + 1) // 2
+            continue
+        images.append(drawn.images.permute(0, 1, 3, 4, 2).cpu().numpy())
+        saturated.append(drawn.saturated.cpu().numpy())
         bar.advance(len(some))
+        ids = ids[len(some) :]
     write_shard(folder, part, np.concatenate(images), float(np.concatenate(saturated).mean()))
 
 
-def _draw(plan: _Plan, ids: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Draw the candidates of some anchors; with too little memory, one half after the other (the same images)."""
+def _draw(plan: _Plan, ids: np.ndarray) -> SyntheticPositiveOutput | None:
+    """Draw the candidates of some anchors; None: memory does not suffice, fewer at once are the same images.
+
+    The answer to too little memory is a value because the exception holds the frames of the attempt, and with them
+    its tensors, as long as it is handled: who draws again within ``except`` has less memory than before.
+    """
     try:
         if faults.point("draw") == "oom":
             raise torch.OutOfMemoryError("injected")
         with plan.autocast:
             anchors, starts = _scaled(plan, ids), _starts(plan, ids)
-            out = plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids, starts=starts)
+            return plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids, starts=starts)
     except torch.OutOfMemoryError:
         if len(ids) == 1:
             raise
-        halves = [_draw(plan, part) for part in np.array_split(ids, 2)]
-        return torch.cat([half[0] for half in halves]), torch.cat([half[1] for half in halves])
-    return out.images, out.saturated
+    return None
 
 
 def _scaled(plan: _Plan, ids: np.ndarray) -> Tensor:
