@@ -62,7 +62,8 @@ class PositiveBank:
             verify: compare every shard's bytes with its hash (reads the whole bank).
 
         Raises:
-            UserError: there is no bank, it is not finished, or a shard is missing or damaged.
+            UserError: there is no bank, it is not finished, a shard is missing or damaged, or the shards do not hold
+                every anchor once.
         """
         folder = Path(folder)
         path = folder / "manifest.json"
@@ -71,8 +72,10 @@ class PositiveBank:
         manifest = files.read_json(path)
         if manifest.get("format") != FORMAT:
             raise UserError(f"--positives {folder}: format {manifest.get('format')!r} is not {FORMAT}")
-        shards = [_open_shard(folder, Shard(**entry), manifest, verify=verify) for entry in manifest["shards"]]
-        return cls(folder, manifest, files.read_array(folder / "ids.npy"), shards)
+        shards, ids = [Shard(**entry) for entry in manifest["shards"]], files.read_array(folder / "ids.npy")
+        _require_every_anchor(folder, shards, len(ids))
+        arrays = [_open_shard(folder, shard, manifest, verify=verify) for shard in shards]
+        return cls(folder, manifest, ids, arrays)
 
     @property
     def fingerprint(self) -> str:
@@ -149,3 +152,15 @@ def _open_shard(folder: Path, shard: Shard, manifest: dict[str, Any], *, verify:
     if verify and files.file_hash(path) != shard.sha256:
         raise UserError(f"shard {path} is damaged (its hash differs from the manifest's); {fix}")
     return array
+
+
+def _require_every_anchor(folder: Path, shards: list[Shard], anchors: int) -> None:
+    """Refuse shards that overlap or leave anchors out: their rows would be taken for other anchors'."""
+    fix = f"delete {folder} and run the same 'clsp synthesize' again"
+    row = 0
+    for shard in shards:
+        if shard.first != row:
+            raise UserError(f"the bank {folder} has a shard ({shard.file}) from row {shard.first}, not {row}; {fix}")
+        row += shard.count
+    if row != anchors:
+        raise UserError(f"the bank {folder} has shards for {row} anchors, not for its {anchors}; {fix}")

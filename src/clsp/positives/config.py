@@ -58,7 +58,8 @@ class SynthesizeConfig:
     batch_size: int = 512
     """Candidates drawn at once; the bank does not depend on it."""
     shard_anchors: int = 1024
-    """Anchors in a shard: what is lost at most when the run is killed."""
+    """Anchors in a shard: what is lost at most when the run is killed. With another number an
+    unfinished bank draws the shards anew that this changes."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Precision of the U-Net; the sampler itself always computes in 32 bit."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from clsp import console, distributed, faults, files, randomness
 from clsp._version import __version__
-from clsp.diffusion.pipeline import SyntheticPositivePipeline, check_sampling
+from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.stage import Stage, stage
@@ -26,11 +25,21 @@ from clsp.positives.bank import FORMAT, PositiveBank, Shard
 from clsp.positives.config import SynthesizeConfig, drawing_settings
 from clsp.positives.cost import sampling_flops, training_cost
 from clsp.positives.measures import measure
+from clsp.positives.shards import (
+    Part,
+    bytes_to_replace,
+    missing_parts,
+    parts_of,
+    remove_others,
+    saturation,
+    wait_for,
+    write_shard,
+)
 
 _SHEET_ANCHORS = 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Plan:
     """What every shard needs."""
 
@@ -42,6 +51,12 @@ class _Plan:
     config: SynthesizeConfig
     seed: int
     autocast: torch.autocast
+    at_once: int
+    """Anchors drawn at once; fewer from where memory did not suffice for them."""
+
+    def parts(self) -> list[Part]:
+        """The shards that the bank consists of."""
+        return parts_of(len(self.anchors), self.config.shard_anchors)
 
 
 def synthesize(
@@ -83,7 +98,8 @@ def synthesize(
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             anchors = subset(len(images.train), config.anchors, seed=seed)
             _require_others(config, len(anchors))
-            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast)
+            at_once = max(config.batch_size // config.candidates, 1)
+            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast, at_once)
             # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
@@ -132,69 +148,72 @@ def _require_others(config: SynthesizeConfig, anchors: int) -> None:
 
 
 def _require_room(plan: _Plan, folder: Path) -> None:
-    """Refuse to start a bank that the disk cannot hold; its size is known beforehand."""
-    needed = len(plan.anchors) * plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
+    """Refuse to draw what the disk cannot hold; the size of the shards that are missing is known beforehand."""
+    parts = plan.parts()
+    missing = missing_parts(folder, parts)
+    anchor = plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
+    needed = sum(part.count for part in missing) * anchor
+    # In this order: what other processes write meanwhile takes room, but is counted as room that it has already.
     free = shutil.disk_usage(folder).free
+    free += bytes_to_replace(folder, parts, missing)
     if needed > free:
         raise UserError(
-            f"the bank needs {needed / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB free; "
+            f"the bank needs {needed / 1e9:.2f} GB more, {folder} has {free / 1e9:.2f} GB free; "
             "use fewer --candidates or another --out"
         )
 
 
 def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
     """Make the shards that are missing; a shard and its facts are written together or not at all."""
-    ids = plan.anchors
+    parts = plan.parts()
     if distributed.rank() == 0:
-        files.write_array(folder / "ids.npy", ids)
-    size = plan.config.shard_anchors
-    firsts = list(range(0, len(ids), size))
-    mine = firsts[distributed.rank() :: distributed.world_size()]
-    done = [first for first in mine if _facts_path(folder, first).exists() and _shard_path(folder, first).exists()]
-    counts = {first: len(ids[first : first + size]) for first in firsts}
-    total, finished = sum(counts[f] for f in mine), sum(counts[f] for f in done)
-    if done:
-        console.say(f"synthetic positives: {finished} of {total} anchors were done before")
-    with console.progress("synthetic positives", total, "anchors", finished) as bar:
-        for first in mine:
-            if first not in done:
-                faults.point("shard")
-                _make_shard(plan, ids[first : first + size], first, folder, bar)
-                current.keep_time()
-    _wait_for(folder, firsts)
-    return [Shard(**files.read_json(_facts_path(folder, first))["shard"]) for first in firsts]
+        files.write_array(folder / "ids.npy", plan.anchors)
+        remove_others(folder, parts)
+    mine = parts[distributed.rank() :: distributed.world_size()]
+    missing = missing_parts(folder, mine)
+    total, left = (sum(part.count for part in some) for some in (mine, missing))
+    if left < total:
+        console.say(f"synthetic positives: {total - left} of {total} anchors were done before")
+    with console.progress("synthetic positives", total, "anchors", total - left) as bar:
+        for part in missing:
+            faults.point("shard")
+            _make_shard(plan, part, folder, bar)
+            current.keep_time()
+    return wait_for(folder, parts)
 
 
-def _make_shard(plan: _Plan, ids: np.ndarray, first: int, folder: Path, bar: console.Progress) -> None:
+def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) -> None:
+    ids = plan.anchors[part.first : part.first + part.count]
     images, saturated = [], []
-    at_once = max(plan.config.batch_size // plan.config.candidates, 1)
-    for start in range(0, len(ids), at_once):
-        some = ids[start : start + at_once]
+    while len(ids):
+        some = ids[: plan.at_once]
         drawn = _draw(plan, some)
-        images.append(drawn[0].permute(0, 1, 3, 4, 2).cpu().numpy())
-        saturated.append(drawn[1].cpu().numpy())
+        if drawn is None:
+            plan.at_once = (len(some) + 1) // 2
+            continue
+        images.append(drawn.images.permute(0, 1, 3, 4, 2).cpu().numpy())
+        saturated.append(drawn.saturated.cpu().numpy())
         bar.advance(len(some))
-    path = _shard_path(folder, first)
-    files.write_array(path, np.concatenate(images))
-    shard = Shard(path.name, first, len(ids), files.file_hash(path))
-    facts = {"shard": asdict(shard), "saturated": float(np.concatenate(saturated).mean())}
-    files.write_json(_facts_path(folder, first), facts)
+        ids = ids[len(some) :]
+    write_shard(folder, part, np.concatenate(images), float(np.concatenate(saturated).mean()))
 
 
-def _draw(plan: _Plan, ids: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Draw the candidates of some anchors; with too little memory, one half after the other (the same images)."""
+def _draw(plan: _Plan, ids: np.ndarray) -> SyntheticPositiveOutput | None:
+    """Draw the candidates of some anchors; None: memory does not suffice, fewer at once are the same images.
+
+    The answer to too little memory is a value because the exception holds the frames of the attempt, and with them
+    its tensors, as long as it is handled: who draws again within ``except`` has less memory than before.
+    """
     try:
         if faults.point("draw") == "oom":
             raise torch.OutOfMemoryError("injected")
         with plan.autocast:
             anchors, starts = _scaled(plan, ids), _starts(plan, ids)
-            out = plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids, starts=starts)
+            return plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids, starts=starts)
     except torch.OutOfMemoryError:
         if len(ids) == 1:
             raise
-        halves = [_draw(plan, part) for part in np.array_split(ids, 2)]
-        return torch.cat([half[0] for half in halves]), torch.cat([half[1] for half in halves])
-    return out.images, out.saturated
+    return None
 
 
 def _scaled(plan: _Plan, ids: np.ndarray) -> Tensor:
@@ -214,20 +233,6 @@ def _starts(plan: _Plan, ids: np.ndarray) -> Tensor | None:
     return _scaled(plan, plan.anchors[chosen]).unflatten(0, (len(ids), config.candidates))
 
 
-def _shard_path(folder: Path, first: int) -> Path:
-    return folder / f"shard-{first:08d}.npy"
-
-
-def _facts_path(folder: Path, first: int) -> Path:
-    return folder / f"shard-{first:08d}.json"
-
-
-def _wait_for(folder: Path, firsts: list[int]) -> None:
-    """Wait until the other processes of the launcher have finished their shards."""
-    while not all(_facts_path(folder, first).exists() for first in firsts):
-        time.sleep(1.0)
-
-
 def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
     channels, height, width = plan.images.train.images.shape[1:]
     return {
@@ -245,7 +250,7 @@ def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs
 
 
 def _saturation(folder: Path, shards: list[Shard]) -> dict[str, Any]:
-    shares = [files.read_json(_facts_path(folder, shard.first))["saturated"] for shard in shards]
+    shares = [saturation(folder, shard) for shard in shards]
     weights = [shard.count for shard in shards]
     return {
         "value": round(float(np.average(shares, weights=weights)), 4),
