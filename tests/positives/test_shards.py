@@ -209,3 +209,19 @@ def test_a_process_that_comes_late_needs_no_room_for_what_the_others_made(make_i
     monkeypatch.setattr("clsp.positives.shards.time.sleep", first_process)
     assert np.array_equal(make(images, model, folder).array(np.arange(10)), straight)
     assert last.exists()
+
+
+def test_the_advice_for_a_damaged_shard_works(make_images, model, tmp_path):
+    """Followed to the letter, it makes that shard anew and leaves the others alone."""
+    images, folder = make_images(20, size=8), tmp_path / "bank"
+    straight = make(images, model, tmp_path / "straight", shard_anchors=8)
+    make(images, model, folder, shard_anchors=8)
+    other, damaged = folder / "shard-00000000.npy", folder / "shard-00000008.npy"
+    damaged.write_bytes(b"torn")
+    with pytest.raises(UserError, match=rf"{damaged} is missing or damaged .* delete it and {folder}/stage.json"):
+        PositiveBank.open(folder)
+    before = other.stat().st_mtime_ns
+    damaged.unlink()
+    (folder / "stage.json").unlink()
+    same_bank(make(images, model, folder, shard_anchors=8), straight)
+    assert other.stat().st_mtime_ns == before

@@ -141,7 +141,8 @@ def _open_shard(folder: Path, shard: Shard, manifest: dict[str, Any], *, verify:
     path = folder / shard.file
     if path.parent.resolve() != folder.resolve():
         raise UserError(f"the bank {folder} names a shard outside of it ({shard.file}); it was tampered with")
-    fix = f"delete {path} and run the same 'clsp synthesize' again: only that shard is made anew"
+    again = "run the same 'clsp synthesize' again: only that shard is made anew"
+    fix = f"delete it and {folder / 'stage.json'}, and {again}"
     try:
         array = files.read_array(path, mapped=True)
     except (OSError, EOFError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -51,9 +52,15 @@ def missing_parts(folder: Path, parts: Sequence[Part]) -> list[Part]:
 
 
 def wait_for(folder: Path, parts: Sequence[Part]) -> list[Shard]:
-    """Wait until the other processes of the launcher have finished their shards, and return those of all ``parts``."""
-    missing = parts
+    """Wait until the other processes of the launcher have finished their shards, and return those of all ``parts``.
+
+    Raises:
+        SystemExit: the launcher is gone, and with it those processes.
+    """
+    missing, launcher = parts, os.getppid()
     while missing := missing_parts(folder, missing):
+        if os.getppid() != launcher:
+            raise SystemExit(1)
         time.sleep(1.0)
     return [shard for part in parts if (shard := finished_shard(folder, part))]
 

@@ -94,6 +94,8 @@ def synthesize(
     with stage("synthetic positives", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
         if not current.finished:
             device = device_of(hardware)
+            if distributed.world_size() < hardware.processes():
+                console.say("synthetic positives: one process draws them; torchrun or srun makes all devices draw")
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             anchors = subset(len(images.train), config.anchors, seed=seed)
