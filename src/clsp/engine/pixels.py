@@ -13,14 +13,14 @@ class Pixels:
     """Rows of a uint8 array [N, ...], fetched by index as uint8 tensors on a device.
 
     Args:
-        array: uint8 [N, ...], in memory or memory-mapped.
+        array: uint8 [N, ...], in memory, memory-mapped or lazy.
         rows: int64 [M], the rows that are used; they are addressed 0 .. M - 1 from here on.
     """
 
     LIMIT = 4_000_000_000
     """Bytes up to which rows are copied to the device once; larger arrays are read row by row from the disk."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray | None = None) -> None:
+    def __init__(self, array: files.Array, rows: np.ndarray | None = None) -> None:
         self._array, self._rows = array, np.arange(len(array)) if rows is None else rows
         self.shape = (len(self._rows), *array.shape[1:])
         self._resident: Tensor | None = None
@@ -31,7 +31,7 @@ class Pixels:
     def to(self, device: torch.device) -> Pixels:
         """Copy the rows to ``device`` if they fit there."""
         if int(np.prod(self.shape)) <= self.LIMIT:
-            self._resident = torch.from_numpy(np.ascontiguousarray(self._array[self._rows])).to(device)
+            self._resident = torch.from_numpy(files.take(self._array, self._rows)).to(device)
         return self
 
     def __getitem__(self, positions: Tensor) -> Tensor:
