@@ -14,6 +14,7 @@ import numpy as np
 from clsp import console, files, workflow
 from clsp.comparison.arms import DIFFUSION, Arm
 from clsp.comparison.collect import collect, rating_settings
+from clsp.engine.hardware import device_of
 from clsp.engine.stage import stage
 from clsp.errors import InUseError, UserError
 from clsp.evaluation.config import EvaluateConfig
@@ -164,11 +165,13 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
     from clsp.training.pretrain import pretrain
 
     recipe, images, folder = grid.prepared.recipe, grid.prepared.images, grid.folder(arm, seed)
+    device = device_of(recipe.hardware)
     console.say(f"arm {arm.name}, seed {seed}")
     if arm.method == "diffusion":
         assert grid.bank is not None
         model, unet = grid.diffusion(), grid.bank.manifest["unet"]
-        _rate(grid, folder, unet, lambda task: evaluate_bottleneck(model, task, recipe.evaluate, seed=seed))
+        rate = partial(evaluate_bottleneck, model, config=recipe.evaluate, seed=seed, device=device)
+        _rate(grid, folder, unet, rate)
         return
     config = arm.pretraining(recipe)
     pretrain(
@@ -186,7 +189,7 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
         encoder = files.read_json(rating)["inputs"]["encoder"]
     else:
         encoder = files.file_hash(weights)[:16]
-    _rate(grid, folder, encoder, lambda task: evaluate_encoder(folder, task, recipe.evaluate))
+    _rate(grid, folder, encoder, lambda task: evaluate_encoder(folder, task, recipe.evaluate, device=device))
 
 
 def _rate(grid: Grid, folder: Path, rated: str, rate: Callable[[Task], Result]) -> None:
