@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from threading import Timer
+from types import SimpleNamespace
 
 import pytest
 
+from clsp import files
 from clsp.comparison import grid
 from clsp.comparison.arms import parse_arms
 from clsp.errors import UserError
@@ -50,3 +53,26 @@ def test_a_given_bank_says_how_many_anchors_there_are(monkeypatch, make_images, 
         monkeypatch.setattr(grid.PositiveBank, "open", lambda place, anchors=anchors: range(anchors))
         with pytest.raises(UserError, match=r"more than the 30") if refused else nullcontext():
             grid._check_fit(prepared, arms, tmp_path)
+
+
+def test_the_first_process_rates_and_the_others_wait_for_it(monkeypatch, make_images, tmp_path):
+    """They share a folder; only the first one's rating is kept."""
+    arms, rated = parse_arms("simclr"), []
+    cells = grid.Grid(Prepared(parse_recipe("smoke", []), "smoke", make_images()), tmp_path, arms, [0], arms[0], None)
+
+    def rate(task):
+        rated.append(len(task.train))
+        return SimpleNamespace(record=lambda: {"linear": 1})
+
+    path = tmp_path / "rating" / "stage.json"
+    grid._rate(cells, tmp_path, "a", rate)
+    assert (files.read_json(path)["facts"], rated) == ({"linear": 1}, [48])
+    record = files.read_json(path)
+    path.unlink()
+    monkeypatch.setenv("RANK", "1")
+    later = Timer(0.5, files.write_json, (path, record))
+    later.start()
+    grid._rate(cells, tmp_path, "a", rate)
+    assert path.exists()
+    assert len(rated) == 1
+    later.join()

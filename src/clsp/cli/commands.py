@@ -206,6 +206,8 @@ def compare(call: Call) -> int:
     write_provenance(out, prepared, call.own["data"])
     bank = Path(call.own["positives"]) if "positives" in call.own else None
     result = run_grid(prepared, out, arms, seeds=seeds, baseline=baseline, bank=bank)
+    if not result:
+        return 0
     text = table(result)
     protocols = [f"{name}: {protocol}" for name, protocol in result["protocols"].items()]
     differences = [f"{score}, each row minus each column:\n\n{table_of_pairs(result, score)}" for score in SCORES]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from clsp import console, files, workflow
+from clsp import console, distributed, files, workflow
 from clsp.comparison.arms import DIFFUSION, Arm
 from clsp.comparison.collect import collect, rating_settings
 from clsp.engine.hardware import device_of
@@ -93,7 +93,7 @@ def compare(
         bank: a bank that exists; default: it is made.
 
     Returns:
-        What comparison.json holds.
+        What comparison.json holds; nothing in all processes but the first, which writes it.
 
     Raises:
         UserError: the data have no labels, or the folder belongs to another comparison.
@@ -107,6 +107,8 @@ def compare(
     chosen = _when_free(lambda: _bank(prepared, out, bank)) if needed else None
     grid = Grid(prepared, out, arms, list(range(seeds)), baseline or arms[0], chosen)
     _work(grid)
+    if distributed.rank() != 0:
+        return {}
     result = collect(grid)
     files.write_json(out / "comparison.json", result)
     return result
@@ -193,12 +195,12 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
 
 
 def _rate(grid: Grid, folder: Path, rated: str, rate: Callable[[Task], Result]) -> None:
-    """Keep what ``rate`` says of the encoder with the hash ``rated``."""
+    """Keep what ``rate`` says of the encoder with the hash ``rated``; the first process asks it, the others wait."""
     from clsp.evaluation.task import make_task
 
     recipe = grid.prepared.recipe
     settings, inputs = rating_settings(recipe.evaluate), {"encoder": rated}
     defaults = rating_settings(EvaluateConfig())
     with stage("rating", folder / "rating", settings=settings, inputs=inputs, defaults=defaults) as current:
-        if not current.finished:
+        if not current.finished and distributed.rank() == 0:
             current.facts = rate(make_task(grid.prepared.images, recipe.evaluate, seed=recipe.seed)).record()
