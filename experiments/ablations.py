@@ -22,6 +22,7 @@ import yaml
 from clsp import files
 from clsp.comparison.statistics import interval, paired
 from clsp.encoders.export import read_spec
+from clsp.engine.hardware import device_of
 from clsp.evaluation.distance import distance_seen_by
 from clsp.evaluation.judge import judge_candidates
 from clsp.evaluation.task import make_task
@@ -133,11 +134,13 @@ class Ablation:
         """
         bank = PositiveBank.open(place)
         prepared = prepare(self.plan["data"], recipe=self.plan["recipe"], overrides=[])
-        task = make_task(prepared.images, prepared.recipe.evaluate, seed=0)
-        judged = judge_candidates(bank, prepared.images, task, read_spec(spec), epochs=JUDGE_EPOCHS, seed=0)
+        task, device = make_task(prepared.images, prepared.recipe.evaluate, seed=0), device_of(prepared.recipe.hardware)
+        judged = judge_candidates(
+            bank, prepared.images, task, read_spec(spec), epochs=JUDGE_EPOCHS, seed=0, device=device
+        )
         rows = subset(len(bank), COMPARED, seed=0)
         candidates, real = bank.array(rows)[:, 0], files.take(prepared.images.train.images, bank.ids[rows])
-        distance = round(distance_seen_by(self.alone(), candidates, real), 4)
+        distance = round(distance_seen_by(self.alone(), candidates, real, device=device), 4)
         values = {name: measure["value"] for name, measure in {**bank.manifest["measures"], **judged}.items()}
         return {**values, "encoder_distance": distance}
 

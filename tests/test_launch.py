@@ -1,4 +1,4 @@
-"""Two processes of one machine make what one makes: the whole run, and a training that was killed."""
+"""Two processes of one machine make what one makes: a run, a comparison, and a training that was killed."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ def test_a_run_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     for stage in ("diffusion", "positives", "encoder", "evaluation"):
         assert files.read_json(tmp_path / "run" / stage / "stage.json")["status"] == "finished"
     assert "steps done" in first.stderr and "steps done" not in second.stderr
+    assert second.stderr.count("done before") == 4
+
+
+@pytest.mark.slow
+def test_a_comparison_of_two_processes_ends_and_is_not_done_twice(tmp_path):
+    command = ["compare", "--data", "digits", "--out", tmp_path / "grid", "--methods", "simclr", "--seeds", "2", *TWO]
+    first, second = clsp(*command), clsp(*command)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout == second.stdout and first.stdout.count("| simclr | 2 |") == 1
+    for seed in (0, 1):
+        rating = tmp_path / "grid" / "arms" / "simclr" / f"seed-{seed}" / "rating"
+        assert files.read_json(rating / "stage.json")["facts"]["linear"]["top1"] > 10
     assert second.stderr.count("done before") == 4
 
 

@@ -103,6 +103,7 @@ def run(
     Raises:
         UserError: the input is wrong; what was there before is untouched.
     """
+    from clsp.engine.hardware import device_of
     from clsp.evaluation.stage import evaluate_run
     from clsp.report.page import build_report
 
@@ -120,7 +121,8 @@ def run(
         diffusion_stage(prepared, out / "diffusion")
     bank = bank_stage(prepared, model, out / "positives")
     arms = train_arms(out, prepared, bank)
-    metrics = evaluate_run(out, arms, images, bank, settings.evaluate, seed=settings.seed)
+    device = device_of(settings.hardware)
+    metrics = evaluate_run(out, arms, images, bank, settings.evaluate, seed=settings.seed, device=device)
     for leftover in out.glob(".*.tmp"):  # of killed calls; the stages sweep their own folders
         leftover.unlink(missing_ok=True)
     write_provenance(out, prepared, data)  # only now may it replace an earlier call's: every stage agreed to it
@@ -205,12 +207,13 @@ def prepare_for(folder: Path, data: str, *, recipe: str | None, overrides: Seque
 
 def rate(folder: Path, prepared: Prepared) -> Result:
     """Evaluate the encoder in ``folder``."""
+    from clsp.engine.hardware import device_of
     from clsp.evaluation.evaluate import evaluate_encoder
     from clsp.evaluation.task import make_task
 
     recipe = prepared.recipe
     task = make_task(prepared.images, recipe.evaluate, seed=recipe.seed)
-    return evaluate_encoder(folder, task, recipe.evaluate)
+    return evaluate_encoder(folder, task, recipe.evaluate, device=device_of(recipe.hardware))
 
 
 def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, Path]:

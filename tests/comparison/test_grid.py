@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from threading import Timer
+from types import SimpleNamespace
 
 import pytest
 
+from clsp import files
 from clsp.comparison import grid
 from clsp.comparison.arms import parse_arms
 from clsp.errors import InUseError, UserError
@@ -64,3 +67,26 @@ def test_of_several_processes_none_leaves_a_cell_that_the_others_have_begun(make
     monkeypatch.setattr(grid.distributed, "world_size", lambda: 2)
     with pytest.raises(InUseError):
         grid._work(cells)
+
+
+def test_the_first_process_rates_and_the_others_wait_for_it(monkeypatch, make_images, tmp_path):
+    """They share a folder; only the first one's rating is kept."""
+    arms, rated = parse_arms("simclr"), []
+    cells = grid.Grid(Prepared(parse_recipe("smoke", []), "smoke", make_images()), tmp_path, arms, [0], arms[0], None)
+
+    def rate(task):
+        rated.append(len(task.train))
+        return SimpleNamespace(record=lambda: {"linear": 1})
+
+    path = tmp_path / "rating" / "stage.json"
+    grid._rate(cells, tmp_path, "a", rate)
+    assert (files.read_json(path)["facts"], rated) == ({"linear": 1}, [48])
+    record = files.read_json(path)
+    path.unlink()
+    monkeypatch.setenv("RANK", "1")
+    later = Timer(0.5, files.write_json, (path, record))
+    later.start()
+    grid._rate(cells, tmp_path, "a", rate)
+    assert path.exists()
+    assert len(rated) == 1
+    later.join()

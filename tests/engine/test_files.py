@@ -127,3 +127,19 @@ def test_rows_are_taken_in_the_order_they_were_asked_for(tmp_path, mapped):
     assert taken.dtype == whole.dtype
     assert np.array_equal(taken, whole[rows])
     assert files.take(array, rows[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_lazy_rows_are_those_of_a_copy_also_rows_of_rows(tmp_path, mapped):
+    whole = np.arange(3 * 500, dtype=np.int32).reshape(500, 3)
+    np.save(tmp_path / "a.npy", whole)
+    array = files.read_array(tmp_path / "a.npy", mapped=mapped)
+    rng = np.random.default_rng(0)
+    rows, places = rng.integers(0, 500, 300), rng.integers(0, 300, (90, 2))
+    lazy, copy = files.Rows(array, rows), whole[rows]
+    assert (len(lazy), lazy.shape, lazy.dtype) == (300, copy.shape, copy.dtype)
+    assert np.array_equal(lazy, copy)
+    for asked in (slice(10, 200), slice(290, 400), copy[:, 0] % 2 == 0, places[:, 0]):
+        assert np.array_equal(lazy[asked], copy[asked])
+    assert np.array_equal(files.take(lazy, places), copy[places])
+    assert np.array_equal(files.Rows(lazy, places[:, 1])[5:70], copy[places[:, 1]][5:70])

@@ -98,6 +98,20 @@ def test_inflation_shows_two_candidates_for_each_real_image_and_augments_less(ba
     assert weaker(AugmentConfig(crop_scale=[0.5, 0.9], jitter=0.1)) == AugmentConfig(crop_scale=[0.5, 0.9], jitter=0.1)
 
 
+def test_inflation_is_read_where_it_lies_and_equals_the_images_and_candidates_put_together(bank, monkeypatch):
+    images = np.random.default_rng(2).integers(0, 256, (40, 1, *bank.manifest["shape"][:2]), dtype=np.uint8)
+    some = bank.ids[1:6]
+    lazy, ids = inflated(images, some, bank)
+    candidates = bank.array(bank.rows(some)).reshape(-1, *images.shape[1:])
+    whole = np.concatenate((np.tile(images[some], (max(round(K / 2), 1), 1, 1, 1)), candidates))
+    assert (lazy.shape, lazy.dtype, len(ids)) == (whole.shape, whole.dtype, len(whole))
+    assert np.array_equal(lazy, whole)
+    places = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
+    for limit in (Pixels.LIMIT, 0):  # copied once to where it is used, or read batch by batch
+        monkeypatch.setattr(Pixels, "LIMIT", limit)
+        assert np.array_equal(Pixels(lazy).to(CPU)[places].numpy(), whole[places.numpy()])
+
+
 @pytest.mark.parametrize("name", POSITIVES)
 def test_every_source_gives_images_of_the_anchors_shape_or_says_what_it_lacks(bank, name):
     shape = bank.manifest["shape"][:2]

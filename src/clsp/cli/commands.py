@@ -14,10 +14,9 @@ from clsp.errors import UserError
 from clsp.workflow import Prepared, describe, prepare, write_provenance
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from clsp.cli.calls import Call
-    from clsp.encoders.export import EncoderSpec
     from clsp.images.imageset import Split
 
 
@@ -110,20 +109,14 @@ def evaluate(call: Call) -> int:
 
 def embed(call: Call) -> int:
     """``clsp embed``."""
-    from clsp.encoders.export import load_encoder, read_spec
-
     out = Path(call.own["out"])
     if out.suffix not in (".npz", ".csv"):
         raise UserError(f"--out {out}: embeddings are written as .npz or .csv; choose one of these endings")
     folder = workflow.encoder_folder(call.own["encoder"])
     prepared = _for_encoder(call, folder)
-    encoder, spec = load_encoder(folder), read_spec(folder)
-    names, features = [], []
-    for split in (prepared.images.train, prepared.images.test):
-        if split is not None:
-            names += list(split.names)
-            features.append(_features(encoder, spec, split).numpy())
-    table = np.concatenate(features)
+    splits = [split for split in (prepared.images.train, prepared.images.test) if split is not None]
+    names = [name for split in splits for name in split.names]
+    table = np.concatenate([features.numpy() for features in _features(folder, prepared, splits)])
     if out.suffix == ".csv":
         buffer = io.StringIO()
         writer = csv.writer(buffer)
@@ -139,15 +132,16 @@ def embed(call: Call) -> int:
 
 def pairs(call: Call) -> int:
     """``clsp pairs``."""
-    from clsp.encoders.export import load_encoder, read_spec
     from clsp.evaluation.pairs import mine_pairs
 
     out, (low, high) = Path(call.own["out"]), _bounds(call.own.get("between", "0.97,0.99"))
     if out.suffix != ".csv":
         raise UserError(f"--out {out}: pairs are written as .csv; choose this ending")
     folder = workflow.encoder_folder(call.own["encoder"])
-    train = _for_encoder(call, folder).images.train
-    found = mine_pairs(_features(load_encoder(folder), read_spec(folder), train), low, high)
+    prepared = _for_encoder(call, folder)
+    train = prepared.images.train
+    (features,) = _features(folder, prepared, [train])
+    found = mine_pairs(features, low, high)
     found.save(out, train)
     share, agreement = len(np.unique(found.places)) / len(train), found.agreement(train.labels)
     told = "" if agreement is None else f"; {agreement:.1%} of the pairs have one label"
@@ -166,13 +160,17 @@ def _bounds(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _features(encoder: nn.Module, spec: EncoderSpec, split: Split) -> Tensor:
-    """Features of all images of a part, float32 [N, D]."""
+def _features(folder: Path, prepared: Prepared, splits: list[Split]) -> list[Tensor]:
+    """Features of all images of each part, float32 [N, D] on the CPU; the recipe's device encodes them."""
     import torch
 
+    from clsp.encoders.export import load_encoder, read_spec
+    from clsp.engine.hardware import device_of
     from clsp.evaluation.features import encode_images
 
-    return encode_images(encoder, split.images, torch.tensor(spec.mean), torch.tensor(spec.std))
+    encoder, spec = load_encoder(folder).to(device_of(prepared.recipe.hardware)), read_spec(folder)
+    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+    return [encode_images(encoder, split.images, mean, std) for split in splits]
 
 
 def export(call: Call) -> int:
@@ -208,6 +206,8 @@ def compare(call: Call) -> int:
     write_provenance(out, prepared, call.own["data"])
     bank = Path(call.own["positives"]) if "positives" in call.own else None
     result = run_grid(prepared, out, arms, seeds=seeds, baseline=baseline, bank=bank)
+    if not result:
+        return 0
     text = table(result)
     protocols = [f"{name}: {protocol}" for name, protocol in result["protocols"].items()]
     differences = [f"{score}, each row minus each column:\n\n{table_of_pairs(result, score)}" for score in SCORES]

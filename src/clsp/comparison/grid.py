@@ -14,6 +14,7 @@ import numpy as np
 from clsp import console, distributed, files, workflow
 from clsp.comparison.arms import DIFFUSION, Arm
 from clsp.comparison.collect import collect, rating_settings
+from clsp.engine.hardware import device_of
 from clsp.engine.stage import stage
 from clsp.errors import InUseError, UserError
 from clsp.evaluation.config import EvaluateConfig
@@ -92,7 +93,7 @@ def compare(
         bank: a bank that exists; default: it is made.
 
     Returns:
-        What comparison.json holds.
+        What comparison.json holds; nothing in all processes but the first, which writes it.
 
     Raises:
         UserError: the data have no labels, or the folder belongs to another comparison.
@@ -106,6 +107,8 @@ def compare(
     chosen = _when_free(lambda: _bank(prepared, out, bank)) if needed else None
     grid = Grid(prepared, out, arms, list(range(seeds)), baseline or arms[0], chosen)
     _work(grid)
+    if distributed.rank() != 0:
+        return {}
     result = collect(grid)
     files.write_json(out / "comparison.json", result)
     return result
@@ -166,11 +169,13 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
     from clsp.training.pretrain import pretrain
 
     recipe, images, folder = grid.prepared.recipe, grid.prepared.images, grid.folder(arm, seed)
+    device = device_of(recipe.hardware)
     console.say(f"arm {arm.name}, seed {seed}")
     if arm.method == "diffusion":
         assert grid.bank is not None
         model, unet = grid.diffusion(), grid.bank.manifest["unet"]
-        _rate(grid, folder, unet, lambda task: evaluate_bottleneck(model, task, recipe.evaluate, seed=seed))
+        rate = partial(evaluate_bottleneck, model, config=recipe.evaluate, seed=seed, device=device)
+        _rate(grid, folder, unet, rate)
         return
     config = arm.pretraining(recipe)
     pretrain(
@@ -188,16 +193,16 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
         encoder = files.read_json(rating)["inputs"]["encoder"]
     else:
         encoder = files.file_hash(weights)[:16]
-    _rate(grid, folder, encoder, lambda task: evaluate_encoder(folder, task, recipe.evaluate))
+    _rate(grid, folder, encoder, lambda task: evaluate_encoder(folder, task, recipe.evaluate, device=device))
 
 
 def _rate(grid: Grid, folder: Path, rated: str, rate: Callable[[Task], Result]) -> None:
-    """Keep what ``rate`` says of the encoder with the hash ``rated``."""
+    """Keep what ``rate`` says of the encoder with the hash ``rated``; the first process asks it, the others wait."""
     from clsp.evaluation.task import make_task
 
     recipe = grid.prepared.recipe
     settings, inputs = rating_settings(recipe.evaluate), {"encoder": rated}
     defaults = rating_settings(EvaluateConfig())
     with stage("rating", folder / "rating", settings=settings, inputs=inputs, defaults=defaults) as current:
-        if not current.finished:
+        if not current.finished and distributed.rank() == 0:
             current.facts = rate(make_task(grid.prepared.images, recipe.evaluate, seed=recipe.seed)).record()

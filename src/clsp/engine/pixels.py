@@ -13,7 +13,7 @@ class Pixels:
     """Rows of a uint8 array [N, ...], fetched by index as uint8 tensors on a device.
 
     Args:
-        array: uint8 [N, ...], in memory or memory-mapped.
+        array: uint8 [N, ...], in memory, memory-mapped or lazy.
         rows: int64 [M], the rows that are used; they are addressed 0 .. M - 1 from here on.
     """
 
@@ -23,7 +23,7 @@ class Pixels:
     SHARE = 1 / 3
     """Of a GPU's memory, the share that rows may take if that is more."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray | None = None) -> None:
+    def __init__(self, array: files.Array, rows: np.ndarray | None = None) -> None:
         self._array, self._rows = array, np.arange(len(array)) if rows is None else rows
         self.shape = (len(self._rows), *array.shape[1:])
         self._resident: Tensor | None = None
@@ -39,7 +39,7 @@ class Pixels:
     def to(self, device: torch.device) -> Pixels:
         """Copy the rows to ``device`` if they fit there."""
         if self.fit(int(np.prod(self.shape)), own_memory(device)):
-            self._resident = torch.from_numpy(np.ascontiguousarray(self._array[self._rows])).to(device)
+            self._resident = torch.from_numpy(files.take(self._array, self._rows)).to(device)
         return self
 
     def __getitem__(self, positions: Tensor) -> Tensor:

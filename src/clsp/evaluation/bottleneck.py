@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsp import randomness
+from clsp import files, randomness
 from clsp.diffusion.interpolation import add_noise, encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import Grid
@@ -30,7 +30,9 @@ LEVELS = (0.01, 0.05, 0.1, 0.2, 0.4)
 _BATCH = 256
 
 
-def evaluate_bottleneck(diffusion: str | Path, task: Task, config: EvaluateConfig, *, seed: int) -> Result:
+def evaluate_bottleneck(
+    diffusion: str | Path, task: Task, config: EvaluateConfig, *, seed: int, device: torch.device | str = "cpu"
+) -> Result:
     """Rate the middle features of a diffusion model as those of an encoder.
 
     Args:
@@ -38,13 +40,14 @@ def evaluate_bottleneck(diffusion: str | Path, task: Task, config: EvaluateConfi
         task: images and labels.
         config: the protocol.
         seed: names the noise.
+        device: where the U-Net works.
 
     Raises:
         UserError: the images have no labels.
     """
     if not task.classes or task.train.labels is None:
         raise UserError("the diffusion model's features are rated by labels, and these images have none")
-    pipeline = SyntheticPositivePipeline.from_pretrained(diffusion)
+    pipeline = SyntheticPositivePipeline.from_pretrained(diffusion).to(device)
     known = sorted({min(level, pipeline.max_strength) for level in LEVELS})
     train = {level: bottleneck(pipeline, task.train.images, level, seed=seed) for level in known}
     labels = task.train.labels
@@ -61,17 +64,21 @@ def evaluate_bottleneck(diffusion: str | Path, task: Task, config: EvaluateConfi
 
 
 @torch.no_grad()
-def bottleneck(pipeline: SyntheticPositivePipeline, images: np.ndarray, level: float, *, seed: int) -> Tensor:
-    """Compute the averaged middle features of uint8 images [N, C, H, W], noised to ``level``: float32 [N, D]."""
+def bottleneck(pipeline: SyntheticPositivePipeline, images: files.Array, level: float, *, seed: int) -> Tensor:
+    """Compute the averaged middle features of uint8 images [N, C, H, W], noised to ``level``: float32 [N, D].
+
+    The U-Net's device computes them; they come back to the CPU.
+    """
     unet, scheduler = pipeline.unet.eval(), pipeline.scheduler
     time = torch.tensor(int(level * (scheduler.config.num_train_timesteps - 1)))
     grid = Grid.of(unet, images.shape[1])
     features = []
     for first in range(0, len(images), _BATCH):
-        batch = grid.enter(torch.from_numpy(np.array(images[first : first + _BATCH])).float() / 127.5 - 1.0)
-        rows = torch.arange(first, first + len(batch))
-        noise = randomness.normal(seed, "bottleneck noise", (rows,), batch.shape[1:])
-        noised = add_noise(scheduler, batch, noise, time).to(unet.device)
+        rows = np.arange(first, min(first + _BATCH, len(images)))
+        pixels, places = (torch.from_numpy(part).to(unet.device) for part in (files.take(images, rows), rows))
+        batch = grid.enter(pixels.float() / 127.5 - 1.0)
+        noise = randomness.normal(seed, "bottleneck noise", (places,), batch.shape[1:])
+        noised = add_noise(scheduler, batch, noise, time)
         features.append(encode(unet, noised, time).middle.float().mean(dim=(2, 3)).cpu())
     return torch.cat(features)
 

@@ -12,7 +12,9 @@ from clsp.encoders.export import load_encoder, read_spec
 from clsp.evaluation.features import encode_images
 
 
-def distance_seen_by(folder: Path, images: np.ndarray, real: np.ndarray) -> float:
+def distance_seen_by(
+    folder: Path, images: np.ndarray, real: np.ndarray, *, device: torch.device | str = "cpu"
+) -> float:
     """Return the kernel distance of ``images`` to ``real`` ones on the features of the encoder in ``folder``.
 
     Features are standardised by those of the real images, so that the scale of an encoder's features plays no part.
@@ -21,8 +23,9 @@ def distance_seen_by(folder: Path, images: np.ndarray, real: np.ndarray) -> floa
         folder: an encoder's folder.
         images: uint8 [N, C, H, W], N at least 2.
         real: likewise, uint8 [M, C, H, W].
+        device: where the encoder works.
     """
-    encoder, spec = load_encoder(folder).to(memory_format=torch.channels_last), read_spec(folder)
+    encoder, spec = load_encoder(folder).to(device).to(memory_format=torch.channels_last), read_spec(folder)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     seen, known = (encode_images(encoder, some, mean, std).double() for some in (images, real))
     center, scale = known.mean(dim=0), known.std(dim=0).clamp(min=1e-6)

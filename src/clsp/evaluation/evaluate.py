@@ -46,7 +46,14 @@ class Result:
         return record | ({"few_labels": [few.record() for few in self.few_labels]} if self.few_labels else {})
 
 
-def evaluate_encoder(folder: Path, task: Task, config: EvaluateConfig, *, cache: Path | None = None) -> Result:
+def evaluate_encoder(
+    folder: Path,
+    task: Task,
+    config: EvaluateConfig,
+    *,
+    cache: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Result:
     """Evaluate the encoder in ``folder`` on ``task``.
 
     Args:
@@ -54,6 +61,7 @@ def evaluate_encoder(folder: Path, task: Task, config: EvaluateConfig, *, cache:
         task: images and labels.
         config: the protocol.
         cache: file that keeps the features; it is used when encoder and task are the same.
+        device: where the encoder works; features are rated on the CPU.
 
     Raises:
         UserError: the encoder takes other images than the task has.
@@ -64,10 +72,10 @@ def evaluate_encoder(folder: Path, task: Task, config: EvaluateConfig, *, cache:
             f"--encoder {folder} takes {spec.channels}-channel images, the data have {task.train.images.shape[1]}; "
             f"add --images.channels {spec.channels}"
         )
-    train, test = _features(folder, task, config, cache)
+    train, test = _features(folder, task, config, cache, device)
     if not task.classes:
         return Result(None, None, test)
-    few = tuple(rate_few_labels(folder, task, (train, test), config))
+    few = tuple(rate_few_labels(folder, task, (train, test), config, device=device))
     return replace(rate_features(train, test, task, config), few_labels=few)
 
 
@@ -82,7 +90,9 @@ def rate_features(train: Tensor, test: Tensor, task: Task, config: EvaluateConfi
     )
 
 
-def _features(folder: Path, task: Task, config: EvaluateConfig, cache: Path | None) -> tuple[Tensor, Tensor]:
+def _features(
+    folder: Path, task: Task, config: EvaluateConfig, cache: Path | None, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
     encoder_hash = files.file_hash(folder / "encoder.safetensors")
     key = files.fingerprint([encoder_hash, task.key])
     if cache is not None and cache.exists():
@@ -92,7 +102,7 @@ def _features(folder: Path, task: Task, config: EvaluateConfig, cache: Path | No
                 return stored["train"], stored["test"]
         except (SafetensorError, KeyError, UnicodeDecodeError):
             pass  # a damaged or foreign cache is made anew
-    encoder, spec = load_encoder(folder).to(memory_format=torch.channels_last), read_spec(folder)
+    encoder, spec = load_encoder(folder).to(device).to(memory_format=torch.channels_last), read_spec(folder)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     train, test = (
         encode_images(encoder, part.images, mean, std, batch_size=config.batch_size) for part in (task.train, task.test)

@@ -6,16 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clsp import files
+
 
 @torch.no_grad()
 def encode_images(
-    encoder: nn.Module, images: np.ndarray, mean: Tensor, std: Tensor, *, batch_size: int = 500
+    encoder: nn.Module, images: files.Array, mean: Tensor, std: Tensor, *, batch_size: int = 500
 ) -> Tensor:
     """Encode images with a frozen encoder in eval mode; its weights and BatchNorm statistics do not change.
 
+    They are encoded on the encoder's device, and no more pixels than a batch are held.
+
     Args:
         encoder: a module from float [B, C, H, W] to [B, D].
-        images: uint8 [N, C, H, W].
+        images: uint8 [N, C, H, W], in memory, memory-mapped or lazy.
         mean: channel means on [0, 1], float [C].
         std: channel standard deviations, float [C].
         batch_size: images at once.
@@ -29,7 +33,8 @@ def encode_images(
     mean, std = mean.to(device).view(-1, 1, 1), std.to(device).view(-1, 1, 1)
     features = []
     for first in range(0, len(images), batch_size):
-        batch = torch.from_numpy(np.array(images[first : first + batch_size])).to(device)
+        rows = np.arange(first, min(first + batch_size, len(images)))
+        batch = torch.from_numpy(files.take(images, rows)).to(device)
         features.append(encoder((batch.float() / 255.0 - mean) / std).float().cpu())
     encoder.train(training)
     return torch.cat(features)

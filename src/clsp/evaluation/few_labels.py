@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsp import randomness
+from clsp import files, randomness
 from clsp.encoders.backbone import feature_count, to_channels_last
 from clsp.encoders.export import load_encoder, read_spec
 from clsp.evaluation import linear
@@ -66,17 +66,23 @@ class FewLabels:
 
 
 def rate_few_labels(
-    folder: Path, task: Task, features: tuple[Tensor, Tensor], config: EvaluateConfig
+    folder: Path,
+    task: Task,
+    features: tuple[Tensor, Tensor],
+    config: EvaluateConfig,
+    *,
+    device: torch.device | str = "cpu",
 ) -> list[FewLabels]:
     """Rate the encoder in ``folder`` with each of the shares of labels that ``config`` names.
 
     Args:
         folder: an encoder's folder; nothing is written there.
         task: labelled images.
-        features: frozen features of its train and test images, float [N, D] each.
+        features: frozen features of its train and test images, float [N, D] each, on the CPU.
         config: the shares, the number of draws, and how the encoder is fine-tuned.
+        device: where it is fine-tuned.
     """
-    return [_rate(share, folder, task, features, config) for share in config.label_shares]
+    return [_rate(share, folder, task, features, config, device) for share in config.label_shares]
 
 
 def draw_labels(labels: np.ndarray, share: float, *, seed: int, number: int) -> np.ndarray:
@@ -103,7 +109,14 @@ def draw_labels(labels: np.ndarray, share: float, *, seed: int, number: int) -> 
     return np.sort(np.concatenate(rows))
 
 
-def _rate(share: float, folder: Path, task: Task, features: tuple[Tensor, Tensor], config: EvaluateConfig) -> FewLabels:
+def _rate(
+    share: float,
+    folder: Path,
+    task: Task,
+    features: tuple[Tensor, Tensor],
+    config: EvaluateConfig,
+    device: torch.device | str,
+) -> FewLabels:
     assert task.train.labels is not None
     numbers = range(config.label_draws)
     draws = [draw_labels(task.train.labels, share, seed=task.seed, number=number) for number in numbers]
@@ -112,7 +125,7 @@ def _rate(share: float, folder: Path, task: Task, features: tuple[Tensor, Tensor
     if config.fine_tune_epochs:
         for number, rows, (probe, _) in zip(numbers, draws, probes):
             title = f"fine-tuning, {len(rows)} labels, draw {number + 1} of {len(draws)}"
-            tuned.append(_tuned_accuracy(folder, task, rows, probe, config, title=title))
+            tuned.append(_tuned_accuracy(folder, task, rows, probe, config, title=title, device=device))
     return FewLabels(
         share=share,
         labels=len(draws[0]),
@@ -136,7 +149,14 @@ def _fit_probe(
 
 
 def fine_tune(
-    folder: Path, task: Task, rows: np.ndarray, probe: linear.LinearProbe, config: EvaluateConfig, *, title: str
+    folder: Path,
+    task: Task,
+    rows: np.ndarray,
+    probe: linear.LinearProbe,
+    config: EvaluateConfig,
+    *,
+    title: str,
+    device: torch.device | str = "cpu",
 ) -> nn.Module:
     """Train a copy of the encoder in ``folder`` with a linear head on a draw of labels.
 
@@ -150,19 +170,20 @@ def fine_tune(
         probe: fitted on the encoder's features of these images.
         config: epochs and learning rate.
         title: what the progress line says.
+        device: where it is trained.
 
     Returns:
-        Normalised images [B, C, H, W] to logits [B, classes], in eval mode.
+        Normalised images [B, C, H, W] to logits [B, classes], in eval mode, on ``device``.
     """
     assert task.train.labels is not None
     encoder, spec = load_encoder(folder), read_spec(folder)
     head = nn.Linear(feature_count(encoder), task.classes)
     for parameter, value in zip((head.weight, head.bias), probe.layer(task.classes)):
         parameter.data.copy_(torch.from_numpy(value))
-    model = to_channels_last(nn.Sequential(encoder, head)).eval()
+    model = to_channels_last(nn.Sequential(encoder, head).to(device)).eval()
     fit_classifier(
         model,
-        task.train.images[rows],
+        files.Rows(task.train.images, rows),
         task.train.labels[rows],
         spec,
         torch.optim.AdamW(model.parameters(), lr=config.fine_tune_lr, weight_decay=_DECAY),
@@ -180,9 +201,16 @@ def _steps(count: int, epochs: int) -> int:
 
 
 def _tuned_accuracy(
-    folder: Path, task: Task, rows: np.ndarray, probe: linear.LinearProbe, config: EvaluateConfig, *, title: str
+    folder: Path,
+    task: Task,
+    rows: np.ndarray,
+    probe: linear.LinearProbe,
+    config: EvaluateConfig,
+    *,
+    title: str,
+    device: torch.device | str,
 ) -> float:
-    model, spec = fine_tune(folder, task, rows, probe, config, title=title), read_spec(folder)
+    model, spec = fine_tune(folder, task, rows, probe, config, title=title, device=device), read_spec(folder)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     return _accuracy(encode_images(model, task.test.images, mean, std, batch_size=config.batch_size).numpy(), task)
 

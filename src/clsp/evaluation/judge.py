@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clsp import files
 from clsp.encoders.backbone import feature_count
 from clsp.encoders.export import EncoderSpec
 from clsp.evaluation.classifier import fit_classifier
@@ -20,15 +21,31 @@ _ANCHORS, _BATCH, _IMAGES = 1000, 128, 20_000
 
 
 def judge_candidates(
-    bank: PositiveBank, images: Images, task: Task, spec: EncoderSpec, *, epochs: int, seed: int
+    bank: PositiveBank,
+    images: Images,
+    task: Task,
+    spec: EncoderSpec,
+    *,
+    epochs: int,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Train a classifier of the encoder's architecture on real labels and let it judge a sample of the bank.
+
+    Args:
+        bank: the candidates.
+        images: the data that their anchors are of.
+        task: real images and labels.
+        spec: the architecture.
+        epochs: passes over the real images.
+        seed: names the weights and all draws.
+        device: where the classifier works.
 
     Returns:
         ``classifier_accuracy`` (on the test images), ``classifier_agreement`` (share of candidates that it gives the
         anchor's label) and ``classifier_confidence``, each with value and meaning.
     """
-    classifier = _train(task, spec, epochs=epochs, seed=seed)
+    classifier = _train(task, spec, epochs=epochs, seed=seed, device=device)
     labels = images.train.labels
     assert labels is not None and task.test.labels is not None
     known = np.flatnonzero(labels[bank.ids] >= 0)
@@ -53,18 +70,18 @@ def judge_candidates(
     }
 
 
-def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int) -> nn.Module:
+def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int, device: torch.device | str) -> nn.Module:
     """Train backbone and classifier with SGD and one cosine, on lightly augmented real images."""
     torch.manual_seed(seed)
     backbone = spec.build()
-    model = nn.Sequential(backbone, nn.Linear(feature_count(backbone), task.classes)).train()
+    model = nn.Sequential(backbone, nn.Linear(feature_count(backbone), task.classes)).to(device).train()
     rows = subset(len(task.train), _IMAGES, seed=seed)
     assert task.train.labels is not None
     batch_size = min(_BATCH, len(rows))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
     fit_classifier(
         model,
-        task.train.images[rows],
+        files.Rows(task.train.images, rows),
         task.train.labels[rows],
         spec,
         optimizer,
@@ -76,6 +93,6 @@ def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int) -> nn.Modul
     return model.eval()
 
 
-def _predict(model: nn.Module, images: np.ndarray, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+def _predict(model: nn.Module, images: files.Array, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     """Logits of uint8 images [N, C, H, W]: float [N, classes]."""
     return encode_images(model, images, mean, std)

@@ -27,7 +27,7 @@ def draw_neighbours(features: Tensor, task: Task, path: Path, *, seed: int) -> N
     # The nearest is the image itself; where two files hold the same picture its place may differ.
     others = [[int(i) for i in found if int(i) != row][: k - 1] for row, found in zip(rows, indices)]
     places = np.array([[row, *found] for row, found in zip(rows, others)])
-    save_sheet(path, np.asarray(task.test.images)[places], separate_first=True)
+    save_sheet(path, files.take(task.test.images, places), separate_first=True)
 
 
 def draw_map(features: Tensor, task: Task, classes: tuple[str, ...] | None, folder: Path, *, seed: int) -> None:
@@ -40,7 +40,7 @@ def draw_map(features: Tensor, task: Task, classes: tuple[str, ...] | None, fold
         return
     perplexity = min(30.0, (len(rows) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed, metric="euclidean").fit_transform(unit)
-    pictures = np.asarray(task.test.images)[rows]
+    pictures = files.take(task.test.images, rows)
     size = _draw_sprite(pictures, folder / "map_thumbnails.png")
     labels = None if task.test.labels is None or not task.classes else task.test.labels[rows].tolist()
     record = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from clsp import console, distributed, files
 from clsp.encoders.export import read_spec
@@ -31,6 +32,7 @@ def evaluate_run(
     config: EvaluateConfig,
     *,
     seed: int,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Evaluate the arms (the main one first) into ``out/evaluation`` and return what metrics.json holds.
 
@@ -41,6 +43,7 @@ def evaluate_run(
         bank: the bank, whose candidates a classifier of real labels judges.
         config: the protocol.
         seed: chooses the images shown.
+        device: where the networks work.
     """
     folder = out / "evaluation"
     if distributed.rank() != 0:
@@ -51,7 +54,7 @@ def evaluate_run(
     settings, defaults = {"seed": seed, **_settings(config)}, _settings(EvaluateConfig())
     with stage("evaluation", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
         if not current.finished:
-            _evaluate(folder, arms, images, bank, config, seed)
+            _evaluate(folder, arms, images, bank, config, seed, device)
     metrics: dict[str, Any] = files.read_json(folder / "metrics.json")
     return metrics
 
@@ -68,12 +71,14 @@ def _evaluate(
     bank: PositiveBank | None,
     config: EvaluateConfig,
     seed: int,
+    device: torch.device | str,
 ) -> None:
     task = make_task(images, config, seed=seed)
     results: dict[str, Result] = {}
     for arm, path in arms.items():
         console.say(f"evaluation: {arm}")
-        results[arm] = evaluate_encoder(path, task, config, cache=folder / "features" / f"{arm}.safetensors")
+        cache = folder / "features" / f"{arm}.safetensors"
+        results[arm] = evaluate_encoder(path, task, config, cache=cache, device=device)
     main = next(iter(arms))
     metrics: dict[str, Any] = {"arm": main, "controls": {}}
     if task.classes:
@@ -84,8 +89,9 @@ def _evaluate(
         _save_correct(folder, results)
         if bank is not None and config.classifier_epochs:
             spec = read_spec(arms[main])
-            judged = judge_candidates(bank, images, task, spec, epochs=config.classifier_epochs, seed=seed)
-            metrics["candidates"] = judged
+            metrics["candidates"] = judge_candidates(
+                bank, images, task, spec, epochs=config.classifier_epochs, seed=seed, device=device
+            )
     else:
         metrics["skipped"] = NO_LABELS
         console.say(f"evaluation: {NO_LABELS}")

@@ -93,5 +93,8 @@ def share_of_each(labels: np.ndarray | None, share: float) -> np.ndarray:
 
 
 def _rows(split: Split, rows: np.ndarray) -> Split:
+    """The images ``rows`` (int64, sorted) of a split, without a copy of their pixels: they may not fit the memory."""
+    if len(rows) == len(split):
+        return split
     labels = None if split.labels is None else split.labels[rows]
-    return Split(images=np.asarray(split.images[rows]), names=[split.names[int(row)] for row in rows], labels=labels)
+    return Split(images=files.Rows(split.images, rows), names=[split.names[int(row)] for row in rows], labels=labels)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from clsp import files
 from clsp.images.config import ImagesConfig
 from clsp.images.imageset import Images, Split
 
@@ -46,7 +47,7 @@ def choose_channels(gray: Sequence[bool], config: ImagesConfig) -> int:
     return config.channels or (1 if all(gray) else 3)
 
 
-def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+def with_channels(images: files.Array, channels: int) -> files.Array:
     """Bring images to 1 or 3 channels.
 
     Args:
@@ -59,7 +60,7 @@ def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
     if images.shape[1] == channels:
         return images
     if channels == 3:
-        return np.repeat(images, 3, axis=1)
+        return np.repeat(np.asarray(images), 3, axis=1)
     result = np.empty((len(images), 1, *images.shape[2:]), np.uint8)
     for first in range(0, len(images), _CHUNK):
         red, green, blue = images[first : first + _CHUNK].astype(np.uint32).transpose(1, 0, 2, 3)
@@ -116,7 +117,7 @@ def sized(
     size, note = choose_size([min(part.images.shape[2:]) for part in parts], config)
     if note is None and any(part.images.shape[2:] != (size, size) for part in parts):
         note = f"images are brought to {size} x {size}: centre cropped, resized (bicubic)"
-    done = [Split(images=squared(p.images, size), names=p.names, labels=p.labels) for p in parts]
+    done = [Split(images=squared(np.asarray(p.images), size), names=p.names, labels=p.labels) for p in parts]
     return Images(
         source=source,
         train=done[0],

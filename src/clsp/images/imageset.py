@@ -10,6 +10,9 @@ import numpy as np
 
 from clsp import files, randomness
 
+_HASHED = 256
+"""Images whose pixels are read at once for a fingerprint."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Excluded:
@@ -25,8 +28,8 @@ class Excluded:
 class Split:
     """Images of one part of a data set. An image's row is its dataset index, the id that everything uses."""
 
-    images: np.ndarray
-    """uint8 [N, C, H, W], in memory or memory-mapped; C is 1 or 3."""
+    images: files.Array
+    """uint8 [N, C, H, W], in memory, memory-mapped, or rows of such an array (`clsp.files.Rows`); C is 1 or 3."""
     names: Sequence[str]
     """N names: file paths relative to the source, or ``train/00042`` where the source has no files."""
     labels: np.ndarray | None = None
@@ -71,8 +74,8 @@ class Images:
 def split_fingerprint(split: Split) -> str:
     """Return a sha256 (16 hex digits) over shape, pixels, names and labels, read in chunks."""
     digest = hashlib.sha256(repr(split.images.shape).encode())
-    for first in range(0, len(split), 4096):
-        digest.update(np.ascontiguousarray(split.images[first : first + 4096]).data)
+    for first in range(0, len(split), _HASHED):
+        digest.update(np.ascontiguousarray(split.images[first : first + _HASHED]).data)
         files.release(split.images)
     digest.update("\n".join(split.names).encode(errors="surrogateescape"))  # names that are not UTF-8
     if split.labels is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsp import randomness
+from clsp import files, randomness
 from clsp.engine.neighbours import nearest
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
@@ -112,7 +112,7 @@ def add_noise(images: Tensor, noise: Tensor, strength: float) -> Tensor:
     return (images + strength * noise).clamp(0.0, 1.0)
 
 
-def matching_noise(images: np.ndarray, bank: PositiveBank, ids: np.ndarray) -> float:
+def matching_noise(images: files.Array, bank: PositiveBank, ids: np.ndarray) -> float:
     """Find the noise whose mean squared pixel distance to the anchors is that of the bank's candidates.
 
     Args:
@@ -124,7 +124,7 @@ def matching_noise(images: np.ndarray, bank: PositiveBank, ids: np.ndarray) -> f
         A standard deviation for pixels in [0, 1], at most 2.
     """
     some = ids[:: max(len(ids) // _SAMPLE, 1)]
-    anchors = torch.from_numpy(np.ascontiguousarray(images[some])).float() / 255.0
+    anchors = torch.from_numpy(files.take(images, some)).float() / 255.0
     candidates = torch.from_numpy(bank.array(bank.rows(some))).float() / 255.0
     wanted = float((candidates - anchors[:, None]).square().mean())
     noise = randomness.normal(0, "matching noise", (torch.from_numpy(some),), anchors.shape[1:])

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from clsp import files
 from clsp.images.config import AugmentConfig
 from clsp.positives.bank import PositiveBank
 
@@ -17,7 +18,35 @@ _CROP, _JITTER = 0.2, 0.4
 """AdaInf's smallest crop and its probability of a change of colours."""
 
 
-def inflated(images: np.ndarray, ids: np.ndarray, bank: PositiveBank) -> tuple[np.ndarray, np.ndarray]:
+class Inflated(files.Lazy):
+    """Some copies of the real images, then all candidates: read where they lie when they are asked for.
+
+    As an array they would take twelve times the anchors' memory where a bank has eight candidates.
+
+    Args:
+        images: all train images, uint8 [M, C, H, W], by dataset index.
+        ids: dataset indices of the anchors, int64 [N].
+        bank: their candidates.
+        rows: the anchors' rows in the bank, int64 [N].
+        copies: how often each real image is there.
+    """
+
+    def __init__(self, images: files.Array, ids: np.ndarray, bank: PositiveBank, rows: np.ndarray, copies: int) -> None:
+        count = len(ids) * (copies + bank.candidates)
+        super().__init__((count, *images.shape[1:]), images.dtype)
+        self._images, self._ids, self._bank, self._rows = images, ids, bank, rows
+        self._real = len(ids) * copies
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        places = np.arange(len(self))[rows] if isinstance(rows, slice) or rows.dtype == bool else rows
+        pixels, real = np.empty((*places.shape, *self.shape[1:]), self.dtype), places < self._real
+        pixels[real] = files.take(self._images, self._ids[places[real] % len(self._ids)])
+        anchors, candidates = np.divmod(places[~real] - self._real, self._bank.candidates)
+        pixels[~real] = self._bank.read(self._rows[anchors], candidates)
+        return pixels
+
+
+def inflated(images: files.Array, ids: np.ndarray, bank: PositiveBank) -> tuple[Inflated, np.ndarray]:
     """Return real images and candidates together, two candidates for each real image.
 
     Args:
@@ -29,13 +58,10 @@ def inflated(images: np.ndarray, ids: np.ndarray, bank: PositiveBank) -> tuple[n
         Pixels uint8 [P, C, H, W] and their ids int64 [P]: a real image keeps its dataset index at every repetition,
         candidates are numbered on from M.
     """
-    rows = bank.rows(ids)
-    candidates = np.concatenate([bank.array(part) for part in np.array_split(rows, max(len(rows) // 1024, 1))])
-    k = bank.candidates
+    rows, k = bank.rows(ids), bank.candidates
     copies = max(round(k / 2), 1)
     numbers = len(images) + rows[:, None] * k + np.arange(k)
-    pixels = np.concatenate((np.tile(images[ids], (copies, 1, 1, 1)), candidates.reshape(-1, *images.shape[1:])))
-    return pixels, np.concatenate((np.tile(ids, copies), numbers.ravel()))
+    return Inflated(images, ids, bank, rows, copies), np.concatenate((np.tile(ids, copies), numbers.ravel()))
 
 
 def weaker(config: AugmentConfig) -> AugmentConfig:

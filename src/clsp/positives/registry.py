@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from clsp import files
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
@@ -38,7 +39,7 @@ class Material:
     """Their dataset indices, int64 [N]."""
     labels: np.ndarray | None
     """Their labels, int64 [N]."""
-    images: np.ndarray
+    images: files.Array
     """All train images, uint8 [M, C, H, W], by dataset index."""
     names: Sequence[str]
     """Their names."""

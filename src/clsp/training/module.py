@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from clsp import console, distributed, randomness
+from clsp import console, distributed, files, randomness
 from clsp.engine.batches import Batches, counting_loader
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
@@ -54,7 +54,7 @@ class TrainingData:
     """Images of an epoch: the anchors, also where candidates are trained on beside them."""
     positives: PositivesName
     """Source of the additional positive."""
-    images: np.ndarray
+    images: files.Array
     """All train images, uint8 [M, C, H, W], by dataset index: for sources that look beyond the anchors."""
     names: Sequence[str] = ()
     """Their names: for sources that know images by their files."""
