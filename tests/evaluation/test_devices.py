@@ -17,7 +17,7 @@ from clsp.comparison.arms import parse_arms
 from clsp.diffusion.samplers import make_sampler
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.encoders.export import load_encoder, read_spec
-from clsp.engine import hardware
+from clsp.engine import hardware, pixels
 from clsp.evaluation import bottleneck, classifier, distance, evaluate, features, few_labels, judge
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.stage import evaluate_run
@@ -145,7 +145,8 @@ def moved(network, mode):
     return network
 
 
-def test_no_tensor_of_another_device_meets_an_encoder_or_its_fine_tuning(encoder, make_images, fake):
+def test_no_tensor_of_another_device_meets_an_encoder_or_its_fine_tuning(encoder, make_images, fake, monkeypatch):
+    monkeypatch.setattr(pixels, "own_memory", lambda device: 0)  # nobody can ask a GPU that is not there
     images, spec = make_images().train, read_spec(encoder)
     with unset_fake_temporarily():
         model = torch.nn.Sequential(load_encoder(encoder), torch.nn.Linear(16, 3))
