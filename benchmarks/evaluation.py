@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from harness import Result, arguments, finish, floor_of, interleave, seconds_text, single
 from torch import Tensor, nn
 
+from clsp import files
 from clsp.engine.neighbours import nearest
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluate import rate_features
@@ -61,7 +62,7 @@ def reference_probe(encoder: nn.Module, task: Task, *, epochs: int = EPOCHS) -> 
     return accuracy
 
 
-def features_of(encoder: nn.Module, images: object) -> Tensor:
+def features_of(encoder: nn.Module, images: files.Array) -> Tensor:
     return encode_images(encoder, images, torch.tensor(SPEC.mean), torch.tensor(SPEC.std), batch_size=BATCH)
 
 

@@ -34,6 +34,7 @@ from clsp.engine.pixels import Pixels
 from clsp.engine.trainer import Fit
 from clsp.methods.base import Views
 from clsp.methods.registry import build_method
+from clsp.positives.registry import Material
 from clsp.recipes.options import parse_recipe
 from clsp.training.module import Pretraining, TrainingData, build_optimizer
 
@@ -78,13 +79,11 @@ class Clock(Callback):
 def ours(pixels: np.ndarray) -> float:
     """Seconds of a step of the whole system, under Lightning, with its logs."""
     data = TrainingData(
-        pixels=Pixels(pixels),
-        ids=np.arange(len(pixels)),
+        material=Material(Pixels(pixels), np.arange(len(pixels)), None, pixels, ()),
+        positives="none",
         mean=torch.full((3,), 0.5),
         std=torch.full((3,), 0.25),
         anchors=len(pixels),
-        positives="none",
-        images=pixels,
     )
     module = Pretraining(build_method(encoder(), CONFIG, seed=0), data, CONFIG, seed=0, knn=None)
     clock = Clock()
@@ -96,6 +95,7 @@ def ours(pixels: np.ndarray) -> float:
             precision="auto",
             hardware=HardwareConfig(),
             checkpoint_minutes=60.0,
+            on_checkpoint=lambda: None,
             callbacks=(clock,),
         )
         fit.run(module)

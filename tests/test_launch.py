@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -53,13 +54,18 @@ def test_a_training_of_two_processes_that_was_killed_goes_on_as_if_it_were_not(t
     assert clsp(*command, straight).returncode == 0
     assert clsp(*command, killed, CLSP_FAULT="step:4:kill").returncode != 0
     assert not (killed / "encoder.safetensors").exists()
+    fewer = shutil.copytree(killed, tmp_path / "fewer")
     resumed = clsp(*command, killed)
     assert resumed.returncode == 0 and "continues at step" in resumed.stderr, resumed.stderr
     weights = [load_file(folder / "encoder.safetensors") for folder in (straight, killed)]
     assert [name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])] == []
     facts = [files.read_json(folder / "stage.json")["facts"] for folder in (straight, killed)]
     assert facts[0] == facts[1]
-    alone = clsp(*command[:5], "--recipe", "smoke", "--positives", "view", "--out", tmp_path / "alone")
+    single = ["--recipe", "smoke", "--positives", "view", "--out"]
+    other = clsp(*command[:5], *single, fewer)  # one process goes on where two were
+    assert other.returncode == 0 and "continues at step" in other.stderr, other.stderr
+    assert (fewer / "encoder.safetensors").is_file()
+    alone = clsp(*command[:5], *single, tmp_path / "alone")
     assert alone.returncode == 0, alone.stderr
     assert facts[0]["flops"] == pytest.approx(
         files.read_json(tmp_path / "alone/stage.json")["facts"]["flops"], rel=0.01

@@ -123,8 +123,7 @@ def run(
     arms = train_arms(out, prepared, bank)
     device = device_of(settings.hardware)
     metrics = evaluate_run(out, arms, images, bank, settings.evaluate, seed=settings.seed, device=device)
-    for leftover in out.glob(".*.tmp"):  # of killed calls; the stages sweep their own folders
-        leftover.unlink(missing_ok=True)
+    files.sweep(out)  # of killed calls
     write_provenance(out, prepared, data)  # only now may it replace an earlier call's: every stage agreed to it
     if distributed.rank() == 0:
         console.say(f"report: {build_report(out)}")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from clsp import distributed, files
+from clsp import console, distributed, files
 from clsp.engine import trainer as trainers
 from clsp.engine.hardware import HardwareConfig, device_of
 from clsp.engine.stage import stage
@@ -99,13 +98,12 @@ def test_what_lightning_finds_wrong_with_the_devices_is_one_line(make_images, ti
 
 def test_after_the_training_the_network_is_back_where_the_data_are(make_images, tiny_pretrain, tmp_path, monkeypatch):
     """Lightning ends by moving it to the CPU; FLOPs and pictures are made of the data, which stay on the device."""
-    moves = []
-    root, cpu, to = Strategy.root_device, Pretraining.cpu, Pretraining.to
+    moves, cpu, to = [], Pretraining.cpu, Pretraining.to
     monkeypatch.setattr(Pretraining, "cpu", lambda self: (moves.append("cpu"), cpu(self))[1])
     monkeypatch.setattr(Pretraining, "to", lambda self, *a, **k: (moves.append(a), to(self, *a, **k))[1])
     monkeypatch.setattr("clsp.training.pretrain._flops", lambda module: (moves.append("counted"), 1.0)[1])
     pretrain(make_images(), tiny_pretrain(epochs=1), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
-    assert root is not None and moves[-3:] == ["cpu", (torch.device("cpu"),), "counted"]
+    assert moves[-3:] == ["cpu", (torch.device("cpu"),), "counted"]
 
 
 def test_batch_norm_is_not_shared_where_that_would_take_the_activations_out():
@@ -116,29 +114,44 @@ def test_batch_norm_is_not_shared_where_that_would_take_the_activations_out():
     HardwareConfig().require_layers(timm.create_model("mobilenetv3_small_050", num_classes=0))
 
 
-class _Slow:
-    """A strategy of two processes, of which the other one is not late yet."""
-
-    def __init__(self):
-        self.asked = []
-
-    def reduce_boolean_decision(self, decision, all):
-        self.asked.append(decision)
-        return decision and all is False
-
-
-@pytest.mark.parametrize(("seconds", "world", "steps"), [(1e9, 2, [10, 20]), (0, 2, []), (0.001, 1, [])])
-def test_processes_ask_each_other_whether_a_checkpoint_is_due(seconds, world, steps):
+@pytest.mark.parametrize(
+    ("late", "other_late", "asked", "due"),
+    [(False, False, [10, 20], []), (True, False, [10, 20], [10, 20]), (False, True, [10, 20], [10, 20])],
+)
+def test_processes_agree_now_and_then_whether_a_checkpoint_is_due(late, other_late, asked, due):
     """One that saves alone waits for the others for ever, and they for it in the next step."""
-    strategy = _Slow()
-    watch = trainers._Watch("x", lambda trainer: None, seconds / 60)
-    time.sleep(0.002)
-    due = []
+    found = {"asked": [], "due": []}
+    watch = trainers._Watch("x", lambda trainer: None, 1e-12 if late else 1e9)
+
     for step in range(1, 25):
-        trainer = type("T", (), {"global_step": step, "max_steps": 99, "world_size": world, "strategy": strategy})
-        due.append(watch._due(trainer))
-    assert len(strategy.asked) == len(steps)
-    assert all(due) == (seconds < 1)
+
+        def any_of_both(decision, *, all, step=step):
+            assert decision == late and not all
+            found["asked"].append(step)
+            return decision or other_late
+
+        strategy = SimpleNamespace(reduce_boolean_decision=any_of_both)
+        trainer = SimpleNamespace(global_step=step, world_size=2, strategy=strategy)
+        if watch._due(trainer):
+            found["due"].append(step)
+    assert found == {"asked": asked, "due": due}
+
+
+@pytest.mark.parametrize(("minutes", "world"), [(0.0, 2), (0.0, 1), (1e9, 1)])
+def test_who_need_not_ask_does_not(minutes, world):
+    """One process alone, and several that save after every step."""
+    watch = trainers._Watch("x", lambda trainer: None, minutes)
+    assert watch._due(SimpleNamespace(global_step=10, world_size=world)) == (minutes == 0.0)
+
+
+def test_a_training_that_fails_leaves_no_open_bar(make_images, tiny_pretrain, tmp_path, monkeypatch):
+    """On a terminal it would hide the cursor and what is said next."""
+    closed = []
+    monkeypatch.setattr(console.Progress, "close", lambda self: closed.append(self.done))
+    monkeypatch.setenv("CLSP_FAULT", "step:5:eio")
+    with pytest.raises(OSError, match="Input/output"):
+        pretrain(make_images(), tiny_pretrain(), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
+    assert closed == [4]
 
 
 def opened(folder):

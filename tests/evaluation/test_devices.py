@@ -42,7 +42,7 @@ def seen(monkeypatch):
         found["encoded"].append(next(network.parameters()).device)
         return torch.randn(len(images), 3, generator=torch.Generator().manual_seed(0))
 
-    for module in (evaluate, features, few_labels, judge, distance):
+    for module in (features, few_labels, judge):
         monkeypatch.setattr(module, "encode_images", encode)
     for module in (few_labels, judge):
         monkeypatch.setattr(

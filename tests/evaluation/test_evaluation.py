@@ -210,8 +210,8 @@ def test_without_labels_nothing_is_scored(encoder, make_images):
 
 def test_features_are_kept_for_the_same_encoder_and_task_alone(encoder, make_images, tmp_path, monkeypatch):
     calls = []
-    original = evaluation.encode_images
-    monkeypatch.setattr(evaluation, "encode_images", lambda *a, **k: (calls.append(1), original(*a, **k))[1])
+    original = evaluation.encode_by
+    monkeypatch.setattr(evaluation, "encode_by", lambda *a, **k: (calls.append(1), original(*a, **k))[1])
     cache, images = tmp_path / "cache.safetensors", make_images()
 
     def run(images=images, folder=encoder, config=CONFIG):

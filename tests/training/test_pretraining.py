@@ -23,6 +23,7 @@ from clsp.errors import UserError
 from clsp.images.imageset import Images, Split
 from clsp.methods.registry import NAMES, build_method
 from clsp.objectives.alignment import alignment
+from clsp.positives.registry import Material
 from clsp.training.module import Pretraining, TrainingData
 from clsp.training.pretrain import pretrain
 from tiny import for_method
@@ -135,8 +136,8 @@ def module(make_images, tiny_pretrain):
         encoder.num_features = 10
         ids = np.arange(0, 48, 2)
         data = TrainingData(
-            pixels=Pixels(images.train.images, ids), ids=ids, mean=torch.full((3,), 0.4), std=torch.full((3,), 0.2),
-            anchors=len(ids), positives=positives, images=images.train.images,
+            material=Material(Pixels(images.train.images, ids), ids, None, images.train.images, images.train.names),
+            positives=positives, mean=torch.full((3,), 0.4), std=torch.full((3,), 0.2), anchors=len(ids),
         )  # fmt: skip
         made = Pretraining(build_method(encoder, config, seed=0), data, config, seed=0, knn=None)
         made.on_fit_start()

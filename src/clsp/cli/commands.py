@@ -162,15 +162,10 @@ def _bounds(text: str) -> tuple[float, float]:
 
 def _features(folder: Path, prepared: Prepared, splits: list[Split]) -> list[Tensor]:
     """Features of all images of each part, float32 [N, D] on the CPU; the recipe's device encodes them."""
-    import torch
-
-    from clsp.encoders.export import load_encoder, read_spec
     from clsp.engine.hardware import device_of
-    from clsp.evaluation.features import encode_images
+    from clsp.evaluation.features import encode_by
 
-    encoder, spec = load_encoder(folder).to(device_of(prepared.recipe.hardware)), read_spec(folder)
-    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-    return [encode_images(encoder, split.images, mean, std) for split in splits]
+    return encode_by(folder, [split.images for split in splits], device=device_of(prepared.recipe.hardware))
 
 
 def export(call: Call) -> int:

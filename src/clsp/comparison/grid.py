@@ -20,7 +20,7 @@ from clsp.errors import InUseError, UserError
 from clsp.evaluation.config import EvaluateConfig
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
-from clsp.positives.pairs import read_pairs
+from clsp.positives.pairs import pairs_for
 from clsp.positives.registry import NEEDS_BANK
 from clsp.recipes.limits import check_fit, check_values
 from clsp.training.config import check_positives
@@ -124,8 +124,7 @@ def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
             own = replace(recipe, pretrain=arm.pretraining(recipe))
             check_values(own)
             check_positives(arm.positives, own.pretrain)
-            if arm.positives == "pairs" and own.pretrain.positive_pairs:
-                read_pairs(own.pretrain.positive_pairs, prepared.images.train.names)
+            pairs_for(arm.positives, own.pretrain.positive_pairs, prepared.images.train.names)
             check_fit(own, prepared.images, own_model=bank is None)
             workflow.require_backbone(own, prepared.images)
 

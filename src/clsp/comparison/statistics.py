@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
+
+Seed = TypeVar("Seed", int, str)
+"""As it is counted, or as JSON has it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(round(mean, 3), round(mean - half, 3), round(mean + half, 3))
 
 
-def paired(first: dict[int, float], second: dict[int, float]) -> Interval | None:
+def paired(first: dict[Seed, float], second: dict[Seed, float]) -> Interval | None:
     """Mean and interval of first - second over the seeds that both have; None where there is none.
 
     A seed names initial weights, order and views of both arms alike, so that their difference varies less than either.

@@ -124,8 +124,12 @@ class _Watch(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SIGTERMException):  # raised between two steps: preempted, nothing need be lost
             self.save(trainer)
+        self._close()  # Lightning calls no teardown then, and a bar that is left open hides what is said after it
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._context is not None:
             self._context.__exit__(None, None, None)
             self._context = self._bar = None

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsp.encoders.export import load_encoder, read_spec
-from clsp.evaluation.features import encode_images
+from clsp.evaluation.features import encode_by
 
 
 def distance_seen_by(
@@ -25,9 +24,7 @@ def distance_seen_by(
         real: likewise, uint8 [M, C, H, W].
         device: where the encoder works.
     """
-    encoder, spec = load_encoder(folder).to(device).to(memory_format=torch.channels_last), read_spec(folder)
-    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-    seen, known = (encode_images(encoder, some, mean, std).double() for some in (images, real))
+    seen, known = (features.double() for features in encode_by(folder, (images, real), device=device))
     center, scale = known.mean(dim=0), known.std(dim=0).clamp(min=1e-6)
     return kid((seen - center) / scale, (known - center) / scale)
 

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clsp import files
-from clsp.encoders.export import load_encoder, read_spec
+from clsp.encoders.export import read_spec
 from clsp.engine.neighbours import nearest
 from clsp.errors import UserError
 from clsp.evaluation import knn, linear
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.features import encode_images
+from clsp.evaluation.features import encode_by
 from clsp.evaluation.few_labels import FewLabels, rate_few_labels
 from clsp.evaluation.retrieval import Retrieval, rate_retrieval
 from clsp.evaluation.score import Score, score
@@ -102,11 +102,8 @@ def _features(
                 return stored["train"], stored["test"]
         except (SafetensorError, KeyError, UnicodeDecodeError):
             pass  # a damaged or foreign cache is made anew
-    encoder, spec = load_encoder(folder).to(device).to(memory_format=torch.channels_last), read_spec(folder)
-    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-    train, test = (
-        encode_images(encoder, part.images, mean, std, batch_size=config.batch_size) for part in (task.train, task.test)
-    )
+    parts = (task.train.images, task.test.images)
+    train, test = encode_by(folder, parts, device=device, batch_size=config.batch_size)
     if cache is not None:
         mark = torch.frombuffer(bytearray(key.encode()), dtype=torch.uint8)
         files.write_bytes(cache, save({"train": train, "test": test, "key": mark}))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from clsp import files
+from clsp.encoders.export import load_encoder, read_spec
 
 
 @torch.no_grad()
@@ -38,3 +42,22 @@ def encode_images(
         features.append(encoder((batch.float() / 255.0 - mean) / std).float().cpu())
     encoder.train(training)
     return torch.cat(features)
+
+
+def encode_by(
+    folder: Path, parts: Sequence[files.Array], *, device: torch.device | str, batch_size: int = 500
+) -> list[Tensor]:
+    """Encode several sets of images with the encoder in ``folder``.
+
+    Args:
+        folder: an encoder's folder.
+        parts: uint8 [N, C, H, W] each.
+        device: where the encoder works.
+        batch_size: images at once.
+
+    Returns:
+        float32 [N, D] for each part, on the CPU.
+    """
+    encoder, spec = load_encoder(folder).to(device).to(memory_format=torch.channels_last), read_spec(folder)
+    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+    return [encode_images(encoder, part, mean, std, batch_size=batch_size) for part in parts]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clsp import files, randomness
 from clsp.encoders.backbone import feature_count, to_channels_last
-from clsp.encoders.export import load_encoder, read_spec
+from clsp.encoders.export import EncoderSpec, load_encoder, read_spec
 from clsp.evaluation import linear
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.config import EvaluateConfig
@@ -125,7 +125,8 @@ def _rate(
     if config.fine_tune_epochs:
         for number, rows, (probe, _) in zip(numbers, draws, probes):
             title = f"fine-tuning, {len(rows)} labels, draw {number + 1} of {len(draws)}"
-            tuned.append(_tuned_accuracy(folder, task, rows, probe, config, title=title, device=device))
+            model = fine_tune(folder, task, rows, probe, config, title=title, device=device)
+            tuned.append(_tuned_accuracy(model, read_spec(folder), task, config))
     return FewLabels(
         share=share,
         labels=len(draws[0]),
@@ -200,17 +201,7 @@ def _steps(count: int, epochs: int) -> int:
     return min(-(-count * epochs // min(_BATCH, count)), _MOST_STEPS)
 
 
-def _tuned_accuracy(
-    folder: Path,
-    task: Task,
-    rows: np.ndarray,
-    probe: linear.LinearProbe,
-    config: EvaluateConfig,
-    *,
-    title: str,
-    device: torch.device | str,
-) -> float:
-    model, spec = fine_tune(folder, task, rows, probe, config, title=title, device=device), read_spec(folder)
+def _tuned_accuracy(model: nn.Module, spec: EncoderSpec, task: Task, config: EvaluateConfig) -> float:
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     return _accuracy(encode_images(model, task.test.images, mean, std, batch_size=config.batch_size).numpy(), task)
 

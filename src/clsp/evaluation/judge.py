@@ -52,8 +52,8 @@ def judge_candidates(
     rows = known[subset(len(known), _ANCHORS, seed=seed + 6)]
     candidates = bank.array(rows)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-    accuracy = _predict(classifier, task.test.images, mean, std).argmax(dim=1).numpy() == task.test.labels
-    scores = _predict(classifier, candidates.reshape(-1, *candidates.shape[2:]), mean, std).softmax(dim=1)
+    accuracy = encode_images(classifier, task.test.images, mean, std).argmax(dim=1).numpy() == task.test.labels
+    scores = encode_images(classifier, candidates.reshape(-1, *candidates.shape[2:]), mean, std).softmax(dim=1)
     agrees = scores.argmax(dim=1).numpy() == labels[bank.ids[rows]].repeat(bank.candidates)
 
     def entry(value: Any, meaning: str) -> dict[str, Any]:
@@ -91,8 +91,3 @@ def _train(task: Task, spec: EncoderSpec, *, epochs: int, seed: int, device: tor
         title="classifier of real labels",
     )
     return model.eval()
-
-
-def _predict(model: nn.Module, images: files.Array, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Logits of uint8 images [N, C, H, W]: float [N, classes]."""
-    return encode_images(model, images, mean, std)

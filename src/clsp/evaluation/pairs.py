@@ -20,6 +20,9 @@ from clsp.engine.neighbours import nearest
 from clsp.errors import UserError
 from clsp.images.imageset import Split
 
+_LOOK = 9
+"""Images that are looked at for each: itself, seven copies, and the partner."""
+
 
 @dataclass(frozen=True)
 class MinedPairs:
@@ -77,7 +80,3 @@ def mine_pairs(features: Tensor, low: float, high: float) -> MinedPairs:
     unique, back = pairs.unique(dim=0, return_inverse=True)
     cosines = torch.zeros(len(unique)).scatter_(0, back, similar[rows, first][has])
     return MinedPairs(unique.numpy(), cosines.numpy())
-
-
-_LOOK = 9
-"""Images that are looked at for each: itself, seven copies, and the partner."""

@@ -7,6 +7,7 @@ training and train on them as on two views: arm METHOD+pairs+host. `clsp pairs` 
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsp import console, files
+from clsp import console
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
+from clsp.positives.config import PositivesName
 from clsp.positives.lists import OneOf
 from clsp.positives.sources import Positive
 
@@ -34,7 +36,8 @@ class PairList:
     @property
     def fingerprint(self) -> str:
         """A hash of all pairs (16 hex digits): the list's identity."""
-        return files.fingerprint([self.places.tolist(), self.weights.tolist()])
+        content = self.places.astype("<i8").tobytes() + self.weights.astype("<f4").tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Pairs:
@@ -68,6 +71,19 @@ class Pairs:
         entries = self._lists.draw(positions, step)
         found = self._lists.flat[entries]
         return Positive(self._lists.pixels[found], weights=self._weights[entries], ids=self._ids[found])
+
+
+def pairs_for(positives: PositivesName, path: str | None, names: Sequence[str]) -> PairList | None:
+    """Read the pairs where they are the positives; None for all other sources.
+
+    Raises:
+        UserError: no file is named, or see `read_pairs`.
+    """
+    if positives != "pairs":
+        return None
+    if path is None:
+        raise UserError("positives 'pairs' need their file: --pretrain.positive_pairs FILE (clsp pairs makes one)")
+    return read_pairs(path, names)
 
 
 def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:

@@ -45,7 +45,7 @@ class Material:
     """Their names."""
     bank: PositiveBank | None = None
     pairs: PairList | None = None
-    window: int = 10
+    window: int = 0
     """Frames that two frames of a video may be apart."""
 
 

@@ -283,7 +283,8 @@ def _contrast(plan: Plan, method: Method, third: bool, device: torch.device, bf1
         labels = ids % 10 if labelled else None
         method.before_step(0.5)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            losses = method(Views(drawn[0], drawn[1], drawn[2] if third else None, ids, 0.5, labels, 0, crops))
+            positive = drawn[2] if third else None
+            losses = method(Views(drawn[0], drawn[1], positive, ids, 0.5, labels, crops=crops))
             loss = torch.stack(list(losses.terms.values())).sum()
             loss = loss if losses.pull is None else loss + positive_term(losses.pull, config, 0.5)
         _backward(loss)

@@ -47,7 +47,8 @@ class PretrainConfig:
     positive_objective: ObjectiveName = "alignment"
     """What lambda weighs. alignment: mean(2 - 2 cos), the paper's; nt_xent: NT-Xent of anchor and positive, which the
     other images of the batch repel; host: the method's own objective. With host the positive is no third view: it
-    takes the second view's place for lambda / (1 + lambda) of a step's anchors; a step costs no more than without."""
+    takes the second view's place for lambda / (1 + lambda) of a step's anchors, and a pair's own weight is a factor of
+    that chance; a step costs no more than without."""
     positive_temperature: float = 0.2
     """tau of that NT-Xent."""
     positive_schedule: Literal["constant", "cosine"] = "constant"
@@ -108,11 +109,8 @@ def check_positives(positives: PositivesName, config: PretrainConfig) -> None:
     """Refuse positives that these settings cannot serve.
 
     Raises:
-        UserError: pairs without their file; or a mixture in the second view's place, where the method would pull it to
-            one of its two anchors alone.
+        UserError: a mixture in the second view's place, where the method would pull it to one of its two anchors alone.
     """
-    if positives == "pairs" and config.positive_pairs is None:
-        raise UserError("positives 'pairs' need their file: --pretrain.positive_pairs FILE (clsp pairs makes one)")
     if positives == "mixture" and config.positive_objective == "host":
         raise UserError(
             "positives 'mixture' belong to two anchors, and positive_objective host pulls to one; "

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from clsp import console, distributed, files, randomness
+from clsp import console, distributed
 from clsp.engine.batches import Batches, counting_loader
-from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
 from clsp.engine.trainer import require_finite
 from clsp.evaluation.online import OnlineKNN
 from clsp.methods.base import Method, Views
 from clsp.methods.registry import LABELLED
-from clsp.positives.bank import PositiveBank
 from clsp.positives.config import PositivesName
-from clsp.positives.pairs import PairList
 from clsp.positives.registry import Material, build_source
-from clsp.positives.sources import Positive, PositiveSource
+from clsp.positives.sources import PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
-from clsp.training.positive_term import no_negatives, positive_term, share_in_place
+from clsp.training.positive_term import in_place, no_negatives, positive_term, share_in_place
 from clsp.training.views import crops_of, draw_views
 
 _WARMUP_START = 1e-3 / 0.5
@@ -42,28 +38,17 @@ _SETTLED = 50
 class TrainingData:
     """What an encoder is trained on."""
 
-    pixels: Pixels
-    """The anchors, uint8 [N, C, H, W]."""
-    ids: np.ndarray
-    """Their dataset indices, int64 [N]."""
+    material: Material
+    """The anchors with their ids, labels and names, and what their positives are made of. Labels are for methods and
+    positives that may see them, and to rate neighbours in the log."""
+    positives: PositivesName
+    """Source of the additional positive."""
     mean: Tensor
     """Mean of the channels on [0, 1], float [C]."""
     std: Tensor
     """Their standard deviation, likewise."""
     anchors: int
     """Images of an epoch: the anchors, also where candidates are trained on beside them."""
-    positives: PositivesName
-    """Source of the additional positive."""
-    images: files.Array
-    """All train images, uint8 [M, C, H, W], by dataset index: for sources that look beyond the anchors."""
-    names: Sequence[str] = ()
-    """Their names: for sources that know images by their files."""
-    bank: PositiveBank | None = None
-    """The bank, for sources that need one."""
-    pairs: PairList | None = None
-    """The pairs, for the source that draws from them."""
-    labels: np.ndarray | None = None
-    """Labels, int64 [N]: for methods and positives that may see them, and to rate neighbours in the log."""
 
 
 class Pretraining(LightningModule):
@@ -76,14 +61,14 @@ class Pretraining(LightningModule):
         self.method, self.config, self.seed = method, config, seed
         self.register_buffer("mean", data.mean.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", data.std.view(1, -1, 1, 1), persistent=False)
-        self._data, self._knn = data, knn
-        self.batches = Batches(len(data.pixels), config.batch_size, seed=seed, stream="pretraining", drop_last=True)
+        self._data, self.pixels, self._knn = data, data.material.pixels, knn
+        self.batches = Batches(len(self.pixels), config.batch_size, seed=seed, stream="pretraining", drop_last=True)
         self.steps_per_epoch = max(data.anchors // config.batch_size, 1)
         self.total_steps = self.steps_per_epoch * config.epochs
         self._source: PositiveSource | None = None
         self._terms: dict[str, Tensor] = {}
-        self._ids = torch.from_numpy(data.ids)
-        self._labels = None if data.labels is None else torch.from_numpy(data.labels)
+        self._ids, labels = torch.from_numpy(data.material.ids), data.material.labels
+        self._labels = None if labels is None else torch.from_numpy(labels)
         self._told: set[str] = set()
 
     def train_dataloader(self) -> Any:
@@ -92,21 +77,10 @@ class Pretraining(LightningModule):
 
     def on_fit_start(self) -> None:
         """Move what fits to the device, once."""
-        self._data.pixels.to(self.device)
+        self.pixels.to(self.device)
         self._ids = self._ids.to(self.device)
         self._labels = None if self._labels is None else self._labels.to(self.device)
-        data, config = self._data, self.config
-        material = Material(
-            pixels=data.pixels,
-            ids=data.ids,
-            labels=data.labels,
-            images=data.images,
-            names=data.names,
-            bank=data.bank,
-            pairs=data.pairs,
-            window=config.positive_window,
-        )
-        self._source = build_source(data.positives, material, seed=self.seed, device=self.device)
+        self._source = build_source(self._data.positives, self._data.material, seed=self.seed, device=self.device)
 
     def views_of(self, step: int) -> Views:
         """Make the batch of ``step``: pixels, two views, and the additional positive, augmented together.
@@ -114,18 +88,15 @@ class Pretraining(LightningModule):
         Where the positive takes the second view's place there is no third one.
         """
         positions = self.batches.positions(step).to(self.device)
-        ids, anchors = self._ids[positions], self._data.pixels[positions]
+        ids, anchors = self._ids[positions], self.pixels[positions]
         done = step / self.total_steps
-        images, more = [anchors, anchors], Positive(anchors)
-        if self._source is not None:
-            more, share = self._source(positions, anchors, step), share_in_place(self.config, done)
-            if share is None:
-                images.append(more.images)
-            else:
-                weights = 1.0 if more.weights is None else more.weights
-                chosen = randomness.uniform(self.seed, "in place", (step, ids), 1)[:, 0] < share * weights
-                images[1] = torch.where(chosen.view(-1, 1, 1, 1), more.images, anchors)
-                more = replace(more, ids=None if more.ids is None else torch.where(chosen, more.ids, ids))
+        images, share = [anchors, anchors], share_in_place(self.config, done)
+        positive = self._source(positions, anchors, step) if self._source is not None else None
+        if positive is not None and share is not None:
+            positive = in_place(positive, anchors, ids, share, seed=self.seed, step=step)
+            images[1] = positive.images
+        elif positive is not None:
+            images.append(positive.images)
         drawn = draw_views(images, self.config, seed=self.seed, step=step, ids=ids)
         parts = [part.sub_(self.mean).div_(self.std) for part in drawn]
         # Only the upper bounds that say so may see labels; for all others there are none.
@@ -139,9 +110,9 @@ class Pretraining(LightningModule):
             labels=labels,
             step=step,
             crops=crops_of(len(parts), self.config, seed=self.seed, step=step, ids=ids),
-            weights=more.weights,
-            mates=more.mates,
-            ignore=None if more.ids is None else no_negatives(ids, more.ids),
+            weights=positive.weights if positive is not None else None,
+            mates=positive.mates if positive is not None else None,
+            ignore=no_negatives(ids, positive.ids) if positive is not None and positive.ids is not None else None,
         )
 
     def training_step(self, _: Any) -> Tensor:

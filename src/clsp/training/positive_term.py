@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clsp import distributed
+from clsp import distributed, randomness
 from clsp.objectives.alignment import alignment
 from clsp.objectives.contrastive import nt_xent
 from clsp.objectives.precision import full_precision
+from clsp.positives.sources import Positive
 from clsp.training.config import PretrainConfig
 
 
@@ -101,6 +102,25 @@ def share_in_place(config: PretrainConfig, done: float) -> float | None:
         return None
     weight = positive_weight(config, done)
     return weight / (1.0 + weight)
+
+
+def in_place(positive: Positive, anchors: Tensor, ids: Tensor, share: float, *, seed: int, step: int) -> Positive:
+    """Choose whose second view is made of the positive; the others' is made of the anchor itself.
+
+    Args:
+        positive: a positive of each anchor; the weight of one is a factor of its chance.
+        anchors: the anchors' images, uint8 [B, C, H, W].
+        ids: their dataset indices, int64 [B].
+        share: of the anchors, see `share_in_place`.
+        seed: names the choice.
+        step: the training step, which names it too.
+    """
+    chance = share if positive.weights is None else share * positive.weights
+    chosen = randomness.uniform(seed, "in place", (step, ids), 1)[:, 0] < chance
+    return Positive(
+        torch.where(chosen.view(-1, 1, 1, 1), positive.images, anchors),
+        ids=None if positive.ids is None else torch.where(chosen, positive.ids, ids),
+    )
 
 
 def positive_weight(config: PretrainConfig, done: float) -> float:

@@ -27,8 +27,8 @@ from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import PositivesName
 from clsp.positives.inflation import inflated, weaker
-from clsp.positives.pairs import PairList, read_pairs
-from clsp.positives.registry import NEEDS_BANK
+from clsp.positives.pairs import PairList, pairs_for
+from clsp.positives.registry import NEEDS_BANK, Material
 from clsp.training.config import PretrainConfig, check_positives
 from clsp.training.module import Pretraining, TrainingData
 
@@ -65,21 +65,14 @@ def pretrain(
             non-finite, or the folder belongs to other settings.
     """
     require_views(config.backbone.name, images.size, config.augment.size)
-    check_positives(positives, config)
     inputs = {"data": images.fingerprint}
     if anchors is None:
         anchors = _anchors(images, config, seed, bank if positives in NEEDS_BANK else None)
     else:
         inputs["anchors"] = files.fingerprint(anchors.tolist())
-    if positives in NEEDS_BANK:
-        if bank is None:
-            raise UserError(f"positives '{positives}' need a bank; give --positives BANK")
-        bank.require_data(images.fingerprint, images.source)
-        inputs["bank"] = bank.fingerprint
-    pairs = None
-    if positives == "pairs" and config.positive_pairs:
-        pairs = read_pairs(config.positive_pairs, images.train.names)
-        inputs["pairs"] = pairs.fingerprint
+    check_positives(positives, config)
+    pairs = pairs_for(positives, config.positive_pairs, images.train.names)
+    inputs |= _read_by(positives, bank, pairs, images)
     settings = {"seed": seed, "positives": positives, **settings_of(config, positives)}
     name = config.method if positives == "none" else f"{config.method}+{positives}"
     defaults = settings_of(PretrainConfig(method=config.method), positives)
@@ -128,6 +121,24 @@ def settings_of(config: PretrainConfig, positives: PositivesName) -> dict[str, A
     return {name: value for name, value in asdict(config).items() if name not in without}
 
 
+def _read_by(
+    positives: PositivesName, bank: PositiveBank | None, pairs: PairList | None, images: Images
+) -> dict[str, str]:
+    """Fingerprints of what the positives are read from.
+
+    Raises:
+        UserError: the bank is missing, or it belongs to other data.
+    """
+    if pairs is not None:
+        return {"pairs": pairs.fingerprint}
+    if positives not in NEEDS_BANK:
+        return {}
+    if bank is None:
+        raise UserError(f"positives '{positives}' need a bank; give --positives BANK")
+    bank.require_data(images.fingerprint, images.source)
+    return {"bank": bank.fingerprint}
+
+
 def _module(
     images: Images,
     config: PretrainConfig,
@@ -147,19 +158,10 @@ def _module(
         array, ids = inflated(images.train.images, anchors, bank)
         pixels, labels = Pixels(array), None
         config = replace(config, augment=weaker(config.augment))
-    data = TrainingData(
-        pixels=pixels,
-        ids=ids,
-        mean=torch.tensor(spec.mean),
-        std=torch.tensor(spec.std),
-        anchors=len(anchors),
-        positives=positives,
-        images=images.train.images,
-        names=images.train.names,
-        bank=bank,
-        pairs=pairs,
-        labels=labels,
-    )
+    train, window = images.train, config.positive_window
+    material = Material(pixels, ids, labels, train.images, train.names, bank, pairs, window)
+    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+    data = TrainingData(material=material, positives=positives, mean=mean, std=std, anchors=len(anchors))
     method = build_method(encoder, config, seed=seed)
     return Pretraining(method, data, config, seed=seed, knn=OnlineKNN.of(images.train, seed=seed))
 
@@ -199,7 +201,7 @@ def _draw_views(module: Pretraining, path: Path) -> None:
     views = module.views_of(module.total_steps - 1)
     parts = [part[:_SHEET] for part in (views.first, views.second, views.positive) if part is not None]
     positions = module.batches.positions(module.total_steps - 1)[:_SHEET].to(module.device)
-    originals = module._data.pixels[positions].cpu()
+    originals = module.pixels[positions].cpu()
     pictures = [(part * module.std + module.mean).clamp(0, 1).cpu() for part in parts]
     enlarged = [F.interpolate(picture, originals.shape[-2:]) for picture in pictures]  # views may be smaller
     drawn = [(picture * 255).round().to(torch.uint8) for picture in enlarged]
