@@ -87,14 +87,16 @@ def diffusion_stage(*overrides, gpu=None):
     return stages._diffusion(stages.Plan(prepared.recipe, prepared.images, gpu and gpus.find_gpu(gpu)))
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco", "nnclr", "aps"])
-def test_the_plan_counts_what_a_run_counts(method, make_images, tiny_pretrain, tmp_path):
+@pytest.mark.parametrize(("method", "local"), [("simclr", 0), ("moco", 0), ("nnclr", 0), ("aps", 0), ("swav", 2)])
+def test_the_plan_counts_what_a_run_counts(method, local, make_images, tiny_pretrain, tmp_path):
     from clsp.engine.hardware import HardwareConfig
+    from clsp.images.config import AugmentConfig
     from clsp.methods.config import NNCLRConfig
     from clsp.training.pretrain import pretrain
 
     images = make_images()
-    config = tiny_pretrain(**for_method(method, nnclr=NNCLRConfig(memory=40), epochs=1))
+    views = AugmentConfig(local_crops=local)
+    config = tiny_pretrain(**for_method(method, nnclr=NNCLRConfig(memory=40), epochs=1, augment=views))
     facts = pretrain(images, config, HardwareConfig(), seed=0, folder=tmp_path / "enc", positives="view").facts
     recipe = parse_recipe("smoke", ["--controls", "true"])
     recipe.pretrain = config

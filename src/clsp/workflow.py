@@ -15,7 +15,7 @@ from clsp import console, distributed, files
 from clsp.comparison.arms import Arm
 from clsp.errors import UserError, suggest
 from clsp.provenance import machine, versions
-from clsp.recipes.limits import check_fit, check_values
+from clsp.recipes.limits import check_backbone, check_fit, check_values
 from clsp.recipes.options import parse_recipe
 from clsp.recipes.recipe import Recipe, recipe_for, resolved
 from clsp.recipes.sizing import size_to_data
@@ -112,7 +112,7 @@ def run(
     settings, images = prepared.recipe, prepared.images
     describe(images)
     check_fit(settings, images, own_model=diffusion is None)
-    require_backbone(settings, images)
+    check_backbone(settings, images)
     _require_same_data(out, images)
     if not (out / "recipe.yaml").exists():
         write_provenance(out, prepared, data)
@@ -225,24 +225,6 @@ def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, P
         folders[arm] = out / "encoder" if positives == "bank" else out / "controls" / arm
         _train(prepared, folders[arm], positives, bank)
     return folders
-
-
-def require_backbone(recipe: Recipe, images: Images) -> None:
-    """Refuse a backbone that cannot be built, or that the method cannot train, before the first stages take hours.
-
-    Raises:
-        UserError: names the option and what is allowed.
-    """
-    from clsp.encoders.backbone import build_backbone, require_views, stem_for
-    from clsp.encoders.tokens import require_vit
-    from clsp.methods.registry import PATCHES
-
-    config = recipe.pretrain.backbone
-    require_views(config.name, images.size, recipe.pretrain.augment.size)
-    stem = stem_for(config, images.size)
-    model = build_backbone(config.name, config.args, channels=images.channels, size=images.size, stem=stem)
-    if recipe.pretrain.method in PATCHES:
-        require_vit(model)
 
 
 def _require_same_data(out: Path, images: Images) -> None:

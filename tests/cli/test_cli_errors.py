@@ -55,6 +55,10 @@ def pictures(folder, count, start=0):
     [
         (("run", *DIGITS, "--out", "r", "--prtrain.lr", "1"), ("--prtrain.lr", "did you mean '--pretrain.lr'?")),
         (("run", *DIGITS, "--out", "r", "--lr", "1"), ("--lr", ".lr'?")),
+        (
+            ("run", *DIGITS, "--out", "r", "--pretrain.augment.local_crops", "2"),
+            ("--pretrain.augment.local_crops 2", "simclr has two whole views alone", "swav and dino", "per_method"),
+        ),
         (("run", "--dat", "digits", "--out", "r"), ("--dat", "did you mean '--data'?")),
         (("pretrain", *DIGITS, "--out", "r", "--epoch", "1"), ("--epoch", "did you mean '--pretrain.epochs'?")),
         (("rnu", *DIGITS), ("unknown command 'rnu'", "run, diffusion", "did you mean 'run'?")),

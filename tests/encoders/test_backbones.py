@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
@@ -19,6 +20,7 @@ from clsp.encoders.config import BackboneConfig, ProjectorConfig
 from clsp.encoders.export import EncoderSpec, export_onnx, read_spec, save_encoder
 from clsp.encoders.heads import HeadShape, projector
 from clsp.errors import UserError
+from clsp.images.config import AugmentConfig
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]}
 SPECS = {
@@ -194,11 +196,28 @@ def test_timm_is_what_it_says():
     assert torch.equal(ours(x), theirs(x))
 
 
+VIT = BackboneConfig(name="vit_tiny_patch16_224", args={"patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2})
+ANY_SIZE = replace(VIT, args={**VIT.args, "dynamic_img_size": True})
+
+
 def test_a_backbone_for_one_size_alone_refuses_smaller_views():
-    require_views("resnet18", 32, 24)
-    require_views("vit_tiny_patch16_224", 32, None)
+    require_views(BackboneConfig(), 32, AugmentConfig(size=24, local_crops=2))
+    require_views(VIT, 32, AugmentConfig(local_size=13))
     with pytest.raises(UserError, match="size 24: vit_tiny_patch16_224 takes images of 32 pixels"):
-        require_views("vit_tiny_patch16_224", 32, 24)
+        require_views(VIT, 32, AugmentConfig(size=24))
+    with pytest.raises(UserError, match=r"local_size 14: .* takes images of 32 pixels"):
+        require_views(VIT, 32, AugmentConfig(local_crops=1))
+
+
+def test_a_transformer_of_any_size_takes_what_its_patches_cover():
+    small = AugmentConfig(local_crops=1, local_size=12)
+    require_views(ANY_SIZE, 32, small)
+    model = build_backbone(ANY_SIZE.name, ANY_SIZE.args, channels=3, size=32, stem="small")
+    assert model(torch.rand(2, 3, 32, 32)).shape == model(torch.rand(2, 3, 12, 12)).shape == (2, 32)
+    with pytest.raises(UserError, match=r"local_size 14 is no multiple of the 4 pixels .* choose 12 or 16"):
+        require_views(ANY_SIZE, 32, replace(small, local_size=14))
+    with pytest.raises(UserError, match="no multiple of the 16 pixels"):
+        require_views(replace(ANY_SIZE, args={"dynamic_img_size": True}), 32, replace(small, local_size=8))
 
 
 @pytest.mark.parametrize(("channels", "last"), [([4, 8, 8, 16], False), ([8, 8, 16, 16], True)])

@@ -20,10 +20,9 @@ from clsp.methods.base import Views
 from clsp.methods.config import APSConfig
 from clsp.methods.registry import build_method
 from clsp.objectives.alignment import alignment
-from clsp.recipes.limits import check_values
+from clsp.recipes.limits import check_backbone, check_values
 from clsp.recipes.options import parse_recipe
 from clsp.training.config import PretrainConfig
-from clsp.workflow import require_backbone
 from tiny import Tiny, crops, vit
 
 
@@ -145,7 +144,7 @@ def test_another_backbone_is_refused_before_anything_is_done(make_images):
         make(encoder=Tiny())
     recipe = parse_recipe(None, ["--pretrain.method", "aps"])
     with pytest.raises(UserError, match=r"backbone\.name resnet18 has no patches to choose from.*vit_tiny"):
-        require_backbone(recipe, make_images())
+        check_backbone(recipe, make_images())
 
 
 @pytest.mark.parametrize("value", ["ratio=0", "ratio=1.5", "power=-1", "temperature=0"])

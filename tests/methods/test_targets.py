@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from clsp.encoders.config import ProjectorConfig
 from clsp.encoders.prototypes import Prototypes
-from clsp.methods.base import Views
+from clsp.methods.base import Views, embed_local
 from clsp.methods.config import DINOConfig, ReSSLConfig, SwAVConfig
 from clsp.methods.registry import build_method
 from clsp.objectives import redundancy
@@ -119,6 +121,38 @@ def test_dino_predicts_the_centred_and_sharpened_teacher():
     torch.testing.assert_close(method.center, 0.9 * before + 0.1 * torch.cat(t).mean(dim=0))
     losses.terms["dino"].backward()
     assert all(p.grad is None for p in method.teacher.parameters())
+
+
+@pytest.mark.parametrize("mode", ["joint", "split", "views"])
+def test_both_targets_are_predicted_from_each_local_crop(mode):
+    generator = torch.Generator().manual_seed(9)
+    local = tuple(torch.randn(6, 1, 4, 4, generator=generator) for _ in range(3))
+    batch = replace(views(), local=local)
+    for name in ("swav", "dino"):
+        method = make(name, mode).eval()
+        z = [*embedded(method, batch)[:2], *(method.projector(method.encoder(crop)) for crop in local)]
+        p = [cosine(x, method.prototypes.weight) for x in z]
+        if name == "swav":
+            q = [sinkhorn(x.detach(), 0.05, 3) for x in p[:2]]
+        else:
+            q = [torch.softmax(method.teacher.average(x) / 0.07, dim=1) for x in (batch.first, batch.second)]
+        pairs = [(i, v) for i in range(2) for v in range(5) if v != i]
+        expected = sum(cross(q[i].detach(), p[v], 0.1) for i, v in pairs) / 8
+        losses = method(batch)
+        torch.testing.assert_close(losses.terms[name], expected)
+        torch.testing.assert_close(losses.first, z[0])
+        losses.terms[name].backward()
+        assert method.encoder.conv.weight.grad.abs().sum() > 0
+
+
+def test_local_crops_have_batchnorm_statistics_of_their_own():
+    local = tuple(views(seed=seed).first + 3.0 * seed for seed in (1, 2))
+    for mode in ("joint", "views"):
+        network = torch.nn.BatchNorm2d(1)
+        found = embed_local(network, replace(views(), local=local), mode)
+        groups = [torch.cat(local)] if mode == "joint" else local
+        expected = torch.cat([F.batch_norm(group, None, None, training=True) for group in groups])
+        torch.testing.assert_close(torch.cat(found), expected)
 
 
 def test_dinos_teacher_grows_softer_and_follows():

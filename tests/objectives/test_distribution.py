@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightly.loss import DINOLoss, SwaVLoss
 
-from clsp.objectives.distribution import relational, sinkhorn, soft_cross_entropy
+from clsp.objectives.distribution import relational, sinkhorn, soft_cross_entropy, swapped_prediction
 
 
 def golden(n, start):
@@ -20,10 +20,6 @@ def cosines(seed):
     generator = torch.Generator().manual_seed(seed)
     z, c = (F.normalize(torch.randn(n, 8, generator=generator), dim=1) for n in (12, 7))
     return z @ c.T
-
-
-def swapped(p1, p2, codes, tau):
-    return 0.5 * soft_cross_entropy(codes(p1), p2, tau) + 0.5 * soft_cross_entropy(codes(p2), p1, tau)
 
 
 def test_one_hot_targets_are_the_cross_entropy():
@@ -39,20 +35,27 @@ def test_no_gradient_reaches_targets():
     assert not sinkhorn(logits, 0.05, 3).requires_grad
 
 
-def test_swavs_loss_and_gradient_are_lightlys():
-    p = [cosines(seed).requires_grad_() for seed in (0, 1)]
-    ours = swapped(*p, lambda logits: sinkhorn(logits, 0.05, 3), 0.1)
-    theirs = SwaVLoss(temperature=0.1, sinkhorn_epsilon=0.05, sinkhorn_iterations=3)(p, []).squeeze()
+def test_two_views_predict_each_others_targets():
+    p, q = [cosines(seed) for seed in (0, 1)], [torch.softmax(cosines(seed), dim=1) for seed in (2, 3)]
+    expected = 0.5 * soft_cross_entropy(q[0], p[1], 0.1) + 0.5 * soft_cross_entropy(q[1], p[0], 0.1)
+    torch.testing.assert_close(swapped_prediction(q, p, 0.1), expected)
+
+
+@pytest.mark.parametrize("local", [0, 3])
+def test_swavs_loss_and_gradient_are_lightlys(local):
+    p = [cosines(seed).requires_grad_() for seed in range(2 + local)]
+    ours = swapped_prediction([sinkhorn(logits, 0.05, 3) for logits in p[:2]], p, 0.1)
+    theirs = SwaVLoss(temperature=0.1, sinkhorn_epsilon=0.05, sinkhorn_iterations=3)(p[:2], p[2:]).squeeze()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
     torch.testing.assert_close(torch.autograd.grad(ours, p), torch.autograd.grad(theirs, p), rtol=1e-4, atol=1e-7)
 
 
-def test_dinos_loss_and_gradient_are_lightlys():
-    students, teachers = ([cosines(seed + add).requires_grad_() for seed in (0, 1)] for add in (0, 5))
+@pytest.mark.parametrize("local", [0, 3])
+def test_dinos_loss_and_gradient_are_lightlys(local):
+    students, teachers = [cosines(seed).requires_grad_() for seed in range(2 + local)], [cosines(5), cosines(6)]
     theirs = DINOLoss(output_dim=7, warmup_teacher_temp=0.04, teacher_temp=0.04, student_temp=0.1)
-    expected = theirs([t.detach() for t in teachers], students, epoch=0)
-    q1, q2 = (torch.softmax(t.detach() / 0.04, dim=1) for t in teachers)
-    ours = 0.5 * soft_cross_entropy(q1, students[1], 0.1) + 0.5 * soft_cross_entropy(q2, students[0], 0.1)
+    expected = theirs(teachers, students, epoch=0)
+    ours = swapped_prediction([torch.softmax(t / 0.04, dim=1) for t in teachers], students, 0.1)
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=0)
     grads = [torch.autograd.grad(loss, students) for loss in (ours, expected)]
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-7)

@@ -20,6 +20,7 @@ from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
 from clsp.engine.trainer import NonFiniteLossError
 from clsp.errors import UserError
+from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, Split
 from clsp.methods.registry import NAMES, build_method
 from clsp.objectives.alignment import alignment
@@ -47,9 +48,11 @@ def different(first, second):
     return [name for name in first if not torch.equal(first[name], second[name])]
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", [*NAMES, "swav with local crops", "dino with local crops"])
 def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(train, tmp_path, monkeypatch, method):
-    settings = for_method(method, positives="view")
+    method, _, local = method.partition(" with ")
+    augment = AugmentConfig(local_crops=2 if local else 0)
+    settings = for_method(method, positives="view", augment=augment)
     train(tmp_path / "straight", **settings)
     monkeypatch.setenv("CLSP_FAULT", "step:5:eio")
     with pytest.raises(OSError, match="Input/output"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from clsp.errors import UserError
 from clsp.images.augment import augment, draw_crops
 from clsp.images.config import AugmentConfig
-from clsp.training.config import PretrainConfig
-from clsp.training.views import crops_alone, crops_of, draw_views
+from clsp.training.config import PretrainConfig, check_crops
+from clsp.training.views import crops_alone, crops_of, draw_local, draw_views
 
 AUGMENT = AugmentConfig(size=12, blur=0.5, solarize=0.3)
 
@@ -51,3 +54,30 @@ def test_a_method_that_asks_for_it_sees_where_its_views_lie(count):
     for number, crops in enumerate(found):
         expected = draw_crops(AUGMENT, views=torch.full((9,), number), **names)
         assert all(torch.equal(ours, part) for ours, part in zip(crops, expected))
+
+
+@pytest.mark.parametrize("method", ["swav", "dino"])
+def test_local_crops_are_small_views_of_a_smaller_part(method):
+    images, names = torch.randint(0, 256, (9, 3, 16, 16), dtype=torch.uint8), {"seed": 3, "step": 5}
+    config = PretrainConfig(method=method, augment=replace(AUGMENT, local_crops=2))
+    found = draw_local(images, config, ids=torch.arange(9) + 40, **names)
+    assert [crop.shape for crop in found] == [(9, 3, 8, 8)] * 2  # 3/7 of 12 would be 5
+    for number, crop in enumerate(found):
+        small, numbers = replace(AUGMENT, size=8, crop_scale=[0.05, 0.14]), torch.full((9,), 3 + number)
+        expected = augment(images, small, ids=torch.arange(9) + 40, views=numbers, **names)
+        torch.testing.assert_close(crop, expected)
+
+
+def test_who_does_not_ask_gets_no_local_crops():
+    images, names = torch.zeros(9, 3, 16, 16, dtype=torch.uint8), {"seed": 3, "step": 5, "ids": torch.arange(9)}
+    assert draw_local(images, PretrainConfig(method="dino"), **names) == ()
+    augment_local = AugmentConfig(local_crops=2)
+    assert draw_local(images, PretrainConfig(method="simclr", augment=augment_local), **names) == ()
+    with pytest.raises(UserError, match=r"local_crops 2: simclr has two whole views alone; .* swav and dino"):
+        check_crops(PretrainConfig(method="simclr", augment=augment_local))
+
+
+def test_the_size_of_a_local_crop_is_that_of_swav():
+    assert AugmentConfig().local_side(224) == 96
+    assert AugmentConfig(size=112).local_side(224) == 48
+    assert AugmentConfig(local_size=80).local_side(224) == 80

@@ -22,7 +22,7 @@ from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.positives.pairs import pairs_for
 from clsp.positives.registry import NEEDS_BANK
-from clsp.recipes.limits import check_fit, check_values
+from clsp.recipes.limits import check_backbone, check_fit, check_values
 from clsp.training.config import check_positives
 from clsp.workflow import Prepared
 
@@ -126,7 +126,7 @@ def _check_fit(prepared: Prepared, arms: list[Arm], bank: Path | None) -> None:
             check_positives(arm.positives, own.pretrain)
             pairs_for(arm.positives, own.pretrain.positive_pairs, prepared.images.train.names)
             check_fit(own, prepared.images, own_model=bank is None)
-            workflow.require_backbone(own, prepared.images)
+            check_backbone(own, prepared.images)
 
 
 def _bank(prepared: Prepared, out: Path, given: Path | None) -> PositiveBank:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import timm
@@ -10,6 +11,7 @@ from torch import nn
 
 from clsp.encoders.config import BackboneConfig
 from clsp.errors import UserError, suggest
+from clsp.images.config import AugmentConfig
 
 SMALL, MID = 48, 96
 """Largest image side, in pixels, for the small and for the mid stem."""
@@ -45,17 +47,36 @@ def size_args(name: str, size: int) -> dict[str, Any]:
     return {"img_size": size} if name.startswith(fixed) else {}
 
 
-def require_views(name: str, size: int, view: int | None) -> None:
+def require_views(config: BackboneConfig, size: int, augment: AugmentConfig) -> None:
     """Refuse views of another size than the images' for a backbone that takes one size alone.
+
+    Args:
+        config: the backbone.
+        size: height and width of the images.
+        augment: how the views are drawn.
 
     Raises:
         UserError: names the option and what is allowed.
     """
-    if view not in (None, size) and size_args(name, size):
-        raise UserError(
-            f"--pretrain.augment.size {view}: {name} takes images of {size} pixels alone; choose {size}, null, or a "
-            "convolutional backbone such as resnet18"
-        )
+    sides = {"size": augment.size or size}
+    if augment.local_crops:
+        sides["local_size"] = augment.local_side(size)
+    patch = config.args.get("patch_size") or re.search(r"(?<=patch)\d+", config.name)
+    patch = int(patch.group() if isinstance(patch, re.Match) else patch or 1)
+    for option, side in sides.items():
+        if side == size or not size_args(config.name, size):
+            continue
+        if not config.args.get("dynamic_img_size"):
+            raise UserError(
+                f"--pretrain.augment.{option} {side}: {config.name} takes images of {size} pixels alone; choose "
+                f"{size}, a convolutional backbone such as resnet18, or, where timm's model knows it, "
+                "--pretrain.backbone.args '{dynamic_img_size: true}'"
+            )
+        if side % patch and not config.args.get("dynamic_img_pad"):
+            raise UserError(
+                f"--pretrain.augment.{option} {side} is no multiple of the {patch} pixels of a patch of {config.name}; "
+                f"choose {max(side // patch, 1) * patch} or {(side // patch + 1) * patch}"
+            )
 
 
 def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:

@@ -57,3 +57,15 @@ class AugmentConfig:
     """Smallest and largest standard deviation of the blur, in pixels."""
     solarize: float = 0.0
     """Probability of inverting the pixels above one half."""
+    local_crops: int = 0
+    """Further, smaller views of every image (multi-crop, arXiv 2006.09882), for the methods that predict the two whole
+    views' clusters from all others: swav and dino."""
+    local_size: int | None = None
+    """Height and width of such a view in pixels; null: 3/7 of a whole view's (96 of 224), at least 8."""
+    local_scale: list[float] = field(default_factory=lambda: [0.05, 0.14])
+    """Smallest and largest area of such a view's crop, as shares of the image (SwAV's; the whole views' then begin
+    there: crop_scale [0.14, 1.0])."""
+
+    def local_side(self, size: int) -> int:
+        """Height and width of a local crop of images of ``size`` pixels."""
+        return self.local_size or max(8, round((self.size or size) * 3 / 7))

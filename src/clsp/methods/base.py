@@ -42,9 +42,13 @@ class Views:
     """bool [B, G], True where image j of the global batch is no negative of image i, as one is the other's positive in
     this step; None: all are. SimCLR heeds it."""
 
+    local: tuple[Tensor, ...] = ()
+    """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them
+    (`clsp.methods.registry.MULTI_CROP`)."""
+
     def real(self) -> Views:
         """The two real views alone."""
-        return replace(self, positive=None)
+        return replace(self, positive=None, local=())
 
 
 @dataclass(frozen=True)
@@ -129,3 +133,16 @@ def embed(
     for group in groups:
         embedded += network(*map(torch.cat, zip(*group))).chunk(len(group))
     return embedded[0], embedded[1], embedded[2] if len(embedded) == 3 else None
+
+
+def embed_local(network: Callable[..., Tensor], views: Views, mode: BatchNormMode) -> list[Tensor]:
+    """Run ``network`` on the local crops: embeddings float [B, D] of each.
+
+    They share BatchNorm statistics with each other (with the mode ``views`` each has its own), never with the whole
+    views, whose size is another.
+    """
+    if not views.local:
+        return []
+    if mode == "views":
+        return [network(crop) for crop in views.local]
+    return list(network(torch.cat(views.local)).chunk(len(views.local)))

@@ -2,7 +2,8 @@
 
 z = g(f(x)), s = n(z) C^T with unit prototypes C, t the same by the moving copies of f, g and C, without gradient;
 q = softmax((t - c) / tau_t), L = 1/2 H(q1, softmax(s2 / tau)) + 1/2 H(q2, softmax(s1 / tau)). The centre c follows the
-mean of t, after the loss. Multi-crop is left out: all methods here see two views.
+mean of t, after the loss. With local crops the student predicts both targets from each of them, too, and L is the mean
+over all pairs (multi-crop).
 
 The additional positive adds lambda * mean(2 - 2 cos(z1, z3)) between the student's projections, as CLSP-MoCo's code
 takes both from the trained network.
@@ -21,9 +22,9 @@ from clsp.encoders.heads import HeadShape, projector
 from clsp.encoders.prototypes import Prototypes
 from clsp.engine.ema import EMA
 from clsp.engine.schedule import cosine_between
-from clsp.methods.base import Losses, Method, Views, embed
+from clsp.methods.base import Losses, Method, Views, embed, embed_local
 from clsp.methods.config import BatchNormMode, DINOConfig
-from clsp.objectives.distribution import soft_cross_entropy
+from clsp.objectives.distribution import swapped_prediction
 
 
 class DINO(Method):
@@ -46,14 +47,15 @@ class DINO(Method):
 
     def forward(self, views: Views) -> Losses:
         """Predict the teacher's view of one from the other."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
-        frozen, tau = views.done < self.config.frozen, self.config.temperature
-        s1, s2 = (self.prototypes(z, frozen=frozen) for z in (z1, z2))
+        network = nn.Sequential(self.encoder, self.projector)
+        z1, z2, z3 = embed(network, views, self.batch_norm)
+        local = embed_local(network, views, self.batch_norm)
+        logits = [self.prototypes(z, frozen=views.done < self.config.frozen) for z in (z1, z2, *local)]
         with torch.no_grad():
             t1, t2, _ = embed(self.teacher.average, views.real(), self.batch_norm)
             sharp = self.teacher_temperature(views.done)
-            q1, q2 = (F.softmax((t - self.center) / sharp, dim=1) for t in (t1, t2))
-        loss = 0.5 * soft_cross_entropy(q1, s2, tau) + 0.5 * soft_cross_entropy(q2, s1, tau)
+            targets = [F.softmax((t - self.center) / sharp, dim=1) for t in (t1, t2)]
+        loss = swapped_prediction(targets, logits, self.config.temperature)
         self._seen = torch.cat((t1, t2)).mean(dim=0, keepdim=True)
         return Losses({"dino": loss}, z1, z2, None if z3 is None else (z1, z3))
 

@@ -25,6 +25,9 @@ WEAK_SECOND = ("ressl",)
 PATCHES = ("aps",)
 """Methods that choose among a view's patches: they see where the views lie, and train timm's vision transformers."""
 
+MULTI_CROP = ("swav", "dino")
+"""Methods that take local crops (`clsp.images.config.AugmentConfig.local_crops`)."""
+
 
 def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Method:
     """Make the method that ``config.method`` names around ``encoder``.

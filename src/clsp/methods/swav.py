@@ -1,8 +1,8 @@
-"""SwAV: the cluster of one view is predicted from the other. Caron et al., arXiv 2006.09882, with two views.
+"""SwAV: the cluster of one view is predicted from the others. Caron et al., arXiv 2006.09882.
 
 z = g(f(x)), p = n(z) C^T with unit prototypes C, q = Sinkhorn(p) without gradient, over the batch and, later in the
 training, the last embeddings of the same view; L = 1/2 H(q1, softmax(p2 / tau)) + 1/2 H(q2, softmax(p1 / tau)).
-Multi-crop is left out: all methods here see two views.
+With local crops both codes are predicted from each of them, too, and L is the mean over all pairs (multi-crop).
 
 The additional positive adds lambda * mean(2 - 2 cos(z1, z3)) between projections, as in CLSP-SimCLR.
 """
@@ -18,9 +18,9 @@ from clsp.encoders.config import ProjectorConfig
 from clsp.encoders.heads import HeadShape, projector
 from clsp.encoders.memory import Memory
 from clsp.encoders.prototypes import Prototypes
-from clsp.methods.base import Losses, Method, Views, embed
+from clsp.methods.base import Losses, Method, Views, embed, embed_local
 from clsp.methods.config import BatchNormMode, SwAVConfig
-from clsp.objectives.distribution import sinkhorn, soft_cross_entropy
+from clsp.objectives.distribution import sinkhorn, swapped_prediction
 
 
 class SwAV(Method):
@@ -40,13 +40,14 @@ class SwAV(Method):
 
     def forward(self, views: Views) -> Losses:
         """Swap the codes."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
-        frozen, tau = views.done < self.config.frozen, self.config.temperature
-        p1, p2 = (self.prototypes(z, frozen=frozen) for z in (z1, z2))
+        network = nn.Sequential(self.encoder, self.projector)
+        z1, z2, z3 = embed(network, views, self.batch_norm)
+        local = embed_local(network, views, self.batch_norm)
+        logits = [self.prototypes(z, frozen=views.done < self.config.frozen) for z in (z1, z2, *local)]
         everyone1, everyone2 = distributed.gather_detached(z1), distributed.gather_detached(z2)
         q1 = self._codes(everyone1, self.first_memory, views)
         q2 = self._codes(everyone2, self.second_memory, views)
-        loss = 0.5 * soft_cross_entropy(q1, p2, tau) + 0.5 * soft_cross_entropy(q2, p1, tau)
+        loss = swapped_prediction((q1, q2), logits, self.config.temperature)
         self._seen = everyone1, everyone2, distributed.gather_detached(views.ids)
         return Losses({"swav": loss}, z1, z2, None if z3 is None else (z1, z3))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +24,29 @@ def soft_cross_entropy(targets: Tensor, logits: Tensor, temperature: float) -> T
         A scalar. With a target of one 1 in each row it is the cross-entropy with that class.
     """
     return -(targets.detach() * F.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()
+
+
+def swapped_prediction(targets: Sequence[Tensor], logits: Sequence[Tensor], temperature: float) -> Tensor:
+    """SwAV's and DINO's loss: each view's target is predicted from all other views.
+
+    L = mean over views i with a target and all views v != i of H(q_i, softmax(p_v / temperature)): Caron et al., arXiv
+    2006.09882, section 3.2 and equation 7 (multi-crop), and arXiv 2104.14294, equation 3.
+
+    Args:
+        targets: q_i, float [B, K] each, rows sum to 1, of the first views; no gradient reaches them.
+        logits: p_v, float [B, K] each, of all views, those with a target first.
+        temperature: tau > 0.
+
+    Returns:
+        A scalar.
+    """
+    terms = [
+        soft_cross_entropy(target, other, temperature)
+        for i, target in enumerate(targets)
+        for v, other in enumerate(logits)
+        if v != i
+    ]
+    return torch.stack(terms).mean()
 
 
 @full_precision

@@ -26,7 +26,7 @@ from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
 from clsp.recipes.recipe import Recipe
 from clsp.training.positive_term import positive_term
-from clsp.training.views import crops_of, draw_views
+from clsp.training.views import crops_of, draw_local, draw_views
 
 
 @dataclass(frozen=True)
@@ -279,12 +279,13 @@ def _contrast(plan: Plan, method: Method, third: bool, device: torch.device, bf1
         ids = torch.arange(batch, device=device)
         pixels = torch.zeros(batch, images.channels, images.size, images.size, dtype=torch.uint8, device=device)
         drawn = draw_views([pixels] * views, config, seed=0, step=0, ids=ids)
+        local = draw_local(pixels, config, seed=0, step=0, ids=ids)
         crops = crops_of(views, config, seed=0, step=0, ids=ids)
         labels = ids % 10 if labelled else None
         method.before_step(0.5)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             positive = drawn[2] if third else None
-            losses = method(Views(drawn[0], drawn[1], positive, ids, 0.5, labels, crops=crops))
+            losses = method(Views(drawn[0], drawn[1], positive, ids, 0.5, labels, crops=crops, local=local))
             loss = torch.stack(list(losses.terms.values())).sum()
             loss = loss if losses.pull is None else loss + positive_term(losses.pull, config, 0.5)
         _backward(loss)

@@ -63,6 +63,8 @@ _AT_LEAST = {
     "pretrain.aps.power": 0,
     "pretrain.predictor.hidden": 1,
     "pretrain.augment.size": 8,
+    "pretrain.augment.local_size": 8,
+    "pretrain.augment.local_crops": 0,
     "pretrain.augment.brightness": 0,
     "pretrain.augment.contrast": 0,
     "pretrain.augment.saturation": 0,
@@ -124,7 +126,7 @@ _SHARES = (
 _LISTS = ("diffusion.widths", "evaluate.regularisation", "evaluate.neighbours", "evaluate.temperatures")
 _PAIRS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     **dict.fromkeys(
-        ("pretrain.augment.crop_scale", "pretrain.augment.crop_ratio", "pretrain.augment.blur_sigma"),
+        (f"pretrain.augment.{name}" for name in ("crop_scale", "crop_ratio", "local_scale", "blur_sigma")),
         ("above 0, the smaller one first: [0.2, 1.0]", lambda low, high: 0 < low <= high),
     ),
     **dict.fromkeys(
@@ -218,3 +220,23 @@ def check_fit(recipe: Recipe, images: Images, *, own_model: bool) -> None:
         raise UserError(
             f"--synthesize.steps {steps} does not divide the model's {levels} noise levels; the nearest is {near}"
         )
+
+
+def check_backbone(recipe: Recipe, images: Images) -> None:
+    """Refuse a backbone that cannot be built, or that the method cannot train, before the first stages take hours.
+
+    Raises:
+        UserError: names the option and what is allowed.
+    """
+    from clsp.encoders.backbone import build_backbone, require_views, stem_for
+    from clsp.encoders.tokens import require_vit
+    from clsp.methods.registry import PATCHES
+    from clsp.training.config import check_crops
+
+    config = recipe.pretrain.backbone
+    require_views(config, images.size, recipe.pretrain.augment)
+    check_crops(recipe.pretrain)
+    stem = stem_for(config, images.size)
+    model = build_backbone(config.name, config.args, channels=images.channels, size=images.size, stem=stem)
+    if recipe.pretrain.method in PATCHES:
+        require_vit(model)

@@ -25,6 +25,7 @@ from clsp.methods.config import (
     SwAVConfig,
     VICRegConfig,
 )
+from clsp.methods.registry import MULTI_CROP
 from clsp.positives.config import PositivesName
 
 ObjectiveName = Literal["alignment", "nt_xent", "host"]
@@ -115,4 +116,18 @@ def check_positives(positives: PositivesName, config: PretrainConfig) -> None:
         raise UserError(
             "positives 'mixture' belong to two anchors, and positive_objective host pulls to one; "
             "choose alignment or nt_xent"
+        )
+
+
+def check_crops(config: PretrainConfig) -> None:
+    """Refuse local crops for a method that would not look at them.
+
+    Raises:
+        UserError: names the methods that take them.
+    """
+    if config.augment.local_crops and config.method not in MULTI_CROP:
+        raise UserError(
+            f"--pretrain.augment.local_crops {config.augment.local_crops}: {config.method} has two whole views alone; "
+            f"local crops are for {' and '.join(MULTI_CROP)} (of several methods: per_method "
+            "'{swav: {augment: {local_crops: 6}}}')"
         )

@@ -25,7 +25,7 @@ from clsp.positives.sources import PositiveSource
 from clsp.training.config import PretrainConfig
 from clsp.training.diagnosis import diagnose, health
 from clsp.training.positive_term import in_place, no_negatives, positive_term, share_in_place
-from clsp.training.views import crops_of, draw_views
+from clsp.training.views import crops_of, draw_local, draw_views
 
 _WARMUP_START = 1e-3 / 0.5
 """The warm-up's first learning rate as a share of the last: CLSP starts at 1e-3 with a learning rate of 0.5."""
@@ -98,21 +98,24 @@ class Pretraining(LightningModule):
         elif positive is not None:
             images.append(positive.images)
         drawn = draw_views(images, self.config, seed=self.seed, step=step, ids=ids)
-        parts = [part.sub_(self.mean).div_(self.std) for part in drawn]
+        local = draw_local(anchors, self.config, seed=self.seed, step=step, ids=ids)
+        for part in (*drawn, *local):
+            part.sub_(self.mean).div_(self.std)
         # Only the upper bounds that say so may see labels; for all others there are none.
         labels = self._labels[positions] if self._labels is not None and self.config.method in LABELLED else None
         return Views(
-            first=parts[0],
-            second=parts[1],
-            positive=parts[2] if len(parts) == 3 else None,
+            first=drawn[0],
+            second=drawn[1],
+            positive=drawn[2] if len(drawn) == 3 else None,
             ids=ids,
             done=done,
             labels=labels,
             step=step,
-            crops=crops_of(len(parts), self.config, seed=self.seed, step=step, ids=ids),
+            crops=crops_of(len(drawn), self.config, seed=self.seed, step=step, ids=ids),
             weights=positive.weights if positive is not None else None,
             mates=positive.mates if positive is not None else None,
             ignore=no_negatives(ids, positive.ids) if positive is not None and positive.ids is not None else None,
+            local=local,
         )
 
     def training_step(self, _: Any) -> Tensor:

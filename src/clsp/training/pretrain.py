@@ -29,7 +29,7 @@ from clsp.positives.config import PositivesName
 from clsp.positives.inflation import inflated, weaker
 from clsp.positives.pairs import PairList, pairs_for
 from clsp.positives.registry import NEEDS_BANK, Material
-from clsp.training.config import PretrainConfig, check_positives
+from clsp.training.config import PretrainConfig, check_crops, check_positives
 from clsp.training.module import Pretraining, TrainingData
 
 _SHEET = 12
@@ -64,7 +64,8 @@ def pretrain(
         UserError: the bank or the pairs belong to other data, the batch is larger than the data, a loss became
             non-finite, or the folder belongs to other settings.
     """
-    require_views(config.backbone.name, images.size, config.augment.size)
+    require_views(config.backbone, images.size, config.augment)
+    check_crops(config)
     inputs = {"data": images.fingerprint}
     if anchors is None:
         anchors = _anchors(images, config, seed, bank if positives in NEEDS_BANK else None)
@@ -171,7 +172,8 @@ def _flops(module: Pretraining) -> float:
     module.method.before_step(1.0)
 
     def step() -> None:
-        losses = module.method(module.views_of(0))
+        # In the middle of the training: at its beginning memories and prototypes rest.
+        losses = module.method(replace(module.views_of(0), done=0.5))
         loss = torch.stack(list(losses.terms.values())).sum()
         (loss if losses.pull is None else loss + alignment(*losses.pull)).backward()
 
@@ -197,9 +199,10 @@ def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[
 
 
 def _draw_views(module: Pretraining, path: Path) -> None:
-    """Draw some anchors as the last step saw them: the image, its two views, and the additional positive."""
+    """Draw some anchors as the last step saw them: the image, its views, and the additional positive."""
     views = module.views_of(module.total_steps - 1)
-    parts = [part[:_SHEET] for part in (views.first, views.second, views.positive) if part is not None]
+    whole = [part for part in (views.first, views.second, views.positive) if part is not None]
+    parts = [part[:_SHEET] for part in (*whole, *views.local)]
     positions = module.batches.positions(module.total_steps - 1)[:_SHEET].to(module.device)
     originals = module.pixels[positions].cpu()
     pictures = [(part * module.std + module.mean).clamp(0, 1).cpu() for part in parts]

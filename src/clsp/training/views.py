@@ -10,8 +10,11 @@ from torch import Tensor
 
 from clsp.images.augment import Crops, augment, draw_crops
 from clsp.images.config import AugmentConfig
-from clsp.methods.registry import PATCHES, WEAK_SECOND
+from clsp.methods.registry import MULTI_CROP, PATCHES, WEAK_SECOND
 from clsp.training.config import PretrainConfig
+
+_FIRST_LOCAL = 3
+"""Number of the first local crop: the two views' and the additional positive's come before it."""
 
 
 def draw_views(images: Sequence[Tensor], config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> list[Tensor]:
@@ -39,6 +42,18 @@ def draw_views(images: Sequence[Tensor], config: PretrainConfig, *, seed: int, s
         return list(drawn(range(len(images)), config.augment))
     first, *positive = drawn([number for number in range(len(images)) if number != 1], config.augment)
     return [first, *drawn([1], crops_alone(config.augment)), *positive]
+
+
+def draw_local(images: Tensor, config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> tuple[Tensor, ...]:
+    """Draw the local crops of every image, for methods that take them: float32 [B, C, S, S] in [0, 1] each."""
+    count = config.augment.local_crops if config.method in MULTI_CROP else 0
+    if not count:
+        return ()
+    side = config.augment.local_side(images.shape[2])
+    local = replace(config.augment, size=side, crop_scale=config.augment.local_scale)
+    views = torch.arange(_FIRST_LOCAL, _FIRST_LOCAL + count, device=ids.device).repeat_interleave(len(ids))
+    together = augment(images.repeat(count, 1, 1, 1), local, seed=seed, step=step, ids=ids.repeat(count), views=views)
+    return together.chunk(count)
 
 
 def crops_of(count: int, config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> tuple[Crops, ...] | None:
