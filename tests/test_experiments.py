@@ -77,3 +77,19 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     script("plots.py", tmp_path / "o" / "ablations.json", tmp_path / "plots")
     names = sorted(path.stem for path in (tmp_path / "plots").iterdir())
     assert names == ["axes", "cost", "map", "positives"]
+
+
+@pytest.mark.slow
+def test_near_starts_are_nearer_than_any_other(tmp_path):
+    made = shared().clsp(
+        "diffusion", "--data", "digits", "--recipe", "smoke", "--diffusion.steps", "3", "--out", tmp_path / "diffusion"
+    )
+    assert made.status == 0, made.err
+    how = ("--data", "digits", "--recipe", "smoke", "--synthesize.strength", "0.1", "--synthesize.start", "other")
+    where = ("--synthesize.anchors", "100", "--synthesize.steps", "10", "--diffusion", tmp_path / "diffusion")
+    made = shared().clsp("synthesize", *how, *where, "--out", tmp_path / "other")
+    assert made.status == 0, made.err
+    script("near_starts.py", *how, *where, "--nearest", "3", "--out", tmp_path / "near")
+    banks = (files.read_json(tmp_path / name / "manifest.json") for name in ("near", "other"))
+    near, other = (bank["measures"]["pixel_distance"]["value"] for bank in banks)
+    assert near < 0.8 * other

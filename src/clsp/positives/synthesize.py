@@ -228,11 +228,27 @@ def _starts(plan: _Plan, ids: np.ndarray) -> Tensor | None:
     config = plan.config
     if config.start == "anchor" or config.strength == 1.0:
         return None
-    rows = torch.from_numpy(ids).repeat_interleave(config.candidates)
-    numbers = torch.arange(config.candidates).repeat(len(ids))
-    chosen = randomness.integers(plan.seed, "start", (rows, numbers), len(plan.anchors) - 1)[:, 0].numpy()
-    chosen += chosen >= np.searchsorted(plan.anchors, rows.numpy())  # any but itself
-    return _scaled(plan, plan.anchors[chosen]).unflatten(0, (len(ids), config.candidates))
+    chosen = other_anchors(ids, config.candidates, plan.anchors, seed=plan.seed)
+    return _scaled(plan, chosen.reshape(-1)).unflatten(0, (len(ids), config.candidates))
+
+
+def other_anchors(ids: np.ndarray, candidates: int, anchors: np.ndarray, *, seed: int) -> np.ndarray:
+    """Choose another anchor for every candidate, uniformly.
+
+    Args:
+        ids: dataset indices of the anchors that the candidates belong to, int64 [B].
+        candidates: k.
+        anchors: those of all anchors, sorted, int64 [N], N >= 2.
+        seed: names the choices.
+
+    Returns:
+        Dataset indices, int64 [B, k].
+    """
+    rows = torch.from_numpy(ids).repeat_interleave(candidates)
+    numbers = torch.arange(candidates).repeat(len(ids))
+    chosen = randomness.integers(seed, "start", (rows, numbers), len(anchors) - 1)[:, 0].numpy()
+    chosen += chosen >= np.searchsorted(anchors, rows.numpy())  # any but itself
+    return anchors[chosen].reshape(len(ids), candidates)
 
 
 def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:

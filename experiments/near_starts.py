@@ -1,0 +1,73 @@
+r"""Draw a bank whose candidates start from an image that is like their anchor, in place of any other.
+
+    python experiments/near_starts.py --data fashion-mnist --recipe fashion-mnist --nearest 100 \
+        --diffusion results/claim/fashion-mnist-lower-levels-4500/diffusion --out NEAR
+
+With ``start: other`` a candidate starts from any other anchor; here from one of the N that are nearest by the cosine of
+the diffusion model's middle features, place by place, the very features that are mixed. Candidates so drawn keep their
+anchor's class more often, and teach less (results/README.md). Options of the recipe may follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clsp import files, randomness
+from clsp.diffusion.interpolation import encode
+from clsp.diffusion.pipeline import SyntheticPositivePipeline
+from clsp.diffusion.unet import Grid
+from clsp.engine.neighbours import nearest
+from clsp.images.imageset import Images
+from clsp.positives import synthesize
+from clsp.workflow import bank_stage, prepare
+
+TIME, BATCH = 50, 250
+"""The noise level, of 1000, at which the features are read, as for the bank's measures; and images at once."""
+
+
+@torch.no_grad()
+def neighbours_of(images: Images, diffusion: str, anchors: np.ndarray, count: int) -> np.ndarray:
+    """Places of the ``count`` anchors nearest to each: int64 [N, count]."""
+    unet = SyntheticPositivePipeline.from_pretrained(diffusion).unet.eval()
+    grid, features = Grid.of(unet, images.channels), []
+    for first in range(0, len(anchors), BATCH):
+        pixels = torch.from_numpy(files.take(images.train.images, anchors[first : first + BATCH]))
+        features.append(encode(unet, grid.enter(pixels.float() / 127.5 - 1.0), TIME).middle.float().flatten(1))
+    every = torch.cat(features)
+    every -= every.mean(dim=0)
+    return nearest(every, every, count + 1)[1][:, 1:].numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--diffusion", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--nearest", type=int, default=100, help="anchors among which a start is drawn")
+    given, overrides = parser.parse_known_args()
+    prepared = prepare(given.data, recipe=given.recipe, overrides=overrides)
+
+    @cache
+    def table(anchors: bytes) -> np.ndarray:
+        return neighbours_of(prepared.images, given.diffusion, np.frombuffer(anchors, np.int64), given.nearest)
+
+    def near_anchors(ids: np.ndarray, candidates: int, anchors: np.ndarray, *, seed: int) -> np.ndarray:
+        rows = torch.from_numpy(ids).repeat_interleave(candidates)
+        numbers = torch.arange(candidates).repeat(len(ids))
+        drawn = randomness.integers(seed, "start", (rows, numbers), given.nearest)[:, 0].numpy()
+        places = table(anchors.tobytes())[np.searchsorted(anchors, rows.numpy()), drawn]
+        return np.asarray(anchors[places].reshape(len(ids), candidates))
+
+    synthesize.other_anchors = near_anchors
+    for name, entry in bank_stage(prepared, given.diffusion, given.out).manifest["measures"].items():
+        print(f"{name:<26}{entry['value']:>9.4f}   {entry['meaning']}")
+
+
+if __name__ == "__main__":
+    main()
