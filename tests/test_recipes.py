@@ -9,7 +9,7 @@ import yaml
 from clsp.encoders.backbone import build_backbone, stem_for
 from clsp.errors import UserError
 from clsp.images.imageset import Images, Split
-from clsp.methods.registry import NAMES
+from clsp.methods.config import NAMES
 from clsp.recipes.limits import check_fit, check_values
 from clsp.recipes.options import expand, flat_options, known_options, parse_recipe
 from clsp.recipes.recipe import flatten, read_recipe, recipe_for, recipe_names, resolved

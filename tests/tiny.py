@@ -9,7 +9,7 @@ from clsp.encoders.backbone import build_backbone
 from clsp.encoders.config import BackboneConfig
 from clsp.images.augment import draw_crops
 from clsp.images.config import AugmentConfig
-from clsp.methods.registry import PATCHES
+from clsp.methods.config import PATCHES
 
 
 class Tiny(nn.Module):

@@ -11,9 +11,9 @@ from torch import nn
 
 from clsp.encoders.config import ProjectorConfig
 from clsp.methods.base import Views, embed
-from clsp.methods.config import MoCoConfig
+from clsp.methods.config import NAMES, PATCHES, MoCoConfig
 from clsp.methods.moco import MoCo
-from clsp.methods.registry import NAMES, PATCHES, build_method
+from clsp.methods.registry import build_method
 from clsp.objectives.contrastive import nt_xent
 from clsp.training.config import PretrainConfig
 from tiny import crops, vit

@@ -14,8 +14,8 @@ from clsp.encoders.config import PredictorConfig, ProjectorConfig
 from clsp.errors import UserError
 from clsp.methods.all4one import first_output, position_code
 from clsp.methods.base import Views
-from clsp.methods.config import All4OneConfig, NNCLRConfig
-from clsp.methods.registry import NAMES, PATCHES, build_method
+from clsp.methods.config import NAMES, PATCHES, All4OneConfig, NNCLRConfig
+from clsp.methods.registry import build_method
 from clsp.objectives.alignment import alignment, negative_cosine
 from clsp.objectives.contrastive import nt_xent, paired_nce, sup_con
 from clsp.objectives.correlation import feature_agreement

@@ -22,7 +22,8 @@ from clsp.engine.trainer import NonFiniteLossError
 from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, Split
-from clsp.methods.registry import NAMES, build_method
+from clsp.methods.config import NAMES
+from clsp.methods.registry import build_method
 from clsp.objectives.alignment import alignment
 from clsp.positives.registry import Material
 from clsp.training.module import Pretraining, TrainingData

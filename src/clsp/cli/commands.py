@@ -189,9 +189,10 @@ def export(call: Call) -> int:
 def compare(call: Call) -> int:
     """``clsp compare``."""
     from clsp.comparison.arms import parse_arm, parse_arms
-    from clsp.comparison.collect import SCORES, table
-    from clsp.comparison.collect import pairs as table_of_pairs
-    from clsp.comparison.grid import compare as run_grid
+    from clsp.comparison.collect import SCORES
+    from clsp.comparison.compare import compare as run_grid
+    from clsp.comparison.table import pairs as table_of_pairs
+    from clsp.comparison.table import table
     from clsp.report.comparison import build_comparison
 
     out, arms = Path(call.own["out"]), parse_arms(call.own["methods"])

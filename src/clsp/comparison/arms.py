@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from clsp.errors import UserError, suggest
-from clsp.methods.config import MethodName
-from clsp.methods.registry import NAMES
+from clsp.methods.config import NAMES, MethodName
 from clsp.positives.config import SOURCES, PositivesName
 from clsp.training.config import OBJECTIVES, ObjectiveName
 

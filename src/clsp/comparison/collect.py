@@ -1,15 +1,16 @@
-"""From the finished cells of a grid to the one table: means, intervals, paired differences, costs."""
+"""From the finished cells of a grid to comparison.json: means, intervals, paired differences, costs."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clsp import console, files
 from clsp.comparison.arms import Arm, parse_arm
 from clsp.comparison.cost import Cost
+from clsp.comparison.grid import Grid
 from clsp.comparison.statistics import interval, paired
 from clsp.engine.stage import completed, plain
 from clsp.errors import UserError
@@ -17,9 +18,6 @@ from clsp.evaluation.config import EvaluateConfig
 from clsp.positives.registry import MADE_BY_GENERATOR
 from clsp.training.config import PretrainConfig
 from clsp.training.pretrain import settings_of
-
-if TYPE_CHECKING:
-    from clsp.comparison.grid import Grid
 
 SCORES = ("linear", "knn")
 """What is compared, as it stands in the ratings."""
@@ -144,38 +142,3 @@ def _generator(grid: Grid) -> tuple[float, float]:
     drawn = files.read_json(path)
     trained = drawn["facts"]["generator"] or {"seconds": 0.0, "flops": 0.0}
     return trained["seconds"] + drawn["seconds"], trained["flops"] + drawn["facts"]["flops"]
-
-
-def table(result: dict[str, Any]) -> str:
-    """Lay the comparison out as a Markdown table."""
-    base = result["baseline"]
-    lines = [
-        f"| arm | seeds | linear | kNN | linear minus {base} | kNN minus {base} | pretraining | generator |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["arms"]:
-        versus = row.get("versus", {}).get(base, {})
-        cells = [row["arm"], str(row["seeds"]), *(shown(row[score]) for score in SCORES)]
-        cells += [shown(versus[score], signed=True) if score in versus else "" for score in SCORES]
-        cost = row["cost"]
-        cells += [console.duration(cost["pretraining_seconds"]), console.duration(cost["generator_seconds"])]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def pairs(result: dict[str, Any], score: str) -> str:
-    """Lay the differences of all pairs out as a Markdown table: the row's arm minus the column's, paired by seed."""
-    names = [row["arm"] for row in result["arms"]]
-    lines = ["| | " + " | ".join(f"minus {name}" for name in names) + " |", "|---" * (len(names) + 1) + "|"]
-    for row in result["arms"]:
-        gaps = [row["versus"].get(name, {}).get(score) for name in names]
-        lines.append("| " + " | ".join([row["arm"], *(shown(gap, signed=True) if gap else "" for gap in gaps)]) + " |")
-    return "\n".join(lines)
-
-
-def shown(value: dict[str, float | None], *, signed: bool = False) -> str:
-    """Write a mean with its interval, where it has one."""
-    mean, low, high = value["mean"], value["low"], value["high"]
-    sign = "+" if signed else ""
-    text = f"{mean:{sign}.2f}"
-    return text if low is None else f"{text} ({low:{sign}.2f} to {high:{sign}.2f})"

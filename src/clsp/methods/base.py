@@ -33,7 +33,7 @@ class Views:
     """The training step: with the seed and ``ids`` it names random draws."""
     crops: tuple[Crops, ...] | None = None
     """Where the views lie in their images, in the order first, second, positive, for the methods that ask
-    (`clsp.methods.registry.PATCHES`); None for all others."""
+    (`clsp.methods.config.PATCHES`); None for all others."""
     weights: Tensor | None = None
     """How strongly the additional positive counts, float [B] in [0, 1]; None: fully."""
     mates: Tensor | None = None
@@ -44,7 +44,7 @@ class Views:
 
     local: tuple[Tensor, ...] = ()
     """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them
-    (`clsp.methods.registry.MULTI_CROP`)."""
+    (`clsp.methods.config.MULTI_CROP`)."""
 
     def real(self) -> Views:
         """The two real views alone."""

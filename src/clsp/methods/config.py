@@ -1,9 +1,9 @@
-"""The settings that belong to one method each."""
+"""The methods' names, what some of them ask for, and the settings that belong to one method each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 MethodName = Literal[
     "simclr",
@@ -21,6 +21,21 @@ MethodName = Literal[
     "aps",
     "supcon",
 ]
+NAMES: tuple[MethodName, ...] = get_args(MethodName)
+"""The methods that can be trained."""
+
+LABELLED = ("supcon",)
+"""Methods that see the labels: upper bounds, never rivals."""
+
+WEAK_SECOND = ("ressl",)
+"""Methods whose second view keeps its colours: it is cropped and flipped alone."""
+
+PATCHES = ("aps",)
+"""Methods that choose among a view's patches: they see where the views lie, and train timm's vision transformers."""
+
+MULTI_CROP = ("swav", "dino")
+"""Methods that take local crops (`clsp.images.config.AugmentConfig.local_crops`)."""
+
 BatchNormMode = Literal["joint", "split", "views"]
 
 

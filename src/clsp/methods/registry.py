@@ -1,32 +1,15 @@
-"""The methods by name. A new method is a file in this folder, a config, and a line in each table."""
+"""The methods by name. A new method is a file in this folder, a name and a section in config.py, and a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, get_args
-
-from clsp.methods.config import MethodName
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
 
     from clsp.methods.base import Method
     from clsp.training.config import PretrainConfig
-
-NAMES: tuple[MethodName, ...] = get_args(MethodName)
-"""The methods that can be trained."""
-
-LABELLED = ("supcon",)
-"""Methods that see the labels: upper bounds, never rivals."""
-
-WEAK_SECOND = ("ressl",)
-"""Methods whose second view keeps its colours: it is cropped and flipped alone."""
-
-PATCHES = ("aps",)
-"""Methods that choose among a view's patches: they see where the views lie, and train timm's vision transformers."""
-
-MULTI_CROP = ("swav", "dino")
-"""Methods that take local crops (`clsp.images.config.AugmentConfig.local_crops`)."""
 
 
 def build_method(encoder: nn.Module, config: PretrainConfig, *, seed: int) -> Method:

@@ -18,7 +18,8 @@ from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.pixels import Pixels, own_memory
 from clsp.images.imageset import Images
 from clsp.methods.base import Method, Views
-from clsp.methods.registry import LABELLED, build_method
+from clsp.methods.config import LABELLED
+from clsp.methods.registry import build_method
 from clsp.positives.config import PositivesName, SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.preflight import measure

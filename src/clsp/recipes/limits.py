@@ -230,7 +230,7 @@ def check_backbone(recipe: Recipe, images: Images) -> None:
     """
     from clsp.encoders.backbone import build_backbone, require_views, stem_for
     from clsp.encoders.tokens import require_vit
-    from clsp.methods.registry import PATCHES
+    from clsp.methods.config import PATCHES
     from clsp.training.config import check_crops
 
     config = recipe.pretrain.backbone

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from clsp.errors import UserError, suggest
-from clsp.methods.registry import NAMES
+from clsp.methods.config import NAMES
 from clsp.positives.config import SOURCES
 from clsp.recipes.recipe import Recipe, flatten, read_recipe
 from clsp.training.config import OBJECTIVES, PretrainConfig

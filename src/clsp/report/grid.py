@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from clsp.methods.registry import LABELLED
+from clsp.methods.config import LABELLED
 from clsp.report.charts import Estimate, Point, series_of
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import Html, element, join

@@ -9,6 +9,7 @@ from clsp.encoders.config import BackboneConfig, PredictorConfig, ProjectorConfi
 from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
 from clsp.methods.config import (
+    MULTI_CROP,
     All4OneConfig,
     APSConfig,
     BarlowConfig,
@@ -25,7 +26,6 @@ from clsp.methods.config import (
     SwAVConfig,
     VICRegConfig,
 )
-from clsp.methods.registry import MULTI_CROP
 from clsp.positives.config import PositivesName
 
 ObjectiveName = Literal["alignment", "nt_xent", "host"]

@@ -18,7 +18,7 @@ from clsp.engine.schedule import warmup_factor
 from clsp.engine.trainer import require_finite
 from clsp.evaluation.online import OnlineKNN
 from clsp.methods.base import Method, Views
-from clsp.methods.registry import LABELLED
+from clsp.methods.config import LABELLED
 from clsp.positives.config import PositivesName
 from clsp.positives.registry import Material, build_source
 from clsp.positives.sources import PositiveSource

@@ -22,7 +22,8 @@ from clsp.errors import UserError
 from clsp.evaluation.online import OnlineKNN
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
-from clsp.methods.registry import NAMES, build_method
+from clsp.methods.config import NAMES
+from clsp.methods.registry import build_method
 from clsp.objectives.alignment import alignment
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import PositivesName

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clsp.images.augment import Crops, augment, draw_crops
 from clsp.images.config import AugmentConfig
-from clsp.methods.registry import MULTI_CROP, PATCHES, WEAK_SECOND
+from clsp.methods.config import MULTI_CROP, PATCHES, WEAK_SECOND
 from clsp.training.config import PretrainConfig
 
 _FIRST_LOCAL = 3
