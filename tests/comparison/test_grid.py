@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from clsp import files
-from clsp.comparison import grid
+from clsp.comparison import compare, grid
 from clsp.comparison.arms import parse_arms
 from clsp.errors import InUseError, UserError
 from clsp.recipes.options import parse_recipe
@@ -31,7 +31,7 @@ def test_an_arm_has_its_methods_settings(monkeypatch, make_images, tmp_path):
     cells = grid.Grid(Prepared(recipe, "cifar10", make_images()), tmp_path, arms, [0], arms[0], None)
     for arm in arms:
         try:
-            grid._cell(cells, arm, 0)
+            compare._cell(cells, arm, 0)
         except StopIteration:
             continue
     assert json.loads(json.dumps(seen)) == {
@@ -48,11 +48,11 @@ def test_a_given_bank_says_how_many_anchors_there_are(monkeypatch, make_images, 
     prepared = Prepared(parse_recipe("smoke", list(sizes)), "smoke", make_images(60))
     arms = parse_arms("simclr+bank")
     with pytest.raises(UserError, match=r"more than the 20 anchors"):
-        grid._check_fit(prepared, arms, None)
+        compare._check_fit(prepared, arms, None)
     for anchors, refused in ((50, False), (30, True)):
-        monkeypatch.setattr(grid.PositiveBank, "open", lambda place, anchors=anchors: range(anchors))
+        monkeypatch.setattr(compare.PositiveBank, "open", lambda place, anchors=anchors: range(anchors))
         with pytest.raises(UserError, match=r"more than the 30") if refused else nullcontext():
-            grid._check_fit(prepared, arms, tmp_path)
+            compare._check_fit(prepared, arms, tmp_path)
 
 
 def test_of_several_processes_none_leaves_a_cell_that_the_others_have_begun(make_images, tmp_path, monkeypatch):
@@ -63,10 +63,10 @@ def test_of_several_processes_none_leaves_a_cell_that_the_others_have_begun(make
 
     arms = parse_arms("simclr")
     cells = grid.Grid(Prepared(parse_recipe("smoke", []), "smoke", make_images()), tmp_path, arms, [0], arms[0], None)
-    monkeypatch.setattr(grid, "_cell", in_use)
-    monkeypatch.setattr(grid.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(compare, "_cell", in_use)
+    monkeypatch.setattr(compare.distributed, "world_size", lambda: 2)
     with pytest.raises(InUseError):
-        grid._work(cells)
+        compare._work(cells)
 
 
 def test_the_first_process_rates_and_the_others_wait_for_it(monkeypatch, make_images, tmp_path):
@@ -79,14 +79,14 @@ def test_the_first_process_rates_and_the_others_wait_for_it(monkeypatch, make_im
         return SimpleNamespace(record=lambda: {"linear": 1})
 
     path = tmp_path / "rating" / "stage.json"
-    grid._rate(cells, tmp_path, "a", rate)
+    compare._rate(cells, tmp_path, "a", rate)
     assert (files.read_json(path)["facts"], rated) == ({"linear": 1}, [48])
     record = files.read_json(path)
     path.unlink()
     monkeypatch.setenv("RANK", "1")
     later = Timer(0.5, files.write_json, (path, record))
     later.start()
-    grid._rate(cells, tmp_path, "a", rate)
+    compare._rate(cells, tmp_path, "a", rate)
     assert path.exists()
     assert len(rated) == 1
     later.join()
