@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from clsp import SyntheticPositivePipeline, console, workflow
 from clsp.cli import commands
-from clsp.comparison import grid
+from clsp.comparison import compare, grid
 from clsp.comparison.arms import parse_arms
 from clsp.diffusion.samplers import make_sampler
 from clsp.diffusion.unet import build_scheduler, build_unet
@@ -95,10 +95,12 @@ def test_commands_encode_on_the_recipes_device(command, encoder, make_images, mo
 def test_a_comparison_rates_on_the_recipes_device(make_images, monkeypatch, tmp_path, tiny_diffusion, encoder):
     """Encoders and the diffusion model."""
     devices = []
-    monkeypatch.setattr(grid, "device_of", lambda settings: META)
+    monkeypatch.setattr(compare, "device_of", lambda settings: META)
     monkeypatch.setattr(grid.Grid, "diffusion", lambda self: tmp_path)
     monkeypatch.setattr("clsp.training.pretrain.pretrain", lambda *rest, **more: None)
-    monkeypatch.setattr(grid, "_rate", lambda grid, folder, rated, rate: rate(make_task(make_images(), CONFIG, seed=0)))
+    monkeypatch.setattr(
+        compare, "_rate", lambda grid, folder, rated, rate: rate(make_task(make_images(), CONFIG, seed=0))
+    )
     monkeypatch.setattr(evaluate, "_features", lambda *given: devices.append(given[-1]) or sized)
     monkeypatch.setattr(evaluate, "rate_few_labels", lambda *rest, device: devices.append(device) or [])
     monkeypatch.setattr(SyntheticPositivePipeline, "from_pretrained", lambda source: pipeline_of(tiny_diffusion()))
@@ -112,7 +114,7 @@ def test_a_comparison_rates_on_the_recipes_device(make_images, monkeypatch, tmp_
     cells = grid.Grid(prepared(make_images()), tmp_path, arms, [0], arms[0], bank)
     monkeypatch.setattr(grid.Grid, "folder", lambda self, arm, seed: encoder)
     for arm in arms:
-        grid._cell(cells, arm, 0)
+        compare._cell(cells, arm, 0)
     assert devices == [META] * (2 + len(bottleneck.LEVELS) + 1)
 
 
