@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clsp import console, files
-from clsp.comparison.arms import Arm, parse_arm
+from clsp.comparison.arms import DIFFUSION, Arm, parse_arm
 from clsp.comparison.cost import Cost
 from clsp.comparison.grid import Grid
 from clsp.comparison.statistics import interval, paired
@@ -87,7 +87,7 @@ def _is_alike(grid: Grid, arm: Arm, folder: Path) -> bool:
     rated = files.read_json(folder / "rating" / "stage.json")["settings"]
     if completed(rated, plain(rating_settings(EvaluateConfig()))) != plain(rating_settings(recipe.evaluate)):
         return False
-    if arm.method == "diffusion":
+    if arm.method == DIFFUSION:
         return True
     record = files.read_json(folder / "stage.json")
     usual = plain(settings_of(PretrainConfig(method=arm.method), arm.positives))
@@ -124,7 +124,7 @@ def _retrieval(row: Row) -> dict[str, float | None] | None:
 
 def _cost(grid: Grid, row: Row) -> Cost:
     generator = _generator(grid)
-    if row.arm.method == "diffusion":
+    if row.arm.method == DIFFUSION:
         return Cost(0.0, generator[0], 0.0, generator[1])
     stages = [files.read_json(folder / "stage.json") for folder in row.folders.values()]
     seconds = sum(record["seconds"] for record in stages) / len(stages)

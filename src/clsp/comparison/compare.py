@@ -1,4 +1,4 @@
-"""The grid: every arm with every seed, on the same data, encoder, epochs and probe; what is finished is kept."""
+"""The work on a grid: every arm with every seed is trained and rated alike; what is finished is kept."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _POLL = 5.0
 def compare(
     prepared: Prepared, out: Path, arms: list[Arm], *, seeds: int, baseline: Arm | None = None, bank: Path | None = None
 ) -> dict[str, Any]:
-    """Train and rate every arm with every seed, and write ``comparison.json``, ``comparison.md`` and the report.
+    """Train and rate every arm with every seed, and write ``comparison.json``.
 
     The diffusion model and its bank are made once, by the recipe's seed; seeds 0 .. n - 1 name weights, order and views
     of the pretrainings. A second call finishes what is missing; more seeds or arms may be added to a finished grid.
@@ -129,7 +129,7 @@ def _cell(grid: Grid, arm: Arm, seed: int) -> None:
     recipe, images, folder = grid.prepared.recipe, grid.prepared.images, grid.folder(arm, seed)
     device = device_of(recipe.hardware)
     console.say(f"arm {arm.name}, seed {seed}")
-    if arm.method == "diffusion":
+    if arm.method == DIFFUSION:
         assert grid.bank is not None
         model, unet = grid.diffusion(), grid.bank.manifest["unet"]
         rate = partial(evaluate_bottleneck, model, config=recipe.evaluate, seed=seed, device=device)

@@ -61,8 +61,8 @@ def require_views(config: BackboneConfig, size: int, augment: AugmentConfig) -> 
     sides = {"size": augment.size or size}
     if augment.local_crops:
         sides["local_size"] = augment.local_side(size)
-    patch = config.args.get("patch_size") or re.search(r"(?<=patch)\d+", config.name)
-    patch = int(patch.group() if isinstance(patch, re.Match) else patch or 1)
+    named = re.search(r"patch(\d+)", config.name)
+    patch: int = config.args.get("patch_size", int(named.group(1)) if named else 1)
     for option, side in sides.items():
         if side == size or not size_args(config.name, size):
             continue

@@ -63,8 +63,8 @@ class AugmentConfig:
     local_size: int | None = None
     """Height and width of such a view in pixels; null: 3/7 of a whole view's (96 of 224), at least 8."""
     local_scale: list[float] = field(default_factory=lambda: [0.05, 0.14])
-    """Smallest and largest area of such a view's crop, as shares of the image (SwAV's; the whole views' then begin
-    there: crop_scale [0.14, 1.0])."""
+    """Smallest and largest area of such a view's crop, as shares of the image (DINO's for a ResNet-50, which
+    has crop_scale [0.14, 1.0] for the whole views)."""
 
     def local_side(self, size: int) -> int:
         """Height and width of a local crop of images of ``size`` pixels."""

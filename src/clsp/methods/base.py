@@ -41,7 +41,6 @@ class Views:
     ignore: Tensor | None = None
     """bool [B, G], True where image j of the global batch is no negative of image i, as one is the other's positive in
     this step; None: all are. SimCLR heeds it."""
-
     local: tuple[Tensor, ...] = ()
     """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them
     (`clsp.methods.config.MULTI_CROP`)."""

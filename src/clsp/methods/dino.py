@@ -50,7 +50,8 @@ class DINO(Method):
         network = nn.Sequential(self.encoder, self.projector)
         z1, z2, z3 = embed(network, views, self.batch_norm)
         local = embed_local(network, views, self.batch_norm)
-        logits = [self.prototypes(z, frozen=views.done < self.config.frozen) for z in (z1, z2, *local)]
+        every = (z1, z2, *local)
+        logits = self.prototypes(torch.cat(every), frozen=views.done < self.config.frozen).chunk(len(every))
         with torch.no_grad():
             t1, t2, _ = embed(self.teacher.average, views.real(), self.batch_norm)
             sharp = self.teacher_temperature(views.done)

@@ -43,7 +43,8 @@ class SwAV(Method):
         network = nn.Sequential(self.encoder, self.projector)
         z1, z2, z3 = embed(network, views, self.batch_norm)
         local = embed_local(network, views, self.batch_norm)
-        logits = [self.prototypes(z, frozen=views.done < self.config.frozen) for z in (z1, z2, *local)]
+        every = (z1, z2, *local)
+        logits = self.prototypes(torch.cat(every), frozen=views.done < self.config.frozen).chunk(len(every))
         everyone1, everyone2 = distributed.gather_detached(z1), distributed.gather_detached(z2)
         q1 = self._codes(everyone1, self.first_memory, views)
         q2 = self._codes(everyone2, self.second_memory, views)

@@ -30,23 +30,22 @@ def swapped_prediction(targets: Sequence[Tensor], logits: Sequence[Tensor], temp
     """SwAV's and DINO's loss: each view's target is predicted from all other views.
 
     L = mean over views i with a target and all views v != i of H(q_i, softmax(p_v / temperature)): Caron et al., arXiv
-    2006.09882, section 3.2 and equation 7 (multi-crop), and arXiv 2104.14294, equation 3.
+    2006.09882 (multi-crop) and arXiv 2104.14294.
 
     Args:
-        targets: q_i, float [B, K] each, rows sum to 1, of the first views; no gradient reaches them.
+        targets: q_i, float [B, K] each, rows sum to 1, of the first two views or more; no gradient reaches them.
         logits: p_v, float [B, K] each, of all views, those with a target first.
         temperature: tau > 0.
 
     Returns:
         A scalar.
     """
+    # H is linear in its target, so one softmax a view serves for all targets that it is to predict.
     terms = [
-        soft_cross_entropy(target, other, temperature)
-        for i, target in enumerate(targets)
-        for v, other in enumerate(logits)
-        if v != i
+        soft_cross_entropy(torch.stack([q for i, q in enumerate(targets) if i != v]).sum(dim=0), p, temperature)
+        for v, p in enumerate(logits)
     ]
-    return torch.stack(terms).mean()
+    return torch.stack(terms).sum() / (len(targets) * (len(logits) - 1))
 
 
 @full_precision

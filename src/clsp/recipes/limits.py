@@ -223,7 +223,7 @@ def check_fit(recipe: Recipe, images: Images, *, own_model: bool) -> None:
 
 
 def check_backbone(recipe: Recipe, images: Images) -> None:
-    """Refuse a backbone that cannot be built, or that the method cannot train, before the first stages take hours.
+    """Refuse a backbone that cannot be built, or that method or views do not suit, before the first stages take hours.
 
     Raises:
         UserError: names the option and what is allowed.
