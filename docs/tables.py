@@ -31,6 +31,18 @@ GENERATORS = {
     "the same, 4,500 steps of 64, levels spread evenly over each batch": "lower-levels-4500",
 }
 """Generators that the main comparison was repeated with, in words, and their folders beside its own."""
+TRIALS = {
+    "the recipe's": "recipe",
+    "crops of 0.4 to 1 of the image, in place of 0.2 to 1": "crops-0.4",
+    "crops of 0.6 to 1": "crops-0.6",
+    "temperature 0.1, in place of 0.2": "temperature-0.1",
+    "temperature 0.5": "temperature-0.5",
+    "a projector of three layers (NNCLR's), in place of two": "projector-3",
+    "candidates drawn with guidance 4, in place of 2": "guidance-4",
+}
+"""Settings that the recipe's encoder was tried with, in words, and their folders in that of the trials."""
+TRIED = {"simclr+bank+host": "learning-rates-recipe-host", "nnclr": "learning-rates-recipe-nnclr", "simclr+class+host": ""}
+"""Arms that were tried with them, and where the recipe's own settings were measured in the search of a rate."""
 
 MEASURES = ("agreement", "squared pixel distance in a row", "KID")
 ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")
@@ -188,6 +200,28 @@ def generators() -> str:
     return rows(("generator", "TFLOP", "over SimCLR's training", "linear", "kNN", *gains), lines)
 
 
+def trials() -> str:
+    """Accuracy on validation images, linear and kNN, of some arms under some settings."""
+    lines = []
+    for words, setting in TRIALS.items():
+        found = [tried(setting, arm) for arm in TRIED]
+        lines.append((words, *(f"{one['linear']:.2f} / {one['knn']:.2f}" if one else "" for one in found)))
+    return rows(("setting", *(f"`{arm}`" for arm in TRIED)), lines)
+
+
+def tried(setting: str, arm: str) -> dict[str, float] | None:
+    """The scores of one arm under one setting; None: not tried."""
+    path = CLAIM.with_name("fashion-mnist-recipe-trials") / setting / arm / "comparison.json"
+    if path.exists():
+        (row,) = json.loads(path.read_text())["arms"]
+        return {score: row[score]["mean"] for score in SCORES}
+    if setting != "recipe":
+        return None
+    found = json.loads((CLAIM / TRIED[arm] / "chosen.json").read_text())[arm]
+    scores: dict[str, float] = found["rates"][str(found["best"])]
+    return scores
+
+
 def in_words(result: dict[str, Any]) -> str:
     """The arms that one who has never heard of them should see."""
     known = {row["arm"]: row for row in result["arms"]}
@@ -243,6 +277,7 @@ def pages() -> dict[Path, str]:
             "controls": arms(claim, CONTROLS),
             "differences": differences(claim),
             **{mark: equal_cost(*which) for mark, which in EQUAL.items()},
+            "trials": trials(),
         },
         ROOT / "docs" / "positives.md": {"settings": settings(ablations)},
         ROOT / "docs" / "speed.md": {
