@@ -41,7 +41,11 @@ TRIALS = {
     "candidates drawn with guidance 4, in place of 2": "guidance-4",
 }
 """Settings that the recipe's encoder was tried with, in words, and their folders in that of the trials."""
-TRIED = {"simclr+bank+host": "learning-rates-recipe-host", "nnclr": "learning-rates-recipe-nnclr", "simclr+class+host": ""}
+TRIED = {
+    "simclr+bank+host": "learning-rates-recipe-host",
+    "nnclr": "learning-rates-recipe-nnclr",
+    "simclr+class+host": None,
+}
 """Arms that were tried with them, and where the recipe's own settings were measured in the search of a rate."""
 
 MEASURES = ("agreement", "squared pixel distance in a row", "KID")
@@ -215,9 +219,10 @@ def tried(setting: str, arm: str) -> dict[str, float] | None:
     if path.exists():
         (row,) = json.loads(path.read_text())["arms"]
         return {score: row[score]["mean"] for score in SCORES}
-    if setting != "recipe":
+    searched = TRIED[arm]
+    if setting != "recipe" or searched is None:
         return None
-    found = json.loads((CLAIM / TRIED[arm] / "chosen.json").read_text())[arm]
+    found = json.loads((CLAIM / searched / "chosen.json").read_text())[arm]
     scores: dict[str, float] = found["rates"][str(found["best"])]
     return scores
 
