@@ -176,12 +176,12 @@ def equal_cost(folder: str, ours: str) -> str:
     gaps, lines = known[ours]["versus"], []
     for name, row in known.items():
         trained = json.loads((path / "arms" / name / "seed-0" / "stage.json").read_text())
-        cells = [str(trained["settings"]["epochs"]), *(shown(row[score]) for score in SCORES)]
+        cells = [str(row["seeds"]), str(trained["settings"]["epochs"]), *(shown(row[score]) for score in SCORES)]
         cells += [shown(gaps[name][score], signed=True) if name in gaps else "" for score in SCORES]
         flops = row["cost"]["pretraining_flops"] + row["cost"]["generator_flops"]
         lines.append((f"`{name}`", *cells, f"{flops / 1e12:.0f}"))
     ahead = (f"linear, `{ours}` minus it", f"kNN, `{ours}` minus it")
-    return rows(("arm", "epochs", "linear", "kNN", *ahead, "TFLOP in all"), lines)
+    return rows(("arm", "seeds", "epochs", "linear", "kNN", *ahead, "TFLOP in all"), lines)
 
 
 def generators() -> str:
