@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_control: Any = None
+"""The group of `open_control`; None: the default group."""
 
 
 def active() -> bool:
@@ -69,6 +73,56 @@ def gather_detached(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(rows) for _ in range(world_size())]
     dist.all_gather(parts, rows)
     return torch.cat(parts)
+
+
+def open_control() -> None:
+    """Open the group in which processes wait for each other and exchange small values: on the CPU, without a limit.
+
+    A process that dies closes its connections, so that the others do not wait for it.
+    """
+    global _control
+    if active() and _control is None:
+        import torch.distributed as dist
+
+        _control = dist.new_group(backend="gloo", timeout=timedelta(days=30))
+
+
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if active():
+        import torch.distributed as dist
+
+        dist.barrier(group=_control)
+
+
+def agreed(value: Any) -> Any:
+    """Return the first process's ``value``, a plain one, in all processes; those wait for it."""
+    if not active():
+        return value
+    import torch.distributed as dist
+
+    box = [value]
+    dist.broadcast_object_list(box, src=0, group=_control)
+    return box[0]
+
+
+def largest(value: int) -> int:
+    """Return the largest of all processes' ``value``."""
+    if not active():
+        return value
+    import torch
+    import torch.distributed as dist
+
+    box = torch.tensor(value)
+    dist.all_reduce(box, dist.ReduceOp.MAX, group=_control)
+    return int(box)
+
+
+def rows(count: int, device: Any = None) -> Tensor:
+    """Places of this process's ``count`` rows among those that `gather` returns: int64 [count]."""
+    import torch
+
+    return torch.arange(count, device=device) + rank() * count
 
 
 @cache

@@ -72,12 +72,11 @@ def prepare_with(
     """
     from clsp.engine.hardware import device_of
 
-    first = parse_recipe(name, overrides)
-    check_values(first)
+    first = load_recipe(name, overrides)
     images = opened(first)
     accelerated = accelerated or device_of(first.hardware).type != "cpu"
     sized = size_to_data(name, len(images.train), images.size, accelerated=accelerated)
-    return Prepared(parse_recipe(name, overrides, sized), name, images)
+    return Prepared(load_recipe(name, overrides, sized), name, images)
 
 
 def run(

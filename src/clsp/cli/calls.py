@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from clsp.errors import UserError, suggest
+
+_METHODS = Path(__file__).parents[1] / "methods"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,22 @@ METAVARS = {
 }
 
 
+MEANINGS = {
+    "data": "images: a folder, an .npz or .npy file, hf:NAME, or a data set's name: digits, fashion-mnist, ...",
+    "out": "where the result goes",
+    "recipe": "a built-in recipe or a YAML file; the options below go before it",
+    "diffusion": "a diffusers folder or a hub id, in place of training a diffusion model",
+    "method": "the method, as --pretrain.method",
+    "positives": "a bank's folder, the name of a source (view, nearest, ...), or NAME:BANK",
+    "encoder": "an encoder's folder, or a run",
+    "methods": "the arms: METHOD[+SOURCE[+OBJECTIVE or PLACEMENT]], as simclr,nnclr,simclr+bank+nt_xent",
+    "seeds": "runs an arm (5)",
+    "baseline": "the arm that the others are compared with (the first)",
+    "gpu": "a GPU that the run is planned for: a100-40gb, h100, rtx-4090, ...",
+    "between": "smallest and largest cosine of a pair (0.97,0.99)",
+}
+
+
 @dataclass(frozen=True)
 class Call:
     """A command with its arguments."""
@@ -126,8 +146,8 @@ class Call:
     own: dict[str, str]
     """The command's own options."""
     positional: list[str]
-    overrides: list[str]
-    """Options of the recipe, written out in full."""
+    overrides: dict[str, Any]
+    """Settings of the recipe, nested; the values are text."""
 
 
 def parse_call(name: str, arguments: Sequence[str]) -> Call:
@@ -137,31 +157,38 @@ def parse_call(name: str, arguments: Sequence[str]) -> Call:
         UserError: an option is unknown, lacks its value, or is missing.
     """
     command = COMMANDS[name]
+    own, rest, positional = _parted(command, list(arguments))
+    _require(name, command, own, positional)
+    check_names(own)
+    overrides = _settings(name, command, rest) if rest else {}
+    if "method" in own and command.recipe:
+        overrides.setdefault("pretrain", {})["method"] = own["method"]
+    return Call(command, own, positional, overrides)
+
+
+def _parted(command: Command, queue: list[str]) -> tuple[dict[str, str], dict[str, str | None], list[str]]:
+    """Part arguments into options of the command, all other options, and what is no option."""
     own: dict[str, str] = {}
+    rest: dict[str, str | None] = {}
     positional: list[str] = []
-    rest: list[str] = []
-    queue = list(arguments)
     while queue:
         argument = queue.pop(0)
-        option, equals, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and option in command.required + command.optional:
-            if not equals:
-                if not queue or queue[0].startswith("--"):
-                    raise UserError(f"--{option} needs a value: --{option} {METAVARS[option]}")
-                value = queue.pop(0)
-            own[option] = value
-        elif argument.startswith("-") and not _is_number(argument):
-            rest.append(argument)
-            while queue and (not queue[0].startswith("-") or _is_number(queue[0])):
-                rest.append(queue.pop(0))
-        else:
+        if not argument.startswith("-") or _is_number(argument):
             positional.append(argument)
-    mistyped = _nearest_own(command, rest)
-    if mistyped:
-        raise UserError(mistyped)
-    overrides = _expanded(name, command, rest)
-    _require(name, command, own, positional)
-    return Call(command, own, positional, overrides)
+            continue
+        option, equals, value = argument.lstrip("-").partition("=")
+        given = value if equals else queue.pop(0) if queue and _is_value(queue[0]) else None
+        if option in command.required + command.optional:
+            if given is None:
+                raise UserError(f"--{option} needs a value: --{option} {METAVARS[option]}")
+            own[option] = given
+        else:
+            rest[option] = given
+    return own, rest, positional
+
+
+def _is_value(text: str) -> bool:
+    return not text.startswith("-") or _is_number(text)
 
 
 def _is_number(text: str) -> bool:
@@ -177,36 +204,56 @@ def _require(name: str, command: Command, own: dict[str, str], positional: list[
         if option not in own:
             raise UserError(f"clsp {name} needs --{option} {METAVARS[option]} (clsp {name} --help)")
     if positional and not command.positional:
-        raise UserError(f"unexpected argument '{positional[0]}'; options begin with -- (clsp {name} --help)")
+        raise UserError(
+            f"unexpected argument '{positional[0]}'; options begin with --, take one value, and lists are written "
+            f"'[1, 2]' (clsp {name} --help)"
+        )
     if command.positional and not positional:
         raise UserError(f"clsp {name} needs {command.positional}: clsp {name} {command.positional}")
 
 
-def _nearest_own(command: Command, rest: list[str]) -> str | None:
-    """Spot a mistyped option of the command itself, such as --dat."""
-    from clsp.recipes.options import known_options
+def check_names(own: Mapping[str, str]) -> None:
+    """Refuse a mistyped method, recipe or source at once, before all that a command needs is imported.
 
-    known = known_options()
-    for argument in rest:
-        option = argument.removeprefix("--").partition("=")[0].replace("-", "_")
-        if (
-            not argument.startswith("--")
-            or option in known
-            or (command.section and f"{command.section}.{option}" in known)
-        ):
-            continue
-        near = suggest(option, command.required + command.optional)
-        if near:
-            return f"unknown option --{option}{near.replace(chr(39), chr(39) + '--', 1)}"
-    return None
+    Raises:
+        UserError: names what is allowed.
+    """
+    from clsp.images.catalogue import SHAPES
+    from clsp.images.sources import check_source
+    from clsp.recipes.names import recipe_path
+
+    if "recipe" in own:
+        recipe_path(own["recipe"])
+    if "data" in own and own["data"] not in SHAPES:
+        check_source(own["data"])
+    if "method" in own and not (_METHODS / f"{own['method']}.py").is_file():
+        from clsp.methods import METHODS
+
+        METHODS[own["method"]]
 
 
-def _expanded(name: str, command: Command, rest: list[str]) -> list[str]:
-    from clsp.recipes.options import expand
+def _settings(name: str, command: Command, rest: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the recipe's settings that the options of a command name; ``--candidates`` is one of its section.
 
-    if rest and not command.recipe:
-        raise UserError(
-            f"unknown option {rest[0]}; clsp {name} takes "
-            + ", ".join(f"--{option}" for option in command.required + command.optional)
-        )
-    return expand(rest, command.section)
+    Raises:
+        UserError: an option that neither the command nor a recipe has; the nearest one is suggested.
+    """
+    if not command.recipe:
+        known = ", ".join(f"--{option}" for option in command.required + command.optional)
+        raise UserError(f"unknown option --{next(iter(rest))}; clsp {name} takes {known}")
+    from clsp.recipes.recipe import Recipe
+    from clsp.settings.values import nearest, nested, options_of
+
+    known_options = {option: item.type for option, _, item in options_of(Recipe)}
+    found: dict[str, str] = {}
+    for given, value in rest.items():
+        option = given.replace("-", "_")
+        option = f"{command.section}.{option}" if f"{command.section}.{option}" in known_options else option
+        if option not in known_options:
+            near = suggest(option, command.required + command.optional).replace("'", "'--", 1)
+            near = near or nearest(option, known_options, first=command.section)
+            raise UserError(f"unknown option --{given}{near} (clsp {name} --help-all lists all)")
+        if value is None and known_options[option] not in (bool, "bool"):
+            raise UserError(f"--{given} needs a value: --{given} VALUE")
+        found[option] = "true" if value is None else value
+    return nested(found)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import textwrap
 from collections.abc import Callable
 
+from clsp import console, distributed
 from clsp._version import __version__
-from clsp.cli.calls import COMMANDS, METAVARS, Call, parse_call
+from clsp.cli.calls import COMMANDS, Call, parse_call
 from clsp.errors import UserError, suggest
 
 
@@ -27,8 +27,10 @@ def dispatch(arguments: list[str]) -> int:
             raise UserError(
                 f"unknown command '{name}'; the commands are {', '.join(COMMANDS)}{suggest(name, COMMANDS)}"
             )
-        if "-h" in rest or "--help" in rest:
-            print(help_of(name))
+        if {"-h", "--help", "--help-all"} & set(rest):
+            from clsp.cli.help import help_of
+
+            print(help_of(name, rest))
             return 0
         return _guarded(name, parse_call(name, rest))
     except UserError as error:
@@ -43,8 +45,12 @@ def _guarded(name: str, call: Call) -> int:
         function: Callable[[Call], int] = getattr(commands, call.command.function)
         return function(call)
     except KeyboardInterrupt:
-        print("clsp: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        console.say("clsp: interrupted; the same command goes on where this one stopped")
         return 130
+    except RuntimeError:
+        if distributed.rank() == 0:
+            raise
+        return 1  # another process has gone, and says why
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _fail(
@@ -58,7 +64,7 @@ def _guarded(name: str, call: Call) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"clsp: error: {' '.join(message.split())}", file=sys.stderr)
+    console.say(f"clsp: error: {' '.join(message.split())}")
     return 2
 
 
@@ -73,30 +79,4 @@ def overview() -> str:
         "commands:\n" + "\n".join(lines) + "\n\n"
         "SOURCE is a folder of images, an .npz or .npy file, or a data set's name: digits, fashion-mnist, ...\n"
         "clsp COMMAND --help lists a command's options. Exit status: 0 done, 2 wrong input, 130 interrupted."
-    )
-
-
-def help_of(name: str) -> str:
-    """The text of ``clsp NAME --help``."""
-    command = COMMANDS[name]
-    required = " ".join(f"--{option} {METAVARS[option]}" for option in command.required)
-    optional = " ".join(f"[--{option} {METAVARS[option]}]" for option in command.optional)
-    parts = ["usage: clsp", name, command.positional and f"{command.positional} ...", required, optional]
-    usage = textwrap.fill(
-        " ".join(part for part in parts if part), 110, subsequent_indent="       ", break_on_hyphens=False
-    )
-    text = f"{usage}\n\n{command.summary}\n"
-    if not command.recipe:
-        return text
-    from clsp.recipes.options import help_of_options
-    from clsp.recipes.recipe import recipe_names
-
-    short = (
-        f"Options of the section '{command.section}' may be given without their prefix.\n" if command.section else ""
-    )
-    return (
-        f"{text}\nrecipes: {', '.join(recipe_names())},\n"
-        "         or a YAML file; without --recipe the SOURCE's own, else folder\n\n"
-        f"options of the recipe, with their defaults, which a recipe may change:\n{short}\n"
-        f"{help_of_options(command.section)}"
     )

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline
-from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import distributed, randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
 from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
-from clsp.engine.batches import Batches, counting_loader
+from clsp.engine.batches import Batches
 from clsp.engine.ema import EMA
+from clsp.engine.fit import Callback, Fit, StepOutput, Training
 from clsp.engine.hardware import HardwareConfig
+from clsp.engine.launch import launch
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
 from clsp.engine.stage import Stage, stage
-from clsp.engine.trainer import Fit, require_finite
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 
@@ -31,61 +33,47 @@ _SHEET = 32
 """Images on a sheet of samples."""
 
 
-class DiffusionTraining(LightningModule):
+class DiffusionTraining(Training[StepOutput]):
     """The noise predictor, its average, and one step of its training."""
 
-    def __init__(self, config: DiffusionConfig, pixels: Pixels, *, seed: int, folder: Path) -> None:
+    def __init__(self, config: DiffusionConfig, pixels: Pixels, *, seed: int) -> None:
         super().__init__()
-        self.config, self.seed, self.folder = config, seed, folder
+        self.config, self.seed, self.pixels = config, seed, pixels
         self.size = (pixels.shape[2], pixels.shape[3])
         self.unet = build_unet(config, channels=pixels.shape[1], size=self.size[0])
         self.grid = Grid.of(self.unet, pixels.shape[1])
         self.ema = EMA(self.unet)
         self.noising = build_scheduler(config)
         self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="diffusion", drop_last=False)
-        self._terms: dict[str, Tensor] = {}
-        self._pixels = pixels  # a plain attribute: data are no part of the checkpoint
+        self.steps, self.steps_per_epoch = config.steps, self.batches.steps_per_epoch
+        self.gradient_clip = config.gradient_clip
 
-    def train_dataloader(self) -> Any:
-        """Lightning's loop counts the steps of an epoch; `training_step` makes the batch."""
-        return counting_loader(self.batches.steps_per_epoch)
-
-    def on_fit_start(self) -> None:
+    def to_device(self, device: torch.device) -> None:
         """Move the uint8 images to the device once, if they fit."""
-        self._pixels.to(self.device)
+        self.pixels.to(device)
 
-    def training_step(self, _: Any) -> Tensor:
+    def step(self, number: int) -> StepOutput:
         """Predict the noise (or v) in a batch of noised images; mean squared error, weighted by noise level."""
-        step = self.global_step
-        torch.manual_seed(hash((self.seed, step, distributed.rank())) % 2**63)  # dropout: as after a resume
-        rows = self.batches.positions(step).to(self.device)
-        clean = self._clean(rows, step)
+        device = self.unet.device
+        rows = self.batches.positions(number).to(device)
         # A row may occur twice in one batch (more images a step than there are images): its place tells them apart.
-        place = self.batches.share().to(self.device)
-        t = noise_levels(self.config, step, place, seed=self.seed)
-        noise = randomness.normal(self.seed, "diffusion noise", (step, place), clean.shape[1:])
+        place = self.batches.share().to(device)
+        clean = self._clean(rows, place, number)
+        t = noise_levels(self.config, number, place, seed=self.seed)
+        noise = randomness.normal(self.seed, "diffusion noise", (number, place), clean.shape[1:])
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
-        self._terms = {"noise prediction": loss.detach()}
-        self.log("loss", loss)
-        return loss
+        return StepOutput({"noise_prediction": loss})
 
-    def _clean(self, rows: Tensor, step: int) -> Tensor:
+    def _clean(self, rows: Tensor, place: Tensor, number: int) -> Tensor:
         """uint8 rows to float in [-1, 1], flipped by recipe and brought to the U-Net's grid."""
-        images = self._pixels[rows].float().div_(127.5).sub_(1.0)
+        images = self.pixels[rows].float().div_(127.5).sub_(1.0)
         if self.config.horizontal_flip:
-            place = self.batches.share().to(self.device)
-            flip = randomness.uniform(self.seed, "diffusion flip", (step, place), 1)[:, 0] < 0.5
+            flip = randomness.uniform(self.seed, "diffusion flip", (number, place), 1)[:, 0] < 0.5
             images = torch.where(flip[:, None, None, None], images.flip(-1), images)
         return self.grid.enter(images)
 
-    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
-        """Clip the gradient, log its norm, and stop when it or the loss is not finite."""
-        norm = torch.nn.utils.clip_grad_norm_(self.unet.parameters(), self.config.gradient_clip)
-        require_finite(self._terms, norm, self.global_step)
-        self.log("gradient_norm", norm)
-
-    def configure_optimizers(self) -> Any:
+    def optimizer(self) -> tuple[Optimizer, LRScheduler]:
         """AdamW without weight decay, warm-up, then constant or cosine."""
         config = self.config
         optimizer = torch.optim.AdamW(self.unet.parameters(), lr=config.lr, weight_decay=0.0)
@@ -93,35 +81,36 @@ class DiffusionTraining(LightningModule):
         def factor(step: int) -> float:
             return warmup_factor(step, total=config.steps, warmup=config.warmup_steps, shape=config.schedule)
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take the step and update the average: `on_train_batch_end` comes after the checkpoint."""
-        super().optimizer_step(*args, **kwargs)
-        step = self.global_step + 1
-        self.ema.update(self.unet, min(self.config.ema_decay, (1 + step) / (10 + step)))
+    def after_step(self, number: int) -> None:
+        """Update the average."""
+        done = number + 1
+        self.ema.update(min(self.config.ema_decay, (1 + done) / (10 + done)))
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Draw a sheet of samples now and then."""
-        step = self.global_step
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        every = self.config.sample_every
-        if distributed.rank() == 0 and (step == self.config.steps or (every and step % every == 0)):
-            self._draw_samples()
 
-    def _draw_samples(self) -> None:
-        """Write ``samples.png``: plain samples of the averaged model, the same noise every time.
+@dataclass(frozen=True)
+class Samples(Callback[StepOutput]):
+    """Draws ``samples.png`` now and then: plain samples of the averaged model, the same noise every time."""
 
-        A model that is not trained for pure noise begins with noised images.
-        """
-        unet, config = self.ema.average.eval(), self.config
-        ids = torch.arange(_SHEET, device=self.device)
-        images = self.grid.enter(self._pixels[ids % len(self._pixels)].float() / 127.5 - 1.0)
-        sampler = DDIMScheduler.from_config(self.noising.config, timestep_spacing="trailing", clip_sample=True)
-        how = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, config.timesteps), eta=1.0)
-        how.strength = config.max_strength
-        drawn = self.grid.leave(sample(unet, sampler, images, ids, how, seed=self.seed), self.size)
+    folder: Path
+
+    def on_step_end(self, training: DiffusionTraining, number: int) -> dict[str, float]:
+        """Draw after every ``sample_every`` steps, and after the last."""
+        every = training.config.sample_every
+        if distributed.rank() == 0 and (number == training.steps or (every and number % every == 0)):
+            self.draw(training)
+        return {}
+
+    def draw(self, training: DiffusionTraining) -> None:
+        """Write the sheet. A model that is not trained for pure noise begins with noised images."""
+        unet, config, grid = training.ema.average.eval(), training.config, training.grid
+        ids = torch.arange(_SHEET, device=unet.device)
+        images = grid.enter(training.pixels[ids % len(training.pixels)].float() / 127.5 - 1.0)
+        sampler = DDIMScheduler.from_config(training.noising.config, timestep_spacing="trailing", clip_sample=True)
+        settings = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, config.timesteps), eta=1.0)
+        settings.strength = config.max_strength
+        drawn = grid.leave(sample(unet, sampler, images, ids, settings, seed=training.seed), training.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
 
@@ -138,42 +127,36 @@ def train_diffusion(
     Raises:
         UserError: settings do not fit, or the folder belongs to other settings or data.
     """
-    chosen = subset(len(images.train), config.images, seed=seed)
-    settings, inputs = {"seed": seed, **_settings(config)}, {"data": images.fingerprint}
-    defaults = _settings(DiffusionConfig())
-    with stage("diffusion model", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
+    launch(hardware)
+    with stage("diffusion model", folder, config, seed=seed, data=images.fingerprint) as current:
         if current.finished:
             return current
+        chosen = subset(len(images.train), config.images, seed=seed)
         torch.manual_seed(seed)
-        module = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed, folder=folder)
-        hardware.compile_parts([module.unet])
+        training = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed)
+        hardware.compile_parts([training.unet])
         fit = Fit(
             folder=folder,
             title="diffusion model",
-            steps=config.steps,
             precision=config.precision,
             hardware=hardware,
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
+            callbacks=(Samples(folder),),
         )
-        fit.run(module)
+        fit.run(training)
         if distributed.rank() == 0:
-            current.facts = _save(module, folder)
+            current.facts = _save(training, folder)
             current.facts["images"] = len(chosen)
     return current
 
 
-def _settings(config: DiffusionConfig) -> dict[str, Any]:
-    """The values that decide what is learned."""
-    return {n: v for n, v in asdict(config).items() if n not in ("checkpoint_minutes", "sample_every")}
-
-
-def _save(module: DiffusionTraining, folder: Path) -> dict[str, Any]:
+def _save(training: DiffusionTraining, folder: Path) -> dict[str, Any]:
     """Save the averaged weights through a temporary folder, so that no half-written pipeline is ever found."""
-    unet = module.ema.average.eval().cpu()
+    unet = training.ema.average.eval().cpu()
     temporary = folder / ".pipeline.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    DDPMPipeline(unet=unet, scheduler=module.noising).save_pretrained(temporary, safe_serialization=True)
+    DDPMPipeline(unet=unet, scheduler=training.noising).save_pretrained(temporary, safe_serialization=True)
     for item in sorted(temporary.iterdir(), key=lambda path: path.name == "model_index.json"):
         target = folder / item.name
         if target.is_dir():

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from clsp.encoders.config import BackboneConfig
+from clsp.encoders.heads import feature_count as feature_count
 from clsp.errors import UserError, suggest
 from clsp.images.config import AugmentConfig
 
@@ -138,8 +139,3 @@ def stem_snippet(stem: str, name: str, args: dict[str, Any]) -> str:
 def _stride(stem: str) -> int:
     """Return the stride of the first convolution."""
     return 2 if stem == "half" else 1
-
-
-def feature_count(model: nn.Module) -> int:
-    """Width of the features that ``model`` returns."""
-    return int(torch.as_tensor(model.num_features))

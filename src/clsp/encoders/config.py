@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from clsp.settings import Count, settings
 
-@dataclass(kw_only=True)
+BatchNormMode = Literal["joint", "split", "views"]
+
+
+@settings
 class BackboneConfig:
     """A timm backbone."""
 
@@ -22,15 +26,15 @@ class BackboneConfig:
     """Memory format of convolutions; with bf16 about twice as fast as channels first, on CPUs as on GPUs."""
 
 
-@dataclass(kw_only=True)
+@settings
 class ProjectorConfig:
     """The projection head g: an MLP."""
 
-    hidden: int = 4096
+    hidden: Count = 4096
     """Width of the hidden layers."""
-    dim: int = 256
+    dim: Count = 256
     """Width of the embedding z."""
-    layers: int | None = None
+    layers: Count | None = None
     """Linear layers; null: as the method has it (SimCLR and MoCo: 2)."""
     batch_norm: bool | None = None
     """BatchNorm after every hidden layer; null: as the method has it (SimCLR and MoCo: none)."""
@@ -38,9 +42,9 @@ class ProjectorConfig:
     """BatchNorm after the last layer, with or without scale and shift; null: as the method has it."""
 
 
-@dataclass(kw_only=True)
+@settings
 class PredictorConfig:
     """The predictor h of the methods that have one: Linear - BatchNorm - ReLU - Linear (APS: as its projector)."""
 
-    hidden: int = 4096
+    hidden: Count = 4096
     """Width of the hidden layer."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 
-from clsp.encoders.config import PredictorConfig, ProjectorConfig
+from clsp.encoders.config import BatchNormMode, PredictorConfig, ProjectorConfig
 
 LastNorm = Literal["none", "affine", "plain"]
 
@@ -24,6 +25,16 @@ class HeadShape:
     """BatchNorm after the last layer: none, with scale and shift (affine), or without (plain)."""
     gelu: bool = False
     """GELU in place of ReLU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """What a recipe says of the heads of every method."""
+
+    projector: ProjectorConfig
+    predictor: PredictorConfig
+    batch_norm: BatchNormMode = "joint"
+    """Whose images share BatchNorm statistics, see `clsp.methods.base.embed`."""
 
 
 def projector(inputs: int, config: ProjectorConfig, usual: HeadShape) -> nn.Sequential:
@@ -59,3 +70,8 @@ def predictor(dim: int, config: PredictorConfig) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Linear(config.hidden, dim),
     )
+
+
+def feature_count(model: nn.Module) -> int:
+    """Width of the features that ``model`` returns."""
+    return int(torch.as_tensor(model.num_features))

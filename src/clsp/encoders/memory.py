@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsp import randomness
+from clsp import distributed, randomness
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,15 @@ class Neighbours:
     """Cosine similarities, float [B, k]."""
 
 
-class Memory(nn.Module):
+class Deferred(nn.Module, ABC):
+    """What takes a batch in only after the optimiser's step: the backward pass still needs the old values."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Take in what was noted since the last step; nothing where nothing was."""
+
+
+class Memory(Deferred):
     """The newest ``size`` embeddings with their dataset indices; part of the checkpoint.
 
     It starts, like MoCo's queue, with random unit rows, whose index is -1. Any number of rows may be added at once.
@@ -45,6 +54,17 @@ class Memory(nn.Module):
         self.register_buffer("rows", F.normalize(start, dim=1))
         self.register_buffer("ids", torch.full((size,), -1, dtype=torch.int64))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+        self._noted: tuple[Tensor, Tensor] | None = None
+
+    def note(self, embeddings: Tensor, ids: Tensor) -> None:
+        """Note this process's embeddings float [B, dim] and their dataset indices int64 [B], for `flush`."""
+        self._noted = embeddings.detach(), ids
+
+    def flush(self) -> None:
+        """Add what was noted on all processes."""
+        if self._noted is not None:
+            self.add(*map(distributed.gather_detached, self._noted))
+            self._noted = None
 
     @torch.no_grad()
     def search(self, queries: Tensor, k: int) -> Neighbours:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clsp.errors import UserError
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 
 def require_vit(model: nn.Module) -> VisionTransformer:
@@ -15,6 +19,8 @@ def require_vit(model: nn.Module) -> VisionTransformer:
     Raises:
         UserError: names the option and what is allowed.
     """
+    from timm.models.vision_transformer import VisionTransformer
+
     if isinstance(model, VisionTransformer):
         return model
     name = getattr(model, "pretrained_cfg", {}).get("architecture", type(model).__name__)

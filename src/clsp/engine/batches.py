@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from clsp import distributed, randomness
 from clsp.errors import UserError
@@ -63,26 +61,3 @@ class Batches:
         places = step * self.batch_size + rows
         epochs = places // self.count
         return torch.stack([self._permutation(int(e))[p % self.count] for e, p in zip(epochs, places)])
-
-
-class _Steps(torch.utils.data.Dataset[int]):
-    """The numbers 0 .. count - 1. The data live on the device; the loader only counts."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        if index >= self.count:
-            raise IndexError(index)
-        return index
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.count))
-
-
-def counting_loader(steps_per_epoch: int) -> DataLoader[int]:
-    """Return a loader that yields step numbers: Lightning's loop asks for one, the module makes its own batches."""
-    return DataLoader(_Steps(steps_per_epoch), batch_size=None)

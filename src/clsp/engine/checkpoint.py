@@ -1,8 +1,4 @@
-"""Checkpoints without pickle: tensors in one safetensors file, everything else as JSON in its header.
-
-Lightning's own checkpoints are pickles, and its save is not atomic where the temporary folder is another file system.
-This plugin keeps Lightning's resume (loops, optimisers, schedules, callbacks) and changes the file alone.
-"""
+"""Checkpoints without pickle: tensors in one safetensors file, everything else as JSON in its header."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -18,39 +13,32 @@ from torch import Tensor
 from clsp import files
 from clsp.errors import UserError
 
-_FORMAT = "clsp-checkpoint-1"
+_FORMAT = "clsp-checkpoint-2"
 
 
-class SafeCheckpointIO(CheckpointIO):
-    """Lightning's checkpoint reader and writer for safetensors."""
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` (nested dicts, lists, numbers, strings, tensors) atomically to ``path``."""
+    tensors: dict[str, Tensor] = {}
+    tree = _encode(state, tensors)
+    files.write_bytes(path, save(tensors, metadata={"format": _FORMAT, "tree": json.dumps(tree)}))
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` (nested dicts, lists, numbers, strings, tensors) atomically to ``path``."""
-        tensors: dict[str, Tensor] = {}
-        tree = _encode(checkpoint, tensors)
-        header = {"format": _FORMAT, "tree": json.dumps(tree)}
-        files.write_bytes(Path(path), save(tensors, metadata=header))
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read what `save_checkpoint` wrote; no code in the file can run.
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; no code in the file can run.
 
-        Raises:
-            UserError: the file is no checkpoint of clsp, or is damaged.
-        """
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} is no checkpoint ({error}); delete it to start this stage anew") from error
+    Raises:
+        UserError: the file is no checkpoint of clsp, or is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header.get("format") != _FORMAT:
             raise UserError(f"{path} is no checkpoint of clsp; delete it to start this stage anew")
         restored: dict[str, Any] = _decode(json.loads(header["tree"]), tensors)
-        return restored
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Delete a checkpoint."""
-        Path(path).unlink(missing_ok=True)
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is no checkpoint ({error}); delete it to start this stage anew") from error
+    return restored
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:

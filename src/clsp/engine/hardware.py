@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clsp import distributed
+from clsp.settings import Count, settings
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(kw_only=True)
+@settings
 class HardwareConfig:
     """Devices and loggers. Under torchrun or SLURM the launcher's processes are used."""
 
     accelerator: str = "auto"
     """auto, cpu, gpu (or cuda), mps."""
-    devices: int = 1
+    devices: Count = 1
     """Devices (or CPU processes) a node."""
-    nodes: int = 1
+    nodes: Count = 1
     """Nodes."""
     sync_batch_norm: bool = False
     """Share BatchNorm statistics over all devices (GPUs only)."""
@@ -51,44 +52,25 @@ class HardwareConfig:
                 "BatchNorm and activation in one; leave it false, or choose a ResNet or a vision transformer"
             )
 
-    def trainer_options(self) -> dict[str, Any]:
-        """The options that Lightning's Trainer takes."""
-        devices, nodes = self._layout()
-        options: dict[str, Any] = {
-            "accelerator": self.accelerator,
-            "devices": devices,
-            "num_nodes": nodes,
-            "sync_batchnorm": self.sync_batch_norm,
-        }
-        if devices * nodes > 1:
-            from lightning.pytorch.strategies import DDPStrategy
+    def synchronised(self, module: nn.Module) -> nn.Module:
+        """Let BatchNorm share its statistics over all devices, where it was asked for; return the module."""
+        if not self.sync_batch_norm or self.processes() == 1:
+            return module
+        from torch import nn as layers
 
-            # Buffers (memories, BatchNorm statistics) are kept equal by the methods; broadcasting them from the
-            # first process each step would send a MoCo queue over the wire every time.
-            options["strategy"] = DDPStrategy(broadcast_buffers=False)
-        return options
+        shared: nn.Module = layers.SyncBatchNorm.convert_sync_batchnorm(module)
+        return shared
 
     def processes(self) -> int:
         """Processes of a training, over all nodes."""
-        devices, nodes = self._layout()
+        _, devices, nodes = self.layout()
         return devices * nodes
 
-    def launcher(self) -> list[Any]:
-        """What tells Lightning who starts the processes, where it would be mistaken.
-
-        In a batch script SLURM's variables are there, but it is srun that starts the tasks; without it Lightning would
-        wait for tasks that nobody starts, where it has to start the processes itself.
-        """
-        if "SLURM_NTASKS" not in os.environ or distributed.under_srun() or "LOCAL_WORLD_SIZE" in os.environ:
-            return []
-        from lightning.fabric.plugins.environments import LightningEnvironment
-
-        return [LightningEnvironment()]
-
-    def _layout(self) -> tuple[int, int]:
-        """Devices a node and nodes: torchrun's where it started this process, else as set."""
+    def layout(self) -> tuple[str, int, int]:
+        """Accelerator, devices a node and nodes: torchrun's where it started this process, else as set."""
         local = int(os.environ.get("LOCAL_WORLD_SIZE", 0))
-        return (local, distributed.world_size() // local) if local else (self.devices, self.nodes)
+        devices, nodes = (local, distributed.world_size() // local) if local else (self.devices, self.nodes)
+        return self.accelerator, devices, nodes
 
     def compile_parts(self, modules: Iterable[nn.Module]) -> None:
         """Compile ``modules`` in place where it was asked for; the names of their weights stay.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 
 
 def warmup_factor(step: int, *, total: int, warmup: int, shape: str, start: float = 0.0) -> float:
@@ -19,10 +21,16 @@ def warmup_factor(step: int, *, total: int, warmup: int, shape: str, start: floa
         return start + (1.0 - start) * (step + 1) / (warmup + 1)
     if shape == "constant":
         return 1.0
-    done = (step - warmup) / max(total - warmup, 1)
-    return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    progress = (step - warmup) / max(total - warmup, 1)
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def cosine_between(first: float, last: float, done: float) -> float:
-    """Go from ``first`` (done = 0) to ``last`` (done = 1) along half a cosine: the schedule of EMA decays."""
-    return last - (last - first) * (math.cos(math.pi * done) + 1.0) / 2.0
+def cosine_between(first: float, last: float, progress: float) -> float:
+    """Go from ``first`` (progress 0) to ``last`` (progress 1) along half a cosine: the schedule of EMA decays."""
+    return last - (last - first) * (math.cos(math.pi * progress) + 1.0) / 2.0
+
+
+def cosine(ends: Sequence[float]) -> Callable[[float], float]:
+    """Return the schedule from the first to the last of two values, see `cosine_between`."""
+    first, last = ends
+    return partial(cosine_between, first, last)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from clsp import console, distributed, files
 from clsp._version import __version__
 from clsp.engine.heap import keep_heap
 from clsp.errors import InUseError, UserError
+from clsp.settings.identity import identity
+
+_RECORD, _LOCK, _SUPERSEDED = "stage.json", ".lock", "superseded"
 
 
 @dataclass(kw_only=True)
@@ -26,7 +31,7 @@ class Stage:
     settings: dict[str, Any]
     """The values of the recipe that determine the result."""
     inputs: dict[str, str]
-    """Fingerprints of what the stage reads: the data, the model, the bank."""
+    """Fingerprints of what the stage reads: the data, and the results of earlier stages."""
     finished: bool = False
     seconds: float = 0.0
     """Wall time spent so far, over all attempts; of one that was killed, until it last kept its time."""
@@ -52,45 +57,46 @@ class Stage:
                 "inputs": self.inputs,
                 "facts": self.facts,
                 "version": __version__,
+                "process": f"{os.getpid()} of {platform.node()}",
             }
-            files.write_json(self.folder / "stage.json", record)
+            files.write_json(self.folder / _RECORD, record)
 
 
 @contextmanager
 def stage(
     name: str,
     folder: Path,
+    config: Any,
     *,
-    settings: dict[str, Any],
-    inputs: dict[str, str],
-    defaults: dict[str, Any] | None = None,
+    seed: int | None = None,
+    data: str,
+    made: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Stage]:
     """Open the stage ``name`` in ``folder``; the block does the work unless ``finished`` says that it was done.
 
-    When the block ends without an exception the stage is marked as finished. While it runs, the folder is locked.
+    When the block ends without an exception the stage is marked as finished. While it runs, the folder is locked. What
+    was made from another result of an earlier stage is set aside, in ``superseded/``, and made again.
 
     Args:
         name: for messages.
         folder: where it lies; made where it is not there.
-        settings: the values that determine the result.
-        inputs: fingerprints of what the stage reads.
-        defaults: the settings' defaults, for what an older version made (see `completed`).
+        config: settings; those that decide the result identify it (`clsp.settings.identity`).
+        seed: the run's seed, where it names random draws of the stage.
+        data: the fingerprint of the data.
+        made: fingerprints of what the stage reads of earlier stages, by their names.
+        settings: further values that identify it.
 
     Raises:
-        UserError: the folder holds the result of other settings or inputs.
+        UserError: the folder holds the result of other settings or data.
         InUseError: another process works in it.
     """
-    settings, defaults, opened = plain(settings), plain(defaults or {}), time.time()
+    more = {**({} if seed is None else {"seed": seed}), **(settings or {})}
+    wanted, usual = plain({**more, **identity(config)}), plain(identity(config, usual=True))
     _ensure_folder(folder)
-    with _locked(folder, name):
-        record = files.read_json(folder / "stage.json") if (folder / "stage.json").exists() else None
-        if record is not None:
-            record["settings"] = completed(record["settings"], defaults)
-            _require_same(name, folder, record, settings, inputs)
-        current = Stage(name=name, folder=folder, settings=settings, inputs=inputs)
-        if record is not None:
-            current.finished, current.facts = record["status"] == "finished", record["facts"]
-            current.seconds = record["seconds"]
+    with _locked(folder):
+        current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
+        _take_up(current, usual)
         if current.finished:
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
@@ -105,7 +111,7 @@ def stage(
             current.save("interrupted")
             raise
         current.save("finished")
-        _wait_until_finished(current, opened)
+        current.facts = distributed.agreed(current.facts)
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -114,42 +120,56 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-def completed(stored: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def _take_up(current: Stage, usual: dict[str, Any]) -> None:
+    """Go on with what the folder holds of this stage."""
+    path = current.folder / _RECORD
+    record = files.read_json(path) if path.exists() else None
+    if record is not None:
+        _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"]["data"]})
+    distributed.barrier()  # all have read before the first process writes
+    if record is None:
+        return
+    if record["inputs"] != current.inputs:
+        _set_aside(current, record["inputs"])
+        return
+    current.finished, current.facts = record["status"] == "finished", record["facts"]
+    current.seconds = record["seconds"]
+
+
+def completed(stored: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
     """Return settings that an older version stored with the options that came since, at their defaults.
 
     A new option's default is to change nothing, so what was made before it is what its default would make: work of
     months goes on after an upgrade.
     """
     known = {
-        name: completed(value, usual) if isinstance(value, dict) and isinstance(usual, dict) else value
+        name: completed(value, usual[name]) if isinstance(value, dict) and isinstance(usual.get(name), dict) else value
         for name, value in stored.items()
-        for usual in [defaults.get(name)]
     }
-    return {**defaults, **known}
+    return {**usual, **known}
 
 
-def _wait_until_finished(current: Stage, opened: float) -> None:
-    """Let the other processes of a launcher wait for the first one, which writes the results, and take its facts.
+def _require_same(current: Stage, old: dict[str, Any]) -> None:
+    """Refuse to mix results of two settings in one folder, and never overwrite the old ones."""
+    new = {**current.settings, "data": current.inputs["data"]}
+    changed = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in {**old, **new} if old.get(key) != new.get(key)]
+    if changed:
+        raise UserError(
+            f"{current.folder} holds a {current.name} made with other settings ({'; '.join(sorted(changed)[:5])}); "
+            "choose another --out, or delete that folder"
+        )
 
-    Args:
-        current: the stage.
-        opened: when this process opened it, in seconds since the epoch; what an earlier attempt left is older.
 
-    Raises:
-        SystemExit: the first process failed, or the launcher is gone.
-    """
+def _set_aside(current: Stage, old: dict[str, str]) -> None:
+    """Keep a result that was made from other results than today's, out of the way."""
+    changed = ", ".join(sorted(key for key in {**old, **current.inputs} if old.get(key) != current.inputs.get(key)))
+    aside = current.folder / _SUPERSEDED / files.fingerprint(old)
+    console.say(f"{current.name}: another {changed} than before; what was made from the old one is kept in {aside}")
     if distributed.rank() == 0:
-        return
-    path, launcher = current.folder / "stage.json", os.getppid()
-    while True:
-        record: dict[str, Any] = files.read_json(path) if path.exists() else {"status": "missing"}
-        if record["status"] == "finished":
-            break
-        failed = record["status"] == "interrupted" and path.stat().st_mtime > opened
-        if failed or os.getppid() != launcher:
-            raise SystemExit(1)
-        time.sleep(0.2)
-    current.facts = record["facts"]
+        aside.mkdir(parents=True, exist_ok=True)
+        for path in sorted(current.folder.iterdir(), key=lambda path: path.name != _RECORD):
+            if path.name not in (_LOCK, _SUPERSEDED):
+                path.replace(aside / path.name)
 
 
 def _ensure_folder(folder: Path) -> None:
@@ -163,37 +183,27 @@ def _ensure_folder(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: it is read-only; choose another --out")
 
 
-def _require_same(name: str, folder: Path, record: Any, settings: dict[str, Any], inputs: dict[str, str]) -> None:
-    """Refuse to mix results of two settings in one folder, and never overwrite the old ones."""
-    old, new = {**record["settings"], **record["inputs"]}, {**settings, **inputs}
-    changed = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in {**old, **new} if old.get(key) != new.get(key)]
-    if changed:
-        raise UserError(
-            f"{folder} holds a {name} made with other settings ({'; '.join(sorted(changed)[:5])}); "
-            "choose another --out, or delete that folder"
-        )
-
-
 @contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock in the first process."""
     if distributed.rank() != 0:
         yield
         return
-    with (folder / ".lock").open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise InUseError(
-                f"{folder} is in use by process {_holder(lock)}; wait for it, or choose another --out"
-            ) from error
-        except OSError as error:  # some network file systems have no locks
-            console.say(f"{folder}: no lock can be held there ({error.strerror}); let no other clsp work in it")
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} ({name})")
-        lock.flush()
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InUseError(
+            f"{folder} is in use by process {_holder(folder)}; wait for it, or choose another --out"
+        ) from error
+    except (OSError, NotImplementedError) as error:  # some network file systems have no locks
+        console.say(f"{folder}: no lock can be held there ({error}); let no other clsp work in it")
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def _holder(lock: IO[str]) -> str:
-    lock.seek(0)
-    return lock.read().strip() or "unknown"
+def _holder(folder: Path) -> str:
+    path = folder / _RECORD
+    return str(files.read_json(path).get("process", "unknown")) if path.exists() else "unknown"

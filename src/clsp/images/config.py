@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from clsp.settings import Count, Fraction, NonNegative, settings
+from clsp.settings.types import AtLeastEight, AtLeastTwo, Interval, NonNegativeInt, Side
 
 
-@dataclass(kw_only=True)
+@settings
 class ImagesConfig:
     """How images are read and which serve as anchors."""
 
-    size: int | None = None
+    size: Side | None = None
     """Height and width in pixels that every image is brought to (shorter side resized, centre cropped);
     null: the images' own shorter side where all agree on one of at most 256, else 32, 64, 96, 128 or 224,
     whichever is next below its median (32 where none is)."""
@@ -19,51 +24,51 @@ class ImagesConfig:
     labels: Literal["auto", "none"] = "auto"
     """auto: labels are read from the source, or from folder names in the layouts train/CLASS/x.png with
     test/CLASS/x.png, and CLASS/x.png; none: labels are ignored."""
-    limit: int | None = None
+    limit: AtLeastTwo | None = None
     """Use this many images of the train part, chosen at random by the seed; null: all."""
-    max_pixels: int = 64_000_000
+    max_pixels: Count = 64_000_000
     """Files with more pixels are left out (a guard against decompression bombs)."""
 
 
-@dataclass(kw_only=True)
+@settings
 class AugmentConfig:
     """What a random view may change; the defaults are CLSP-SimCLR's for CIFAR."""
 
-    size: int | None = None
+    size: AtLeastEight | None = None
     """Height and width of a view in pixels; null: the image's. A crop enlarges what it shows, so that smaller views
     show things about as large as the whole images do that the encoder is used on later (FixRes, arXiv 1906.06423), and
     take less time. For backbones that take any size."""
-    crop_scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
-    """Smallest and largest area of the crop, as shares of the image."""
-    crop_ratio: list[float] = field(default_factory=lambda: [0.75, 4 / 3])
+    crop_scale: Interval = field(default_factory=lambda: [0.08, 1.0])
+    """Smallest and largest area of the crop, as fractions of the image."""
+    crop_ratio: Interval = field(default_factory=lambda: [0.75, 4 / 3])
     """Smallest and largest aspect ratio (width / height) of the crop."""
-    flip: float = 0.5
+    flip: Fraction = 0.5
     """Probability of a horizontal flip."""
-    jitter: float = 0.8
+    jitter: Fraction = 0.8
     """Probability of a change of colours."""
-    brightness: float = 0.4
+    brightness: NonNegative = 0.4
     """The factor is drawn from [1 - b, 1 + b]."""
-    contrast: float = 0.4
+    contrast: NonNegative = 0.4
     """Likewise."""
-    saturation: float = 0.4
+    saturation: NonNegative = 0.4
     """Likewise; without effect on gray images."""
-    hue: float = 0.1
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.1
     """The shift is drawn from [-h, h] of the colour circle; without effect on gray images."""
-    gray: float = 0.2
+    gray: Fraction = 0.2
     """Probability of a conversion to gray."""
-    blur: float = 0.0
+    blur: Fraction = 0.0
     """Probability of a Gaussian blur."""
-    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
+    blur_sigma: Interval = field(default_factory=lambda: [0.1, 2.0])
     """Smallest and largest standard deviation of the blur, in pixels."""
-    solarize: float = 0.0
+    solarize: Fraction = 0.0
     """Probability of inverting the pixels above one half."""
-    local_crops: int = 0
+    local_crops: NonNegativeInt = 0
     """Further, smaller views of every image (multi-crop, arXiv 2006.09882), for the methods that predict the two whole
     views' clusters from all others: swav and dino."""
-    local_size: int | None = None
+    local_size: AtLeastEight | None = None
     """Height and width of such a view in pixels; null: 3/7 of a whole view's (96 of 224), at least 8."""
-    local_scale: list[float] = field(default_factory=lambda: [0.05, 0.14])
-    """Smallest and largest area of such a view's crop, as shares of the image (DINO's for a ResNet-50, which
+    local_scale: Interval = field(default_factory=lambda: [0.05, 0.14])
+    """Smallest and largest area of such a view's crop, as fractions of the image (DINO's for a ResNet-50, which
     has crop_scale [0.14, 1.0] for the whole views)."""
 
     def local_side(self, size: int) -> int:

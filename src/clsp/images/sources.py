@@ -31,7 +31,6 @@ def open_images(source: str, config: ImagesConfig | None = None, *, seed: int = 
         UserError: one line that names the value, what is allowed and the fix.
     """
     config = config or ImagesConfig()
-    _check(config)
     images = _open(source, config, seed, store)
     if config.labels == "none":
         images = _without_labels(images)
@@ -42,18 +41,16 @@ def open_images(source: str, config: ImagesConfig | None = None, *, seed: int = 
     return images
 
 
-def _check(config: ImagesConfig) -> None:
-    for name, value, least in (
-        ("size", config.size, 4),
-        ("limit", config.limit, 2),
-        ("max_pixels", config.max_pixels, 1),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"--images.{name} is {value}: it must be at least {least}")
-    if config.channels not in (None, 1, 3):
-        raise UserError(f"--images.channels is {config.channels}: it must be 1 (gray), 3 (RGB) or null")
-    if config.labels not in ("auto", "none"):
-        raise UserError(f"--images.labels is '{config.labels}': it must be auto or none")
+def check_source(source: str) -> None:
+    """Refuse a SOURCE that is nothing that could be opened, before anything heavy is imported.
+
+    Raises:
+        UserError: names what is allowed.
+    """
+    path = Path(source).expanduser()
+    is_array = path.is_file() and path.suffix.lower() in (".npy", ".npz")
+    if source not in BUILTIN_NAMES and not source.startswith("hf:") and not path.is_dir() and not is_array:
+        raise UserError(_unknown(source, path))
 
 
 def _open(source: str, config: ImagesConfig, seed: int, store: Path | None) -> Images:
@@ -65,16 +62,15 @@ def _open(source: str, config: ImagesConfig, seed: int, store: Path | None) -> I
         from clsp.images.hub import open_hub
 
         return open_hub(source, config, seed=seed, store=store)
+    check_source(source)
     path = Path(source).expanduser()
     if path.is_dir():
         from clsp.images.folder import open_folder
 
         return open_folder(source, path, config, seed=seed, store=store)
-    if path.is_file() and path.suffix.lower() in (".npy", ".npz"):
-        from clsp.images.arrays import open_arrays
+    from clsp.images.arrays import open_arrays
 
-        return open_arrays(source, path, config)
-    raise UserError(_unknown(source, path))
+    return open_arrays(source, path, config)
 
 
 def _unknown(source: str, path: Path) -> str:

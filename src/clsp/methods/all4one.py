@@ -14,79 +14,91 @@ The additional positive adds lambda * mean(2 - 2 cos(z1, z3)) between projection
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsp import distributed
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import PredictorConfig, ProjectorConfig
-from clsp.encoders.heads import HeadShape, predictor, projector
+from clsp.encoders.heads import Heads, HeadShape, predictor
 from clsp.encoders.memory import Memory
 from clsp.engine.ema import EMA
-from clsp.engine.schedule import cosine_between
+from clsp.engine.schedule import cosine
 from clsp.errors import UserError
-from clsp.methods.base import Group, Losses, Method, Views, embed
-from clsp.methods.config import All4OneConfig, BatchNormMode
-from clsp.objectives.contrastive import paired_nce
+from clsp.methods.base import Group, Method, Output, Views, embed, pair
 from clsp.objectives.correlation import feature_agreement
+from clsp.objectives.paired_nce import paired_nce
+from clsp.settings import Count, Fraction, Positive, settings
+from clsp.settings.types import Momentum
 
 _HEADS = 8
 """Attention heads of the transformer; the embedding's width must be a multiple."""
 
 
+@settings
+class All4OneSettings:
+    """All4One (arXiv 2303.09417)."""
+
+    temperature: Positive = 0.2
+    """tau of the nearest-neighbour term."""
+    centroid_temperature: Positive = 0.1
+    """tau of the centroid term (the released code ignores the setting and uses 0.1)."""
+    memory: Count = 98304
+    """Embeddings in the support set."""
+    neighbours: Count = 5
+    """Neighbours from which a centroid is made."""
+    momentum: Momentum = field(default_factory=lambda: [0.99, 1.0])
+    """Decay of the momentum network at the first and at the last step, along a cosine."""
+    dropout: Fraction = 0.1
+    """Dropout of the transformer that makes the centroids."""
+    transformer_lr: Positive = 0.1
+    """Learning rate of that transformer as a multiple of the others'."""
+
+
 class All4One(Method):
     """Encoder f, projector g, predictors h and h', the moving copy of f and g, the memory, and the transformer T."""
 
+    Settings = All4OneSettings
+    settings: All4OneSettings
+    head: ClassVar[HeadShape] = HeadShape(layers=3, batch_norm=True, last_norm="affine")
+    weighs_pairs: ClassVar[bool] = False
     position: Tensor
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: ProjectorConfig,
-        prediction: PredictorConfig,
-        config: All4OneConfig,
-        *,
-        batch_norm: BatchNormMode,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        if head.dim % _HEADS:
-            raise UserError(
-                f"all4one's transformer has {_HEADS} heads: pretrain.projector.dim {head.dim} must be a multiple"
-            )
-        self.encoder = encoder
-        usual = HeadShape(layers=3, batch_norm=True, last_norm="affine")
-        self.projector = projector(feature_count(encoder), head, usual)
-        self.predictor = predictor(head.dim, prediction)
-        self.centroid_predictor = predictor(head.dim, prediction)
-        self.momentum = EMA(nn.Sequential(self.encoder, self.projector))
-        self.memory = Memory(config.memory, head.dim, seed=seed)
-        layer = nn.TransformerEncoderLayer(head.dim, _HEADS, 2 * head.dim, config.dropout, batch_first=True)
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        dim = heads.projector.dim
+        if dim % _HEADS:
+            raise UserError(f"all4one's transformer has {_HEADS} heads: pretrain.projector.dim {dim} must be a multiple")
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.predictor = predictor(dim, heads.predictor)
+        self.centroid_predictor = predictor(dim, heads.predictor)
+        self.momentum = EMA(self.network, cosine(settings.momentum))
+        self.memory = Memory(settings.memory, dim, seed=seed)
+        layer = nn.TransformerEncoderLayer(dim, _HEADS, 2 * dim, settings.dropout, batch_first=True)
         self.transformer = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-        self.register_buffer("position", position_code(config.neighbours, head.dim), persistent=False)
-        self.config, self.batch_norm = config, batch_norm
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self.register_buffer("position", position_code(settings.neighbours, dim), persistent=False)
 
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """Neighbour, centroid and feature terms."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
+        z1, z2, z3 = self.embed(views)
         t1, t2 = self._targets(views)
-        found1, found2 = (self.memory.search(t, self.config.neighbours) for t in (t1, t2))
-        p1, p2, tau = self.predictor(z1), self.predictor(z2), self.config.temperature
-        neighbour = 0.5 * paired_nce(found1.rows[:, 0], p2, tau) + 0.5 * paired_nce(found2.rows[:, 0], p1, tau)
+        found1, found2 = (self.memory.search(t, self.settings.neighbours) for t in (t1, t2))
+        p1, p2, tau = self.predictor(z1), self.predictor(z2), self.settings.temperature
+        nearest1, nearest2, ignore = found1.rows[:, 0], found2.rows[:, 0], views.ignore
+        neighbour = 0.5 * paired_nce(nearest1, p2, tau, ignore=ignore) + 0.5 * paired_nce(
+            nearest2, p1, tau, ignore=ignore
+        )
         (c1, s1), (c2, s2) = self._centroids(z1, found1.rows), self._centroids(z2, found2.rows)
-        tau = self.config.centroid_temperature
-        centroid = 0.5 * paired_nce(c1, s2, tau) + 0.5 * paired_nce(c2, s1, tau)
+        tau = self.settings.centroid_temperature
+        centroid = 0.5 * paired_nce(c1, s2, tau, ignore=ignore) + 0.5 * paired_nce(c2, s1, tau, ignore=ignore)
         feature = feature_agreement(t1, t2, z1, z2)
-        self._seen = t1, views.ids
+        self.memory.note(t1, views.ids)
         terms = {"neighbour": 0.5 * neighbour, "centroid": 0.5 * centroid, "feature": 0.5 * feature}
-        return Losses(terms, z1, z2, None if z3 is None else (z1, z3), found1.ids[:, 0])
+        return Output(terms, z1, z2, pair(z1, z3), found1.ids[:, 0])
 
-    @torch.no_grad()
     def _targets(self, views: Views) -> tuple[Tensor, Tensor]:
-        t1, t2, _ = embed(self.momentum.average, views.real(), self.batch_norm)
-        return F.normalize(t1.detach().float(), dim=1), F.normalize(t2.detach().float(), dim=1)
+        t1, t2, _ = embed(self.momentum, views.real(), self.batch_norm)
+        return F.normalize(t1.float(), dim=1), F.normalize(t2.float(), dim=1)
 
     def _centroids(self, z: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
         """The neighbours' centroid, and the same with the prediction in the first place: float [B, D] each."""
@@ -102,19 +114,7 @@ class All4One(Method):
         slow = list(self.transformer.parameters())
         marked = {id(p) for p in slow}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in marked]
-        return [Group(others), Group(slow, lr_factor=self.config.transformer_lr)]
-
-    def before_step(self, done: float) -> None:
-        """Move the momentum network."""
-        first, last = self.config.momentum
-        self.momentum.update(nn.Sequential(self.encoder, self.projector), cosine_between(first, last, done))
-
-    def after_step(self) -> None:
-        """Remember the momentum network's first views."""
-        assert self._seen is not None
-        t1, ids = self._seen
-        self.memory.add(distributed.gather_detached(t1), distributed.gather_detached(ids))
-        self._seen = None
+        return [Group(others), Group(slow, lr_factor=self.settings.transformer_lr)]
 
 
 def first_output(transformer: nn.TransformerEncoder, tokens: Tensor) -> Tensor:

@@ -17,62 +17,64 @@ method no loss compares two projections or two predictions, and the target is th
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import PredictorConfig, ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
+from clsp.encoders.heads import Heads, HeadShape, projector
 from clsp.encoders.tokens import encode_patches, require_vit
 from clsp.images.patches import draw_patches, free_shares, log_weights
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import APSConfig, BatchNormMode
-from clsp.objectives.contrastive import paired_nce
+from clsp.methods.base import Method, Output, Views, embed
+from clsp.objectives.paired_nce import paired_nce
+from clsp.settings import NonNegative, Positive, settings
+from clsp.settings.types import PositiveFraction
+
+
+@settings
+class APSSettings:
+    """APS, asymmetric patch sampling (arXiv 2306.02854), for vision transformers."""
+
+    temperature: Positive = 0.1
+    """tau of InfoNCE."""
+    ratio: PositiveFraction = 0.25
+    """Fraction of a view's patches that the encoder sees in training."""
+    power: NonNegative = 3.0
+    """gamma: how much the other views avoid what the first view's patches show; 0: not at all."""
 
 
 class APS(Method):
     """Encoder f, a vision transformer, projector g and predictor h."""
 
-    encoder: VisionTransformer
+    Settings = APSSettings
+    settings: APSSettings
+    # The paper's layers have no biases; before BatchNorm a bias does nothing.
+    head: ClassVar[HeadShape] = HeadShape(layers=3, batch_norm=True, last_norm="plain")
+    patches: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: ProjectorConfig,
-        prediction: PredictorConfig,
-        config: APSConfig,
-        *,
-        batch_norm: BatchNormMode,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.encoder = require_vit(encoder)
-        # The paper's layers have no biases; before BatchNorm a bias does nothing.
-        usual = HeadShape(layers=3, batch_norm=True, last_norm="plain")
-        self.projector = projector(feature_count(encoder), head, usual)
-        self.predictor = projector(head.dim, replace(head, hidden=prediction.hidden), usual)
-        self.config, self.batch_norm, self.seed = config, batch_norm, seed
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(require_vit(encoder), heads, settings, seed=seed)
+        prediction = replace(heads.projector, hidden=heads.predictor.hidden)
+        self.predictor = projector(heads.projector.dim, prediction, self.head)
 
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """Each view predicts the other; no gradient reaches what is predicted."""
-        z1, z2, z3 = embed(self._project, views, self.batch_norm, self.patches(views))
+        z1, z2, z3 = embed(self._project, views, self.batch_norm, self.chosen(views))
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        tau = self.config.temperature
-        loss = paired_nce(p1, z2.detach(), tau) + paired_nce(p2, z1.detach(), tau)
-        return Losses({"aps": loss}, z1, z2, None if z3 is None else (z1.detach(), self.predictor(z3)))
+        tau, how = self.settings.temperature, {"weights": views.pair_weights, "ignore": views.ignore}
+        loss = paired_nce(p1, z2.detach(), tau, **how) + paired_nce(p2, z1.detach(), tau, **how)
+        return Output({"aps": loss}, z1, z2, None if z3 is None else (z1.detach(), self.predictor(z3)))
 
     def _project(self, images: Tensor, patches: Tensor) -> Tensor:
-        projected: Tensor = self.projector(encode_patches(self.encoder, images, patches))
+        projected: Tensor = self.network.projector(encode_patches(self.network.encoder, images, patches))
         return projected
 
-    def patches(self, views: Views) -> list[Tensor]:
+    def chosen(self, views: Views) -> list[Tensor]:
         """Choose the patches of every view, int64 [B, n] each: a function of seed, step, image and view."""
         assert views.crops is not None
-        grid = self.encoder.patch_embed.grid_size
+        grid = self.network.encoder.patch_embed.grid_size
         cells = grid[0] * grid[1]
-        count = max(1, round(self.config.ratio * cells))
+        count = max(1, round(self.settings.ratio * cells))
 
         def draw(weights: Tensor, view: int) -> Tensor:
             return draw_patches(weights, count, seed=self.seed, step=views.step, ids=views.ids, view=view)
@@ -80,8 +82,8 @@ class APS(Method):
         first, *others = views.crops
         chosen = draw(torch.zeros(len(views.ids), cells, device=views.ids.device), 0)
         free = [free_shares(chosen, first, other, grid) for other in others]
-        return [chosen, *(draw(log_weights(r, self.config.power), view) for view, r in enumerate(free, start=1))]
+        return [chosen, *(draw(log_weights(r, self.settings.power), view) for view, r in enumerate(free, start=1))]
 
     def networks(self) -> list[nn.Module]:
         """The encoder's blocks: its own forward pass, with all patches, is not that of the training."""
-        return [self.encoder.blocks]
+        return [self.network.encoder.blocks]

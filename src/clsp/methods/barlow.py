@@ -8,29 +8,34 @@ The additional positive adds lambda * mean(2 - 2 cos(z1, z3)) between projection
 
 from __future__ import annotations
 
-from torch import nn
+from typing import ClassVar
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BarlowConfig, BatchNormMode
+from clsp.encoders.heads import HeadShape
+from clsp.methods.base import Method, Output, Views, pair
 from clsp.objectives.redundancy import barlow_twins
+from clsp.settings import NonNegative, Positive, settings
+
+
+@settings
+class BarlowSettings:
+    """Barlow Twins (arXiv 2103.03230)."""
+
+    redundancy_weight: NonNegative = 0.0051
+    """The paper's lambda, the weight of the correlations that should vanish."""
+    scale: Positive = 0.1
+    """Factor of the loss: solo-learn's for small images; the paper's code has 1."""
 
 
 class Barlow(Method):
     """Encoder f and projector g."""
 
-    def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, config: BarlowConfig, *, batch_norm: BatchNormMode
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape(layers=3, batch_norm=True))
-        self.config, self.batch_norm = config, batch_norm
+    Settings = BarlowSettings
+    settings: BarlowSettings
+    head: ClassVar[HeadShape] = HeadShape(layers=3, batch_norm=True)
+    weighs_pairs: ClassVar[bool] = False
 
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """Correlate the two views' features."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
-        loss = self.config.scale * barlow_twins(z1, z2, self.config.redundancy_weight)
-        return Losses({"barlow": loss}, z1, z2, None if z3 is None else (z1, z3))
+        z1, z2, z3 = self.embed(views)
+        loss = self.settings.scale * barlow_twins(z1, z2, self.settings.redundancy_weight)
+        return Output({"barlow": loss}, z1, z2, pair(z1, z3))

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from clsp.encoders.config import BatchNormMode
+from clsp.encoders.heads import Heads, HeadShape, feature_count, projector
+from clsp.encoders.memory import Deferred
+from clsp.engine.ema import EMA
 from clsp.images.augment import Crops
-from clsp.methods.config import BatchNormMode
+from clsp.positives.neighbour import NeighbourSearch
+from clsp.settings import settings
 
 
 @dataclass(frozen=True)
@@ -25,42 +32,49 @@ class Views:
     """The additional positive (a third view, a candidate of the bank), augmented alike; None without one."""
     ids: Tensor
     """Dataset indices, int64 [B]."""
-    done: float
-    """Share of the training that is done, in [0, 1)."""
+    progress: float
+    """Fraction of the training that is done, in [0, 1)."""
     labels: Tensor | None = None
     """Labels, int64 [B], for the upper bounds that may see them; None for all others."""
     step: int = 0
     """The training step: with the seed and ``ids`` it names random draws."""
     crops: tuple[Crops, ...] | None = None
-    """Where the views lie in their images, in the order first, second, positive, for the methods that ask
-    (`clsp.methods.config.PATCHES`); None for all others."""
+    """Where the views lie in their images, in the order first, second, positive, for the methods that choose among
+    patches; None for all others."""
     weights: Tensor | None = None
     """How strongly the additional positive counts, float [B] in [0, 1]; None: fully."""
     mates: Tensor | None = None
     """Of mixtures: the row of the other anchor that the additional positive shows, int64 [B]."""
+    pair_weights: Tensor | None = None
+    """How strongly the pair of the two views counts, float [B]; None: fully."""
     ignore: Tensor | None = None
     """bool [B, G], True where image j of the global batch is no negative of image i, as one is the other's positive in
-    this step; None: all are. SimCLR heeds it."""
+    this step; None: all are."""
+    shown: Tensor | None = None
+    """Dataset indices of the images that are positives of the anchors in this step, int64 [B], for `ignored_among`."""
     local: tuple[Tensor, ...] = ()
-    """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them
-    (`clsp.methods.config.MULTI_CROP`)."""
+    """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them."""
 
     def real(self) -> Views:
         """The two real views alone."""
         return replace(self, positive=None, local=())
 
+    def ignored_among(self, ids: Tensor) -> Tensor | None:
+        """Mark the rows of a memory that are no negatives: bool [B, K] for dataset indices int64 [K]; None: all are."""
+        return None if self.shown is None else self.shown[:, None] == ids
+
 
 @dataclass(frozen=True)
-class Losses:
+class Output:
     """What a method makes of a batch."""
 
     terms: dict[str, Tensor]
     """The objective's named terms, scalars; the loss is their sum."""
     first: Tensor
-    """Embeddings of the first view, float [B, D]: for the diagnosis."""
+    """Embeddings of the first view, float [B, D]."""
     second: Tensor
     """Embeddings of the second view, likewise."""
-    pull: tuple[Tensor, Tensor] | None
+    pair: tuple[Tensor, Tensor] | None
     """What the additional positive pulls together (anchor side, positive side), each float [B, D]; None without."""
     neighbours: Tensor | None = None
     """Dataset indices of the neighbours that served as positives, int64 [B], -1 where there is none yet."""
@@ -72,23 +86,69 @@ class Group:
 
     parameters: list[nn.Parameter]
     lr_factor: float = 1.0
-    """Their learning rate as a share of the others'."""
+    """Their learning rate as a multiple of the others'."""
     decays: bool = True
     """Whether their learning rate follows the cosine (SimSiam's predictor keeps its own)."""
 
 
-class Method(nn.Module, ABC):
-    """A method: heads, target networks and memories are its parts; the loop knows these few calls and no more.
+@settings
+class NoSettings:
+    """Of a method that has no settings of its own."""
 
-    Everything trainable is a parameter of it; everything else that must survive a restart is a buffer.
+
+class Method(nn.Module, ABC):
+    """A method. Everything trainable is a parameter; everything else that must survive a restart is a buffer.
+
+    Moving averages (`EMA`) that are parts of it follow before each step, memories (`Memory`) take what was noted after
+    it. A subclass says what it needs and sets its projector's shape by the class variables below.
+
+    Args:
+        encoder: the backbone f.
+        heads: widths of projector and predictor, and whose images share BatchNorm statistics.
+        settings: of the class that ``Settings`` names.
+        seed: names the rows with which memories start, and the method's own draws.
     """
 
-    encoder: nn.Module
-    """The backbone that users keep."""
+    Settings: ClassVar[type] = NoSettings
+    head: ClassVar[HeadShape] = HeadShape()
+    """The projector's shape in the paper, for what the recipe leaves open."""
+    sees_labels: ClassVar[bool] = False
+    """It sees the labels: an upper bound, never a rival."""
+    weak_second: ClassVar[bool] = False
+    """Its second view keeps its colours: it is cropped and flipped alone."""
+    patches: ClassVar[bool] = False
+    """It chooses among a view's patches: it sees where the views lie, and trains timm's vision transformers."""
+    multi_crop: ClassVar[bool] = False
+    """It takes local crops."""
+    weighs_pairs: ClassVar[bool] = True
+    """It heeds ``pair_weights``."""
+    takes_neighbours: ClassVar[bool] = False
+    """A source of embeddings can stand in its second view's place: it calls `exchanged`."""
+
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__()
+        head = projector(feature_count(encoder), heads.projector, self.head)
+        self.network: Any = nn.Sequential(OrderedDict(encoder=encoder, projector=head))
+        self.settings, self.batch_norm, self.seed = settings, heads.batch_norm, seed
+        self.neighbour: NeighbourSearch | None = None
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The backbone that users keep."""
+        kept: nn.Module = self.network.encoder
+        return kept
 
     @abstractmethod
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """Compute the loss terms of a batch."""
+
+    def embed(self, views: Views) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return g(f(x)) of the two views and, where there is one, the additional positive, see `embed`."""
+        return embed(self.network, views, self.batch_norm)
+
+    def exchanged(self, targets: Tensor, views: Views) -> Tensor:
+        """Return the embeddings that a view is pulled to, float [B, D]: ``targets``, or for some their neighbours."""
+        return targets if self.neighbour is None else self.neighbour.exchange(targets, views.ids, views)
 
     def groups(self) -> list[Group]:
         """All trained parameters; most methods train them alike."""
@@ -98,11 +158,22 @@ class Method(nn.Module, ABC):
         """What `torch.compile` is for: the backbone and its moving copies."""
         return [part for part in self.modules() if isinstance(part, type(self.encoder))]
 
-    def before_step(self, done: float) -> None:
-        """Called before the forward pass, at the share ``done`` of the training: target networks move here."""
+    def before_step(self, progress: float) -> None:
+        """Called before the forward pass, at the fraction ``progress`` of the training: moving averages follow."""
+        for part in self.modules():
+            if isinstance(part, EMA):
+                part.follow(progress)
 
     def after_step(self) -> None:
-        """Called after the optimiser's step: memories take the batch's embeddings here."""
+        """Called after the optimiser's step: memories take the batch's embeddings."""
+        for part in self.modules():
+            if isinstance(part, Deferred):
+                part.flush()
+
+
+def pair(anchors: Tensor, positives: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Return what is pulled together; None without a positive."""
+    return None if positives is None else (anchors, positives)
 
 
 def embed(

@@ -10,51 +10,45 @@ term that collapse satisfies.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from dataclasses import field
+from typing import Any, ClassVar
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import PredictorConfig, ProjectorConfig
-from clsp.encoders.heads import HeadShape, predictor, projector
+from torch import nn
+
+from clsp.encoders.heads import Heads, HeadShape, predictor
 from clsp.engine.ema import EMA
-from clsp.engine.schedule import cosine_between
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode, BYOLConfig
+from clsp.engine.schedule import cosine
+from clsp.methods.base import Method, Output, Views, embed
 from clsp.objectives.alignment import alignment
+from clsp.settings import settings
+from clsp.settings.types import Momentum
+
+
+@settings
+class BYOLSettings:
+    """BYOL (arXiv 2006.07733)."""
+
+    momentum: Momentum = field(default_factory=lambda: [0.99, 1.0])
+    """Decay of the target network at the first and at the last step, along a cosine."""
 
 
 class BYOL(Method):
     """Encoder f, projector g, predictor h, and the moving copy of f and g."""
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: ProjectorConfig,
-        prediction: PredictorConfig,
-        config: BYOLConfig,
-        *,
-        batch_norm: BatchNormMode,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape(batch_norm=True))
-        self.predictor = predictor(head.dim, prediction)
-        self.target = EMA(nn.Sequential(self.encoder, self.projector))
-        self.config, self.batch_norm = config, batch_norm
+    Settings = BYOLSettings
+    head: ClassVar[HeadShape] = HeadShape(batch_norm=True)
+    takes_neighbours: ClassVar[bool] = True
 
-    def forward(self, views: Views) -> Losses:
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.predictor = predictor(heads.projector.dim, heads.predictor)
+        self.target = EMA(self.network, cosine(settings.momentum))
+
+    def forward(self, views: Views) -> Output:
         """Both views predict each other's target."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
-        t1, t2 = self._targets(views)
-        loss = alignment(self.predictor(z1), t2) + alignment(self.predictor(z2), t1)
-        return Losses({"byol": loss}, z1, z2, None if z3 is None else (t1, self.predictor(z3)))
-
-    @torch.no_grad()
-    def _targets(self, views: Views) -> tuple[Tensor, Tensor]:
-        t1, t2, _ = embed(self.target.average, views.real(), self.batch_norm)
-        return t1.detach(), t2.detach()
-
-    def before_step(self, done: float) -> None:
-        """Move the target network."""
-        first, last = self.config.momentum
-        self.target.update(nn.Sequential(self.encoder, self.projector), cosine_between(first, last, done))
+        z1, z2, z3 = self.embed(views)
+        t1, t2, _ = embed(self.target, views.real(), self.batch_norm)
+        weights = views.pair_weights
+        loss = alignment(self.predictor(z1), self.exchanged(t2, views), weights=weights)
+        loss = loss + alignment(self.predictor(z2), self.exchanged(t1, views), weights=weights)
+        return Output({"byol": loss}, z1, z2, None if z3 is None else (t1, self.predictor(z3)))

@@ -11,73 +11,102 @@ takes both from the trained network.
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsp import distributed
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
+from clsp.encoders.heads import Heads, HeadShape
+from clsp.encoders.memory import Deferred
 from clsp.encoders.prototypes import Prototypes
 from clsp.engine.ema import EMA
-from clsp.engine.schedule import cosine_between
-from clsp.methods.base import Losses, Method, Views, embed, embed_local
-from clsp.methods.config import BatchNormMode, DINOConfig
+from clsp.engine.schedule import cosine
+from clsp.methods.base import Method, Output, Views, embed, embed_local, pair
 from clsp.objectives.distribution import swapped_prediction
+from clsp.settings import Fraction, Positive, settings
+from clsp.settings.types import AtLeastTwo, Momentum, Pair
+
+
+@settings
+class DINOSettings:
+    """DINO (arXiv 2104.14294) with two views; the embedding z is the bottleneck before the prototypes."""
+
+    prototypes: AtLeastTwo = 4096
+    """Outputs of the last layer."""
+    temperature: Positive = 0.1
+    """tau of the student."""
+    teacher_temperature: Pair = field(default_factory=lambda: [0.04, 0.07])
+    """tau of the teacher at the first step and after its warm-up, along a line."""
+    teacher_warmup: Fraction = 0.0
+    """Fraction of the training that this warm-up takes; with 0 the second value holds from the start."""
+    center_momentum: Fraction = 0.9
+    """Decay of the centre that is taken from the teacher's outputs."""
+    momentum: Momentum = field(default_factory=lambda: [0.9995, 1.0])
+    """Decay of the teacher at the first and at the last step, along a cosine."""
+    frozen: Fraction = 0.001
+    """Fraction of the training, at its beginning, in which the prototypes do not move."""
+
+
+class Center(Deferred):
+    """c, the moving mean of the teacher's outputs.
+
+    Attributes:
+        value: float [K].
+    """
+
+    value: Tensor
+
+    def __init__(self, size: int, momentum: float) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(size))
+        self._momentum, self._noted = momentum, None
+
+    def note(self, outputs: Tensor) -> None:
+        """Note the teacher's outputs of this process, float [N, K]."""
+        self._noted: Tensor | None = outputs.mean(dim=0, keepdim=True)
+
+    def flush(self) -> None:
+        """Move towards the mean of the outputs on all processes."""
+        if self._noted is not None:
+            self.value.lerp_(distributed.gather_detached(self._noted).mean(dim=0), 1.0 - self._momentum)
+            self._noted = None
 
 
 class DINO(Method):
     """Encoder f, projector g, prototypes C, the teacher, and its centre."""
 
-    center: Tensor
+    Settings = DINOSettings
+    settings: DINOSettings
+    head: ClassVar[HeadShape] = HeadShape(layers=3, gelu=True)
+    multi_crop: ClassVar[bool] = True
 
-    def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, config: DINOConfig, *, batch_norm: BatchNormMode
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape(layers=3, gelu=True))
-        self.projector.apply(_initialise)
-        self.prototypes = Prototypes(config.prototypes, head.dim)
-        self.teacher = EMA(nn.Sequential(self.encoder, self.projector, self.prototypes))
-        self.register_buffer("center", torch.zeros(config.prototypes))
-        self.config, self.batch_norm = config, batch_norm
-        self._seen: Tensor | None = None
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.network.projector.apply(_initialise)
+        self.prototypes = Prototypes(settings.prototypes, heads.projector.dim)
+        self.teacher = EMA(nn.Sequential(self.network, self.prototypes), cosine(settings.momentum))
+        self.center = Center(settings.prototypes, settings.center_momentum)
 
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """Predict the teacher's view of one from the other."""
-        network = nn.Sequential(self.encoder, self.projector)
-        z1, z2, z3 = embed(network, views, self.batch_norm)
-        local = embed_local(network, views, self.batch_norm)
-        every = (z1, z2, *local)
-        logits = self.prototypes(torch.cat(every), frozen=views.done < self.config.frozen).chunk(len(every))
-        with torch.no_grad():
-            t1, t2, _ = embed(self.teacher.average, views.real(), self.batch_norm)
-            sharp = self.teacher_temperature(views.done)
-            targets = [F.softmax((t - self.center) / sharp, dim=1) for t in (t1, t2)]
-        loss = swapped_prediction(targets, logits, self.config.temperature)
-        self._seen = torch.cat((t1, t2)).mean(dim=0, keepdim=True)
-        return Losses({"dino": loss}, z1, z2, None if z3 is None else (z1, z3))
+        z1, z2, z3 = self.embed(views)
+        every = (z1, z2, *embed_local(self.network, views, self.batch_norm))
+        logits = self.prototypes(torch.cat(every), frozen=views.progress < self.settings.frozen).chunk(len(every))
+        t1, t2, _ = embed(self.teacher, views.real(), self.batch_norm)
+        sharp = self.teacher_temperature(views.progress)
+        targets = [F.softmax((t - self.center.value) / sharp, dim=1) for t in (t1, t2)]
+        loss = swapped_prediction(targets, logits, self.settings.temperature, weights=views.pair_weights)
+        self.center.note(torch.cat((t1, t2)))
+        return Output({"dino": loss}, z1, z2, pair(z1, z3))
 
-    def teacher_temperature(self, done: float) -> float:
-        """tau_t at the share ``done`` of the training: a line from the first to the last value, then the last."""
-        first, last = self.config.teacher_temperature
-        warmup = self.config.teacher_warmup
-        return last if done >= warmup else first + (last - first) * done / warmup
-
-    def before_step(self, done: float) -> None:
-        """Move the teacher."""
-        first, last = self.config.momentum
-        student = nn.Sequential(self.encoder, self.projector, self.prototypes)
-        self.teacher.update(student, cosine_between(first, last, done))
-
-    def after_step(self) -> None:
-        """Move the centre towards the mean of the teacher's outputs on all processes."""
-        assert self._seen is not None
-        mean = distributed.gather_detached(self._seen).mean(dim=0)
-        self.center.lerp_(mean, 1.0 - self.config.center_momentum)
-        self._seen = None
+    def teacher_temperature(self, progress: float) -> float:
+        """tau_t at the fraction ``progress`` of the training: a line from the first to the last value, then the last."""
+        first, last = self.settings.teacher_temperature
+        warmup = self.settings.teacher_warmup
+        return last if progress >= warmup else first + (last - first) * progress / warmup
 
 
 def _initialise(part: nn.Module) -> None:

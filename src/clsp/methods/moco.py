@@ -10,62 +10,58 @@ v. The additional positive adds lambda * mean(2 - 2 cos(q1, q3)), both from the 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from dataclasses import field
+from typing import Any, ClassVar
 
-from clsp import distributed
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
+from torch import nn
+
+from clsp.encoders.heads import Heads
 from clsp.encoders.memory import Memory
 from clsp.engine.ema import EMA
-from clsp.engine.schedule import cosine_between
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode, MoCoConfig
-from clsp.objectives.contrastive import info_nce
+from clsp.engine.schedule import cosine
+from clsp.methods.base import Method, Output, Views, embed, pair
+from clsp.objectives.info_nce import info_nce
+from clsp.settings import Count, Positive, settings
+from clsp.settings.types import Momentum
+
+
+@settings
+class MoCoSettings:
+    """MoCo v2+ (arXiv 2003.04297, symmetric, as solo-learn has it)."""
+
+    temperature: Positive = 0.2
+    """tau of InfoNCE."""
+    memory: Count = 32768
+    """Keys in each of the two memories."""
+    momentum: Momentum = field(default_factory=lambda: [0.99, 0.999])
+    """Decay of the momentum network at the first and at the last step, along a cosine."""
 
 
 class MoCo(Method):
     """Encoder f and projector g, their momentum copy, and two memories."""
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: ProjectorConfig,
-        config: MoCoConfig,
-        *,
-        batch_norm: BatchNormMode,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape())
-        self.momentum = EMA(nn.Sequential(self.encoder, self.projector))
-        self.first_keys = Memory(config.memory, head.dim, seed=seed)
-        self.second_keys = Memory(config.memory, head.dim, seed=seed + 1)
-        self.config, self.batch_norm = config, batch_norm
-        self._keys: tuple[Tensor, Tensor, Tensor] | None = None
+    Settings = MoCoSettings
+    settings: MoCoSettings
+    takes_neighbours: ClassVar[bool] = True
 
-    def forward(self, views: Views) -> Losses:
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.momentum = EMA(self.network, cosine(settings.momentum))
+        self.first_keys = Memory(settings.memory, heads.projector.dim, seed=seed)
+        self.second_keys = Memory(settings.memory, heads.projector.dim, seed=seed + 1)
+
+    def forward(self, views: Views) -> Output:
         """Symmetric InfoNCE against the memories."""
-        q1, q2, q3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
-        with torch.no_grad():
-            k1, k2, _ = embed(self.momentum.average, views.real(), self.batch_norm)
-        tau = self.config.temperature
-        loss = 0.5 * (info_nce(q1, k2, self.second_keys.rows, tau) + info_nce(q2, k1, self.first_keys.rows, tau))
-        self._keys = k1.detach(), k2.detach(), views.ids
-        return Losses({"info_nce": loss}, q1, q2, None if q3 is None else (q1, q3))
+        q1, q2, q3 = self.embed(views)
+        k1, k2, _ = embed(self.momentum, views.real(), self.batch_norm)
+        loss = 0.5 * (
+            self._contrast(q1, self.exchanged(k2, views), self.second_keys, views)
+            + self._contrast(q2, self.exchanged(k1, views), self.first_keys, views)
+        )
+        self.first_keys.note(k1, views.ids)
+        self.second_keys.note(k2, views.ids)
+        return Output({"info_nce": loss}, q1, q2, pair(q1, q3))
 
-    def before_step(self, done: float) -> None:
-        """Move the momentum network, before the forward pass as CLSP does."""
-        first, last = self.config.momentum
-        self.momentum.update(nn.Sequential(self.encoder, self.projector), cosine_between(first, last, done))
-
-    def after_step(self) -> None:
-        """Remember this batch's keys. After the step: the backward pass still needed the old rows."""
-        assert self._keys is not None
-        k1, k2, ids = self._keys
-        everyone = distributed.gather_detached(ids)
-        self.first_keys.add(distributed.gather_detached(k1), everyone)
-        self.second_keys.add(distributed.gather_detached(k2), everyone)
-        self._keys = None
+    def _contrast(self, queries: Any, keys: Any, memory: Memory, views: Views) -> Any:
+        ignore, tau = views.ignored_among(memory.ids), self.settings.temperature
+        return info_nce(queries, keys, memory.rows, tau, weights=views.pair_weights, ignore=ignore)

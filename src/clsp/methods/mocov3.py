@@ -8,49 +8,48 @@ The additional positive adds lambda * mean(2 - 2 cos(q1, q3)), both from the tra
 
 from __future__ import annotations
 
-import torch
+from dataclasses import field
+from typing import Any, ClassVar
+
 from torch import nn
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import PredictorConfig, ProjectorConfig
-from clsp.encoders.heads import HeadShape, predictor, projector
+from clsp.encoders.heads import Heads, HeadShape, predictor
 from clsp.engine.ema import EMA
-from clsp.engine.schedule import cosine_between
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode, MoCoV3Config
-from clsp.objectives.contrastive import paired_nce
+from clsp.engine.schedule import cosine
+from clsp.methods.base import Method, Output, Views, embed, pair
+from clsp.objectives.paired_nce import paired_nce
+from clsp.settings import Positive, settings
+from clsp.settings.types import Momentum
+
+
+@settings
+class MoCoV3Settings:
+    """MoCo v3 (arXiv 2104.02057)."""
+
+    temperature: Positive = 0.2
+    """tau of InfoNCE."""
+    momentum: Momentum = field(default_factory=lambda: [0.99, 1.0])
+    """Decay of the momentum network at the first and at the last step, along a cosine."""
 
 
 class MoCoV3(Method):
     """Encoder f, projector g, predictor h, and the moving copy of f and g."""
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: ProjectorConfig,
-        prediction: PredictorConfig,
-        config: MoCoV3Config,
-        *,
-        batch_norm: BatchNormMode,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape(batch_norm=True, last_norm="plain"))
-        self.predictor = predictor(head.dim, prediction)
-        self.momentum = EMA(nn.Sequential(self.encoder, self.projector))
-        self.config, self.batch_norm = config, batch_norm
+    Settings = MoCoV3Settings
+    settings: MoCoV3Settings
+    head: ClassVar[HeadShape] = HeadShape(batch_norm=True, last_norm="plain")
+    takes_neighbours: ClassVar[bool] = True
 
-    def forward(self, views: Views) -> Losses:
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.predictor = predictor(heads.projector.dim, heads.predictor)
+        self.momentum = EMA(self.network, cosine(settings.momentum))
+
+    def forward(self, views: Views) -> Output:
         """Symmetric InfoNCE within the batch."""
-        network = nn.Sequential(self.encoder, self.projector, self.predictor)
-        q1, q2, q3 = embed(network, views, self.batch_norm)
-        with torch.no_grad():
-            k1, k2, _ = embed(self.momentum.average, views.real(), self.batch_norm)
-        tau = self.config.temperature
-        loss = 2.0 * tau * (paired_nce(q1, k2.detach(), tau) + paired_nce(q2, k1.detach(), tau))
-        return Losses({"mocov3": loss}, q1, q2, None if q3 is None else (q1, q3))
-
-    def before_step(self, done: float) -> None:
-        """Move the momentum network."""
-        first, last = self.config.momentum
-        self.momentum.update(nn.Sequential(self.encoder, self.projector), cosine_between(first, last, done))
+        q1, q2, q3 = embed(nn.Sequential(self.network, self.predictor), views, self.batch_norm)
+        k1, k2, _ = embed(self.momentum, views.real(), self.batch_norm)
+        tau, how = self.settings.temperature, {"weights": views.pair_weights, "ignore": views.ignore}
+        first = paired_nce(q1, self.exchanged(k2, views), tau, **how)
+        second = paired_nce(q2, self.exchanged(k1, views), tau, **how)
+        return Output({"mocov3": 2.0 * tau * (first + second)}, q1, q2, pair(q1, q3))

@@ -10,55 +10,45 @@ searched by z, so that is the space in which a candidate should lie near its anc
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Any, ClassVar
 
-from clsp import distributed
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import PredictorConfig, ProjectorConfig
-from clsp.encoders.heads import HeadShape, predictor, projector
+from torch import nn
+
+from clsp.encoders.heads import Heads, HeadShape, predictor
 from clsp.encoders.memory import Memory
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode, NNCLRConfig
-from clsp.objectives.contrastive import paired_nce
+from clsp.methods.base import Method, Output, Views, pair
+from clsp.objectives.paired_nce import paired_nce
+from clsp.settings import Count, Positive, settings
+
+
+@settings
+class NNCLRSettings:
+    """NNCLR (arXiv 2104.14548)."""
+
+    temperature: Positive = 0.2
+    """tau of InfoNCE."""
+    memory: Count = 65536
+    """Embeddings in the support set."""
 
 
 class NNCLR(Method):
     """Encoder f, projector g, predictor h, and the memory."""
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: ProjectorConfig,
-        prediction: PredictorConfig,
-        config: NNCLRConfig,
-        *,
-        batch_norm: BatchNormMode,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        usual = HeadShape(layers=3, batch_norm=True, last_norm="affine")
-        self.projector = projector(feature_count(encoder), head, usual)
-        self.predictor = predictor(head.dim, prediction)
-        self.memory = Memory(config.memory, head.dim, seed=seed)
-        self.config, self.batch_norm = config, batch_norm
-        self._seen: tuple[Tensor, Tensor] | None = None
+    Settings = NNCLRSettings
+    settings: NNCLRSettings
+    head: ClassVar[HeadShape] = HeadShape(layers=3, batch_norm=True, last_norm="affine")
 
-    def forward(self, views: Views) -> Losses:
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.predictor = predictor(heads.projector.dim, heads.predictor)
+        self.memory = Memory(settings.memory, heads.projector.dim, seed=seed)
+
+    def forward(self, views: Views) -> Output:
         """Contrast each view's neighbour with the other view's prediction."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
+        z1, z2, z3 = self.embed(views)
         found1, found2 = self.memory.search(z1, 1), self.memory.search(z2, 1)
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        tau = self.config.temperature
-        loss = 0.5 * paired_nce(found1.rows[:, 0], p2, tau) + 0.5 * paired_nce(found2.rows[:, 0], p1, tau)
-        self._seen = z1.detach(), views.ids
-        return Losses({"nnclr": loss}, z1, z2, None if z3 is None else (z1, z3), found1.ids[:, 0])
-
-    @torch.no_grad()
-    def after_step(self) -> None:
-        """Remember the first views."""
-        assert self._seen is not None
-        z1, ids = self._seen
-        self.memory.add(distributed.gather_detached(z1), distributed.gather_detached(ids))
-        self._seen = None
+        tau, how = self.settings.temperature, {"weights": views.pair_weights, "ignore": views.ignore}
+        first, second = paired_nce(found1.rows[:, 0], p2, tau, **how), paired_nce(found2.rows[:, 0], p1, tau, **how)
+        self.memory.note(z1, views.ids)
+        return Output({"nnclr": 0.5 * first + 0.5 * second}, z1, z2, pair(z1, z3), found1.ids[:, 0])

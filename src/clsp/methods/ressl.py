@@ -1,71 +1,71 @@
 """ReSSL: a strong view relates to other images as a weak view does. Zheng et al., arXiv 2107.09282.
 
 q = n(g(f(x1))) of the strongly augmented first view, k = n(g'(f'(x2))) of the weak second one, without gradient: crop
-and flip alone (`clsp.methods.registry.WEAK_SECOND`). L = H(softmax(k M^T / tau_k), softmax(q M^T / tau_q)), in one
+and flip alone (`weak_second`). L = H(softmax(k M^T / tau_k), softmax(q M^T / tau_q)), in one
 direction, as in the paper; the memory M takes k afterwards.
 
 The additional positive adds lambda * mean(2 - 2 cos(q1, q3)), both from the trained network and strongly augmented, as
-in CLSP-MoCo's code; in the second view's place (`positive_objective: host`) it is the momentum network's weak view.
+in CLSP-MoCo's code; in the second view's place (placement host) it is the momentum network's weak view.
 """
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from clsp import distributed
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
+from clsp.encoders.heads import Heads
 from clsp.encoders.memory import Memory
 from clsp.engine.ema import EMA
-from clsp.engine.schedule import cosine_between
-from clsp.methods.base import Losses, Method, Views
-from clsp.methods.config import BatchNormMode, ReSSLConfig
+from clsp.engine.schedule import cosine
+from clsp.methods.base import Method, Output, Views, pair
 from clsp.objectives.distribution import relational
+from clsp.settings import Count, Positive, settings
+from clsp.settings.types import Momentum
+
+
+@settings
+class ReSSLSettings:
+    """ReSSL (arXiv 2107.09282), as solo-learn has it."""
+
+    temperature: Positive = 0.1
+    """tau of the trained network's relations."""
+    key_temperature: Positive = 0.04
+    """tau of the momentum network's; the smaller one."""
+    memory: Count = 65536
+    """Keys in the memory; at most as many as there are images, or an image meets its own old key."""
+    momentum: Momentum = field(default_factory=lambda: [0.99, 1.0])
+    """Decay of the momentum network at the first and at the last step, along a cosine."""
 
 
 class ReSSL(Method):
     """Encoder f, projector g, the moving copy of both, and the memory."""
 
-    def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, config: ReSSLConfig, *, batch_norm: BatchNormMode, seed: int
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape())
-        self.momentum = EMA(nn.Sequential(self.encoder, self.projector))
-        self.memory = Memory(config.memory, head.dim, seed=seed)
-        self.config, self.batch_norm = config, batch_norm
-        self._seen: tuple[Tensor, Tensor] | None = None
+    Settings = ReSSLSettings
+    settings: ReSSLSettings
+    weak_second: ClassVar[bool] = True
 
-    def forward(self, views: Views) -> Losses:
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.momentum = EMA(self.network, cosine(settings.momentum))
+        self.memory = Memory(settings.memory, heads.projector.dim, seed=seed)
+
+    def forward(self, views: Views) -> Output:
         """Compare the relations of both views to the memory."""
         q1, q3 = self._queries(views)
-        with torch.no_grad():
-            k2 = self.momentum.average(views.second)
-        loss = relational(q1, k2, self.memory.rows, self.config.temperature, self.config.key_temperature)
-        self._seen = k2.detach(), views.ids
-        return Losses({"ressl": loss}, q1, k2, None if q3 is None else (q1, q3))
+        k2 = self.momentum(views.second)
+        taus = self.settings.temperature, self.settings.key_temperature
+        loss = relational(q1, k2, self.memory.rows, *taus, weights=views.pair_weights)
+        self.memory.note(k2, views.ids)
+        return Output({"ressl": loss}, q1, k2, pair(q1, q3))
 
     def _queries(self, views: Views) -> tuple[Tensor, Tensor | None]:
         """Of the first view and of the positive; the second view is the momentum network's alone."""
-        network = nn.Sequential(self.encoder, self.projector)
         if views.positive is None:
-            return network(views.first), None
+            return self.network(views.first), None
         if self.batch_norm == "joint":
-            first, positive = network(torch.cat((views.first, views.positive))).chunk(2)
+            first, positive = self.network(torch.cat((views.first, views.positive))).chunk(2)
             return first, positive
-        return network(views.first), network(views.positive)
-
-    def before_step(self, done: float) -> None:
-        """Move the momentum network, before the keys are made, as in the paper's code."""
-        first, last = self.config.momentum
-        self.momentum.update(nn.Sequential(self.encoder, self.projector), cosine_between(first, last, done))
-
-    def after_step(self) -> None:
-        """Remember the keys."""
-        assert self._seen is not None
-        keys, ids = self._seen
-        self.memory.add(distributed.gather_detached(keys), distributed.gather_detached(ids))
-        self._seen = None
+        return self.network(views.first), self.network(views.positive)

@@ -6,35 +6,31 @@ z3 comes from the same network, is no negative, and stands in no denominator; no
 
 from __future__ import annotations
 
-from torch import nn
+from typing import ClassVar
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode, SimCLRConfig
-from clsp.objectives.contrastive import nt_xent
+from clsp.methods.base import Method, Output, Views, pair
+from clsp.objectives.nt_xent import nt_xent
+from clsp.settings import Positive, settings
+
+
+@settings
+class SimCLRSettings:
+    """SimCLR (arXiv 2002.05709)."""
+
+    temperature: Positive = 0.2
+    """tau of NT-Xent."""
 
 
 class SimCLR(Method):
     """Encoder f and projector g, trained with NT-Xent."""
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        head: ProjectorConfig,
-        config: SimCLRConfig,
-        *,
-        batch_norm: BatchNormMode,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape())
-        self.config, self.batch_norm = config, batch_norm
+    Settings = SimCLRSettings
+    settings: SimCLRSettings
+    takes_neighbours: ClassVar[bool] = True
 
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """NT-Xent of the two views."""
-        network = nn.Sequential(self.encoder, self.projector)
-        z1, z2, z3 = embed(network, views, self.batch_norm)
-        terms = {"nt_xent": nt_xent(z1, z2, self.config.temperature, ignore=views.ignore)}
-        return Losses(terms, z1, z2, None if z3 is None else (z1, z3))
+        z1, z2, z3 = self.embed(views)
+        other = self.exchanged(z2, views)
+        loss = nt_xent(z1, other, self.settings.temperature, weights=views.pair_weights, ignore=views.ignore)
+        return Output({"nt_xent": loss}, z1, z2, pair(z1, z3))

@@ -8,37 +8,34 @@ The additional positive predicts the anchor: lambda * mean(2 - 2 cos(p3, sg z1))
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import nn
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import PredictorConfig, ProjectorConfig
-from clsp.encoders.heads import HeadShape, predictor, projector
-from clsp.methods.base import Group, Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode
+from clsp.encoders.heads import Heads, HeadShape, predictor
+from clsp.methods.base import Group, Method, Output, Views
 from clsp.objectives.alignment import negative_cosine
 
 
 class SimSiam(Method):
     """Encoder f, projector g, predictor h."""
 
-    def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, prediction: PredictorConfig, *, batch_norm: BatchNormMode
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        usual = HeadShape(layers=3, batch_norm=True, last_norm="plain")
-        self.projector = projector(feature_count(encoder), head, usual)
-        self.predictor = predictor(head.dim, prediction)
-        self.batch_norm = batch_norm
+    head: ClassVar[HeadShape] = HeadShape(layers=3, batch_norm=True, last_norm="plain")
+    takes_neighbours: ClassVar[bool] = True
 
-    def forward(self, views: Views) -> Losses:
+    def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
+        super().__init__(encoder, heads, settings, seed=seed)
+        self.predictor = predictor(heads.projector.dim, heads.predictor)
+
+    def forward(self, views: Views) -> Output:
         """Both views predict each other; no gradient reaches what is predicted."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
-        p1, p2 = self.predictor(z1), self.predictor(z2)
-        loss = 0.5 * negative_cosine(p1, z2.detach()) + 0.5 * negative_cosine(p2, z1.detach())
-        return Losses({"simsiam": loss}, z1, z2, None if z3 is None else (z1.detach(), self.predictor(z3)))
+        z1, z2, z3 = self.embed(views)
+        p1, p2, weights = self.predictor(z1), self.predictor(z2), views.pair_weights
+        first = negative_cosine(p1, self.exchanged(z2.detach(), views), weights=weights)
+        second = negative_cosine(p2, self.exchanged(z1.detach(), views), weights=weights)
+        together = None if z3 is None else (z1.detach(), self.predictor(z3))
+        return Output({"simsiam": 0.5 * first + 0.5 * second}, z1, z2, together)
 
     def groups(self) -> list[Group]:
         """The predictor keeps its learning rate."""
-        trunk = [*self.encoder.parameters(), *self.projector.parameters()]
-        return [Group(trunk), Group(list(self.predictor.parameters()), decays=False)]
+        return [Group(list(self.network.parameters())), Group(list(self.predictor.parameters()), decays=False)]

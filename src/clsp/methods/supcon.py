@@ -5,29 +5,30 @@ z = g(f(x)); L = L_out(z1, z2, labels). The additional positive adds lambda * me
 
 from __future__ import annotations
 
-from torch import nn
+from typing import ClassVar
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
 from clsp.errors import UserError
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode, SupConConfig
-from clsp.objectives.contrastive import sup_con
+from clsp.methods.base import Method, Output, Views, pair
+from clsp.objectives.sup_con import sup_con
+from clsp.settings import Positive, settings
+
+
+@settings
+class SupConSettings:
+    """SupCon, the upper bound that sees the labels (arXiv 2004.11362, L_out)."""
+
+    temperature: Positive = 0.1
+    """tau of the loss."""
 
 
 class SupCon(Method):
     """Encoder f and projector g."""
 
-    def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, config: SupConConfig, *, batch_norm: BatchNormMode
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape())
-        self.config, self.batch_norm = config, batch_norm
+    Settings = SupConSettings
+    settings: SupConSettings
+    sees_labels: ClassVar[bool] = True
 
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """Contrast labels instead of images.
 
         Raises:
@@ -35,6 +36,6 @@ class SupCon(Method):
         """
         if views.labels is None:
             raise UserError("method supcon needs the labels of all images, and this source has none; use simclr")
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
-        loss = sup_con(z1, z2, views.labels, self.config.temperature)
-        return Losses({"sup_con": loss}, z1, z2, None if z3 is None else (z1, z3))
+        z1, z2, z3 = self.embed(views)
+        how = {"weights": views.pair_weights, "ignore": views.ignore}
+        return Output({"sup_con": sup_con(z1, z2, views.labels, self.settings.temperature, **how)}, z1, z2, pair(z1, z3))

@@ -8,34 +8,41 @@ The additional positive adds lambda * mean(2 - 2 cos(z1, z3)) between projection
 
 from __future__ import annotations
 
-from torch import nn
+from typing import ClassVar
 
-from clsp.encoders.backbone import feature_count
-from clsp.encoders.config import ProjectorConfig
-from clsp.encoders.heads import HeadShape, projector
-from clsp.methods.base import Losses, Method, Views, embed
-from clsp.methods.config import BatchNormMode, VICRegConfig
+from clsp.encoders.heads import HeadShape
+from clsp.methods.base import Method, Output, Views, pair
 from clsp.objectives.redundancy import vicreg
+from clsp.settings import NonNegative, settings
+
+
+@settings
+class VICRegSettings:
+    """VICReg (arXiv 2105.04906), with the paper's weights."""
+
+    invariance: NonNegative = 25.0
+    """Weight of the squared distance of the views."""
+    variance: NonNegative = 25.0
+    """Weight of the variance term, the mean over the two views (in solo-learn the sum: 25 there is 50 here)."""
+    covariance: NonNegative = 1.0
+    """Weight of the covariance term."""
 
 
 class VICReg(Method):
     """Encoder f and projector g."""
 
-    def __init__(
-        self, encoder: nn.Module, head: ProjectorConfig, config: VICRegConfig, *, batch_norm: BatchNormMode
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector(feature_count(encoder), head, HeadShape(layers=3, batch_norm=True))
-        self.config, self.batch_norm = config, batch_norm
+    Settings = VICRegSettings
+    settings: VICRegSettings
+    head: ClassVar[HeadShape] = HeadShape(layers=3, batch_norm=True)
+    weighs_pairs: ClassVar[bool] = False
 
-    def forward(self, views: Views) -> Losses:
+    def forward(self, views: Views) -> Output:
         """Compute the three terms."""
-        z1, z2, z3 = embed(nn.Sequential(self.encoder, self.projector), views, self.batch_norm)
+        z1, z2, z3 = self.embed(views)
         invariance, variance, covariance = vicreg(z1, z2)
         terms = {
-            "invariance": self.config.invariance * invariance,
-            "variance": self.config.variance * variance,
-            "covariance": self.config.covariance * covariance,
+            "invariance": self.settings.invariance * invariance,
+            "variance": self.settings.variance * variance,
+            "covariance": self.settings.covariance * covariance,
         }
-        return Losses(terms, z1, z2, None if z3 is None else (z1, z3))
+        return Output(terms, z1, z2, pair(z1, z3))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from clsp.objectives.base import Objective, weighted_mean
 from clsp.objectives.precision import full_precision
+from clsp.settings import settings
 
 
 @full_precision
@@ -22,21 +26,32 @@ def alignment(anchors: Tensor, positives: Tensor, *, weights: Tensor | None = No
     Returns:
         A scalar in [0, 4] (for weights of 1).
     """
-    distances = 2.0 - 2.0 * F.cosine_similarity(anchors, positives, dim=1)
-    if weights is not None:
-        distances = distances * weights
-    return distances.mean()
+    return weighted_mean(2.0 - 2.0 * F.cosine_similarity(anchors, positives, dim=1), weights)
 
 
 @full_precision
-def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
+def negative_cosine(predictions: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """SimSiam's D(p, z) = -mean(cos(p, z)) (arXiv 2011.10566, equation 1); detach the targets yourself.
 
     Args:
         predictions: float [B, D].
         targets: float [B, D].
+        weights: a weight for each pair, float [B] (1 = unweighted).
 
     Returns:
-        A scalar in [-1, 1].
+        A scalar in [-1, 1] (for weights of 1).
     """
-    return -F.cosine_similarity(predictions, targets, dim=1).mean()
+    return -weighted_mean(F.cosine_similarity(predictions, targets, dim=1), weights)
+
+
+@settings
+class Alignment(Objective):
+    """mean(2 - 2 cos): the paper's."""
+
+    negatives: ClassVar[bool] = False
+
+    def __call__(
+        self, anchors: Tensor, positives: Tensor, *, weights: Tensor | None = None, ignore: Tensor | None = None
+    ) -> Tensor:
+        """Compute it; nothing repels, so that ``ignore`` plays no part."""
+        return alignment(anchors, positives, weights=weights)

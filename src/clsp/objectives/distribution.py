@@ -8,25 +8,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clsp.objectives.base import weighted_mean
 from clsp.objectives.precision import full_precision
 
 
 @full_precision
-def soft_cross_entropy(targets: Tensor, logits: Tensor, temperature: float) -> Tensor:
+def soft_cross_entropy(
+    targets: Tensor, logits: Tensor, temperature: float, *, weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy to a soft target: L = -sum_k q_k log softmax(logits / temperature)_k, the mean over the rows.
 
     Args:
         targets: q, float [B, K], rows sum to 1; no gradient reaches them.
         logits: float [B, K].
         temperature: tau > 0.
+        weights: a weight for each row, float [B] (1 = unweighted).
 
     Returns:
         A scalar. With a target of one 1 in each row it is the cross-entropy with that class.
     """
-    return -(targets.detach() * F.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()
+    return -weighted_mean((targets.detach() * F.log_softmax(logits / temperature, dim=1)).sum(dim=1), weights)
 
 
-def swapped_prediction(targets: Sequence[Tensor], logits: Sequence[Tensor], temperature: float) -> Tensor:
+def swapped_prediction(
+    targets: Sequence[Tensor], logits: Sequence[Tensor], temperature: float, *, weights: Tensor | None = None
+) -> Tensor:
     """SwAV's and DINO's loss: each view's target is predicted from all other views.
 
     L = mean over views i with a target and all views v != i of H(q_i, softmax(p_v / temperature)): Caron et al., arXiv
@@ -36,20 +42,27 @@ def swapped_prediction(targets: Sequence[Tensor], logits: Sequence[Tensor], temp
         targets: q_i, float [B, K] each, rows sum to 1, of the first two views or more; no gradient reaches them.
         logits: p_v, float [B, K] each, of all views, those with a target first.
         temperature: tau > 0.
+        weights: a weight for each image, float [B] (1 = unweighted).
 
     Returns:
         A scalar.
     """
     # H is linear in its target, so one softmax a view serves for all targets that it is to predict.
-    terms = [
-        soft_cross_entropy(torch.stack([q for i, q in enumerate(targets) if i != v]).sum(dim=0), p, temperature)
-        for v, p in enumerate(logits)
-    ]
+    others = (torch.stack([q for i, q in enumerate(targets) if i != v]).sum(dim=0) for v in range(len(logits)))
+    terms = [soft_cross_entropy(q, p, temperature, weights=weights) for q, p in zip(others, logits)]
     return torch.stack(terms).sum() / (len(targets) * (len(logits) - 1))
 
 
 @full_precision
-def relational(queries: Tensor, keys: Tensor, rows: Tensor, temperature: float, key_temperature: float) -> Tensor:
+def relational(
+    queries: Tensor,
+    keys: Tensor,
+    rows: Tensor,
+    temperature: float,
+    key_temperature: float,
+    *,
+    weights: Tensor | None = None,
+) -> Tensor:
     """ReSSL, Zheng et al. (arXiv 2107.09282), as its code has it: a query relates to a memory as its key does.
 
     L = -sum_m softmax(k M^T / key_temperature)_m log softmax(q M^T / temperature)_m, the mean over the batch.
@@ -60,13 +73,14 @@ def relational(queries: Tensor, keys: Tensor, rows: Tensor, temperature: float, 
         rows: unit rows of the memory, float [M, D]; no gradient.
         temperature: tau of the queries.
         key_temperature: tau of the keys; the smaller one, or training collapses.
+        weights: a weight for each query, float [B] (1 = unweighted).
 
     Returns:
         A scalar.
     """
     rows = rows.detach()
     targets = F.softmax(F.normalize(keys.detach(), dim=1) @ rows.T / key_temperature, dim=1)
-    return soft_cross_entropy(targets, F.normalize(queries, dim=1) @ rows.T, temperature)
+    return soft_cross_entropy(targets, F.normalize(queries, dim=1) @ rows.T, temperature, weights=weights)
 
 
 @torch.no_grad()

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from clsp import files
-from clsp.engine.stage import completed
 from clsp.errors import UserError
-from clsp.positives.config import SynthesizeConfig, drawing_settings
 
 FORMAT = "clsp-bank-1"
 
@@ -79,10 +77,9 @@ class PositiveBank:
 
     @property
     def fingerprint(self) -> str:
-        """What it was drawn from and how: another machine's arithmetic may differ in a pixel's last bit."""
-        sampler = completed(self.manifest["sampler"], drawing_settings(SynthesizeConfig()))
-        named = {**self.manifest, "sampler": sampler}
-        return files.fingerprint([named[part] for part in ("data", "unet", "sampler", "anchors", "candidates")])
+        """What it holds: a hash of its anchors and of the bytes of all shards (16 hex digits)."""
+        shards = [shard["sha256"] for shard in self.manifest["shards"]]
+        return files.fingerprint([self.manifest["data"], self.ids.tolist(), shards])
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Find the rows of dataset indices ``ids`` (int64 [B]).

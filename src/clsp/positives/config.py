@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge
 
 from clsp.diffusion.config import SamplerName
+from clsp.settings import Count, Fraction, Incidental, settings
+from clsp.settings.types import PositiveFraction
 
 if TYPE_CHECKING:
     from clsp.diffusion.interpolation import Sampling
 
-PositivesName = Literal[
-    "none", "view", "bank", "noise", "random", "nearest", "class", "pairs", "frames", "mixture", "extra"
-]
-"""Where the additional positive comes from. none: there is none; view: the anchor, augmented once more; bank: the
-candidates of a bank; noise: the anchor with noise as strong as the bank's pixel distance; random: any other image;
-nearest: one of its nearest images in pixels; class: an image of its label (an upper bound); pairs: its partner in a
-file of pairs; frames: another frame of its video; mixture: a blend with another anchor; extra: none, but the bank's
-candidates are images to train on, in the manner of AdaInf (arXiv 2403.12448)."""
-
-POSITIVES: tuple[PositivesName, ...] = get_args(PositivesName)
-
-SOURCES = tuple(name for name in POSITIVES if name != "none")
-"""Sources of an additional positive that can stand behind a method's plus sign."""
-
-
-@dataclass(kw_only=True)
+@settings
 class SynthesizeConfig:
     """The bank: k candidates for every anchor. The defaults are the paper's."""
 
-    anchors: int | None = None
+    anchors: Count | None = None
     """Train images that get candidates, chosen at random by the seed; null: all."""
-    candidates: int = 8
+    candidates: Count = 8
     """k, candidates an anchor."""
-    interpolation_weight: float = 0.1
+    interpolation_weight: Fraction = 0.1
     """w in [0, 1], the share of the random sample's own middle features; 0.1 is nine tenths anchor."""
-    guidance_scale: float = 1.0
+    guidance_scale: Annotated[float, Ge(1)] = 1.0
     """s >= 1: go s times as far from the plain prediction as the anchor's features lead (classifier-free guidance's
     formula), for half a pass of the U-Net more a step. 1: none."""
-    steps: int = 100
+    steps: Count = 100
     """Denoising steps; must divide the model's noise levels (1000: 10, 20, 25, 40, 50, 100, ...)."""
     sampler: SamplerName = "ddim"
     """The scheduler: the paper's ddim, or a solver of higher order, which has no eta."""
-    eta: float = 0.1
+    eta: Fraction = 0.1
     """DDIM's noise, from 0 (deterministic) to 1 (ancestral)."""
-    strength: float = 1.0
+    strength: PositiveFraction = 1.0
     """Share of the noise levels that a candidate passes: 1 starts from pure noise; below, from the noised image that
     ``start`` says, and only this share of the steps is taken."""
     start: Literal["anchor", "other"] = "anchor"
@@ -55,12 +43,12 @@ class SynthesizeConfig:
     """Noise of the anchor: fresh at every step, or one fixed noise."""
     clip_sample: bool = False
     """Clamp the predicted clean image to [-1, 1] at every step; small models need it."""
-    batch_size: int = 512
+    batch_size: Annotated[Count, Incidental] = 512
     """Candidates drawn at once; the bank does not depend on it."""
-    shard_anchors: int = 1024
+    shard_anchors: Annotated[Count, Incidental] = 1024
     """Anchors in a shard: what is lost at most when the run is killed. With another number an
     unfinished bank draws the shards anew that this changes."""
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Annotated[Literal["auto", "32", "bf16"], Incidental] = "auto"
     """Precision of the U-Net; the sampler itself always computes in 32 bit."""
 
     def sampling(self) -> Sampling:
@@ -76,8 +64,3 @@ class SynthesizeConfig:
             anchor_noise=self.anchor_noise,
             strength=self.strength,
         )
-
-
-def drawing_settings(config: SynthesizeConfig) -> dict[str, Any]:
-    """The values that decide what is drawn; how many candidates at once, in which precision and files, do not."""
-    return {n: v for n, v in asdict(config).items() if n not in ("batch_size", "precision", "shard_anchors")}

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from clsp import randomness
 from clsp.engine.pixels import Pixels
-from clsp.positives.sources import Positive
+from clsp.positives.source import Positive
 
 
 class OneOf:

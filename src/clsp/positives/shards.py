@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -51,17 +49,8 @@ def missing_parts(folder: Path, parts: Sequence[Part]) -> list[Part]:
     return [part for part in parts if finished_shard(folder, part) is None]
 
 
-def wait_for(folder: Path, parts: Sequence[Part]) -> list[Shard]:
-    """Wait until the other processes of the launcher have finished their shards, and return those of all ``parts``.
-
-    Raises:
-        SystemExit: the launcher is gone, and with it those processes.
-    """
-    missing, launcher = parts, os.getppid()
-    while missing := missing_parts(folder, missing):
-        if os.getppid() != launcher:
-            raise SystemExit(1)
-        time.sleep(1.0)
+def written(folder: Path, parts: Sequence[Part]) -> list[Shard]:
+    """Return the shards of ``parts``, which are all done."""
     return [shard for part in parts if (shard := finished_shard(folder, part))]
 
 

@@ -17,12 +17,13 @@ from clsp._version import __version__
 from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
+from clsp.engine.launch import launch
 from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 from clsp.positives.bank import FORMAT, PositiveBank, Shard
-from clsp.positives.config import SynthesizeConfig, drawing_settings
+from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops, training_cost
 from clsp.positives.measures import measure
 from clsp.positives.shards import (
@@ -32,7 +33,7 @@ from clsp.positives.shards import (
     parts_of,
     remove_others,
     saturation,
-    wait_for,
+    written,
     write_shard,
 )
 
@@ -84,18 +85,16 @@ def synthesize(
     Raises:
         UserError: the model does not fit the images, the settings are out of range, or the folder holds another bank.
     """
+    launch(hardware)
     pipeline = SyntheticPositivePipeline.from_pretrained(
         diffusion, sampler=config.sampler, clip_sample=config.clip_sample
     )
     check_sampling(config.sampling(), pipeline.scheduler, pipeline.max_strength)
     _require_channels(pipeline.unet, images, diffusion)
-    settings, defaults = {"seed": seed, **drawing_settings(config)}, drawing_settings(SynthesizeConfig())
-    inputs = {"data": images.fingerprint, "unet": unet_hash(pipeline.unet)}
-    with stage("synthetic positives", folder, settings=settings, inputs=inputs, defaults=defaults) as current:
+    made = {"unet": unet_hash(pipeline.unet)}
+    with stage("synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made) as current:
         if not current.finished:
             device = device_of(hardware)
-            if distributed.world_size() < hardware.processes():
-                console.say("synthetic positives: one process draws them; torchrun or srun makes all devices draw")
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             anchors = subset(len(images.train), config.anchors, seed=seed)
@@ -108,7 +107,7 @@ def synthesize(
             _require_room(plan, folder)
             shards = _make_shards(plan, folder, current)
             if distributed.rank() == 0:
-                current.facts = _finish(plan, folder, shards, settings, inputs)
+                current.facts = _finish(plan, folder, shards, current)
     return PositiveBank.open(folder)
 
 
@@ -127,11 +126,9 @@ def _require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) 
         ) from error
 
 
-def _finish(
-    plan: _Plan, folder: Path, shards: list[Shard], settings: dict[str, Any], inputs: dict[str, str]
-) -> dict[str, Any]:
+def _finish(plan: _Plan, folder: Path, shards: list[Shard], current: Stage) -> dict[str, Any]:
     """Measure the bank, draw its sheet, and write the manifest, which makes it a bank."""
-    manifest = _manifest(plan, shards, settings, inputs)
+    manifest = _manifest(plan, shards, current)
     arrays = [files.read_array(folder / shard.file, mapped=True) for shard in shards]
     bank = PositiveBank(folder, manifest, plan.anchors, arrays)
     manifest["measures"] = measure(bank, plan.images, plan.pipeline.unet, seed=plan.seed)
@@ -171,6 +168,7 @@ def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
     if distributed.rank() == 0:
         files.write_array(folder / "ids.npy", plan.anchors)
         remove_others(folder, parts)
+    distributed.barrier()
     mine = parts[distributed.rank() :: distributed.world_size()]
     missing = missing_parts(folder, mine)
     total, left = (sum(part.count for part in some) for some in (mine, missing))
@@ -181,7 +179,8 @@ def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
             faults.point("shard")
             _make_shard(plan, part, folder, bar)
             current.keep_time()
-    return wait_for(folder, parts)
+    distributed.barrier()
+    return written(folder, parts)
 
 
 def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) -> None:
@@ -251,7 +250,7 @@ def other_anchors(ids: np.ndarray, candidates: int, anchors: np.ndarray, *, seed
     return anchors[chosen].reshape(len(ids), candidates)
 
 
-def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs: dict[str, str]) -> dict[str, Any]:
+def _manifest(plan: _Plan, shards: list[Shard], current: Stage) -> dict[str, Any]:
     channels, height, width = plan.images.train.images.shape[1:]
     return {
         "format": FORMAT,
@@ -259,9 +258,9 @@ def _manifest(plan: _Plan, shards: list[Shard], settings: dict[str, Any], inputs
         "candidates": plan.config.candidates,
         "shape": [height, width, channels],
         "dtype": "uint8",
-        "data": {"source": plan.images.source, "fingerprint": inputs["data"]},
-        "unet": inputs["unet"],
-        "sampler": {**settings, "scheduler": type(plan.pipeline.scheduler).__name__},
+        "data": {"source": plan.images.source, "fingerprint": current.inputs["data"]},
+        "unet": current.inputs["unet"],
+        "sampler": {**current.settings, "scheduler": type(plan.pipeline.scheduler).__name__},
         "version": __version__,
         "shards": [asdict(shard) for shard in shards],
     }

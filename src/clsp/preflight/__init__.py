@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clsp.workflow import Prepared
+    from clsp.recipes.prepare import Prepared
 
 
 def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True) -> str:
     """Build every network, time a few steps of each stage, and lay out the plan as plain text.
 
     Args:
-        prepared: the recipe and its images, from `clsp.workflow.prepare` or `clsp.preflight.source.prepare_plan`.
+        prepared: the recipe and its images, from `clsp.recipes.prepare.prepare` or `clsp.preflight.source.prepare_plan`.
         gpu: a GPU of `clsp.preflight.gpus` for which memory and hours are wanted.
         there: whether the images are there; else they have a shape and no content.
 
@@ -23,10 +23,12 @@ def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True)
     from clsp.preflight.gpus import find_gpu
     from clsp.preflight.page import lay_out
     from clsp.preflight.stages import Plan, plan_stages
-    from clsp.recipes.limits import check_fit
+    from clsp.recipes.fit import check_arm, check_generator
 
     keep_heap()  # as the stages do, whose time is measured
     card = None if gpu is None else find_gpu(gpu)
-    check_fit(prepared.recipe, prepared.images, own_model=True)
+    check_generator(prepared.recipe)
+    for arm in prepared.recipe.arms():
+        check_arm(prepared.recipe, arm, prepared.images)
     plan = Plan(prepared.recipe, prepared.images, card)
     return lay_out(prepared, plan, plan_stages(plan), gpu=gpu, there=there)

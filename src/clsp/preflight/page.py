@@ -12,10 +12,10 @@ from clsp import console
 from clsp.preflight.gpus import UTILISATION
 from clsp.preflight.source import describe_source, in_memory
 from clsp.preflight.stages import Plan, Stage
-from clsp.recipes.recipe import recipe_names
+from clsp.recipes.names import recipe_names
 
 if TYPE_CHECKING:
-    from clsp.workflow import Prepared
+    from clsp.recipes.prepare import Prepared
 
 _WIDTH = 120
 _COLUMNS = (9, 10, 13, 13)

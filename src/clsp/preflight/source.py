@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +10,23 @@ import numpy as np
 
 from clsp.errors import UserError
 from clsp.images.catalogue import BUILTIN_NAMES, SHAPES
-from clsp.recipes.recipe import Recipe, recipe_for, recipe_names
+from clsp.recipes.names import recipe_for, recipe_names
+from clsp.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from clsp.images.imageset import Images
-    from clsp.workflow import Prepared
+    from clsp.recipes.prepare import Prepared
 
 
 def prepare_plan(
-    data: str | None, *, recipe: str | None = None, overrides: Sequence[str] = (), gpu: bool = False
+    data: str | None, *, recipe: str | None = None, overrides: Mapping[str, Any] | None = None, gpu: bool = False
 ) -> tuple[Prepared, bool]:
-    """Open the data, or imagine them, and resolve the recipe as `clsp.workflow.prepare` does.
+    """Open the data, or imagine them, and resolve the recipe as `clsp.recipes.prepare.prepare` does.
 
     Args:
         data: a SOURCE; None: the one that the recipe is named for.
         recipe: a built-in name or a YAML file; None: the SOURCE's own, else ``folder``.
-        overrides: ``--section.option``, value, ...
+        overrides: see `clsp.recipes.prepare.prepare`.
         gpu: whether the run is planned for a GPU, whatever this machine has.
 
     Returns:
@@ -35,7 +36,7 @@ def prepare_plan(
         UserError: no data are named, they cannot be read, or an option is wrong.
     """
     from clsp.images.sources import open_images
-    from clsp.workflow import prepare_with
+    from clsp.recipes.prepare import prepare_with
 
     source = data or _data_of(recipe)
     there = _is_there(source)

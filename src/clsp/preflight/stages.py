@@ -7,28 +7,30 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from clsp.comparison.arms import Arm
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
-from clsp.encoders.backbone import build_backbone, feature_count, stem_for, to_channels_last
+from clsp.encoders.backbone import stem_for
+from clsp.encoders.export import EncoderSpec
+from clsp.encoders.heads import feature_count
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.pixels import Pixels, own_memory
 from clsp.images.imageset import Images
-from clsp.methods.base import Method, Views
-from clsp.methods.config import LABELLED
-from clsp.methods.registry import build_method
-from clsp.positives.config import PositivesName, SynthesizeConfig
+from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
+from clsp.positives.source import Material, Positive
 from clsp.preflight import measure
 from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
+from clsp.recipes.arms import Arm
 from clsp.recipes.recipe import Recipe
-from clsp.training.positive_term import positive_term
-from clsp.training.views import crops_of, draw_local, draw_views
-
+from clsp.training.checks import needs_bank
+from clsp.training.config import PretrainConfig
+from clsp.training.pretrain import build_method
+from clsp.training.step import Pretraining
 
 @dataclass(frozen=True)
 class Stage:
@@ -188,108 +190,119 @@ def _draw(unet: Any, config: SynthesizeConfig, bf16: bool) -> Step:
 
 def _encoders(plan: Plan) -> list[Stage]:
     """The encoder with the bank; with controls also without, and with a third view, which costs no more."""
-    config, hardware = plan.recipe.pretrain, plan.recipe.hardware
-    share, method = plan.share(config.batch_size), _method(plan)
-    arms = {source: _adds_a_view(plan.recipe, source) for source in plan.recipe.sources()}
-    thirds = sorted(set(arms.values()))
-    bf16 = plan.bf16(config.precision)
-    sizes = _Sizes.of(plan, method)
-    times = []
-    for third in thirds:
-        step = _here(partial(_contrast, plan, method, third), config.precision, hardware)
-        times.append(measure.seconds(step, share, least=min(4, share)))
-    costs = measure.costs(method, [_contrast(plan, method, t, torch.device("cpu"), bf16) for t in thirds], share)
-    numbers = {source: thirds.index(third) for source, third in arms.items()}
-    return [_encoder(plan, sizes, source, times[number], costs[number]) for source, number in numbers.items()]
-
-
-def _adds_a_view(recipe: Recipe, source: PositivesName) -> bool:
-    return source != "none" and recipe.pretraining(recipe.pretrain.method, source).positive_objective != "host"
+    known: dict[tuple[bool, int], _Measured] = {}
+    stages = []
+    for arm in plan.recipe.arms():
+        config = plan.recipe.pretraining(arm)
+        third = config.positive.source is not None and config.positive.placement == "third"
+        kind = (third, config.batch_size)
+        if kind not in known:  # a step of another source is as long
+            known[kind] = _measured(plan, config)
+        stages.append(_encoder(plan, arm, config, known[kind]))
+    return stages
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """Bytes around an encoder's training."""
+class _Measured:
+    """A step of a pretraining, and bytes around it."""
 
+    seconds: float
+    batch: int
+    """Images of the step that was timed."""
+    cost: measure.Cost
     encoder: int
     optimiser: int
     everything: int
     """What a checkpoint holds besides the optimiser."""
-    pixels: int
-    bank: int
-    """Pixels and candidates that are copied to the device."""
     features: int
-
-    @staticmethod
-    def of(plan: Plan, method: Method) -> _Sizes:
-        recipe, images, count = plan.recipe, plan.images, plan.trained()
-        trained = sum(p.nbytes for p in method.parameters() if p.requires_grad)
-        fitted = min(recipe.evaluate.train_images or len(images.train), len(images.train))
-        rated = fitted + (0 if images.test is None else len(images.test))
-        return _Sizes(
-            encoder=sum(p.nbytes for p in method.encoder.parameters()),
-            optimiser=trained * (2 if recipe.pretrain.optimizer == "adamw" else 1),
-            everything=sum(t.nbytes for t in method.state_dict().values()),
-            pixels=plan.resident(count),
-            bank=plan.resident(count * recipe.synthesize.candidates),
-            features=4 * feature_count(method.encoder) * rated,
-        )
+    """Values of an image's features."""
 
 
-def _encoder(plan: Plan, sizes: _Sizes, source: PositivesName, timed: tuple[float, int], cost: measure.Cost) -> Stage:
-    """One arm's training with the arm's own settings, by the time and cost of a step with the method's."""
-    method = plan.recipe.pretrain.method
-    config, count, (spent, batch) = plan.recipe.pretraining(method, source), plan.trained(), timed
+def _measured(plan: Plan, config: PretrainConfig) -> _Measured:
+    """Time a step on this machine, and count what it costs."""
+    share, training = plan.share(config.batch_size), _training(plan, config)
+    method = training.method
+    trained = sum(p.nbytes for p in method.parameters() if p.requires_grad)
+    sizes = {
+        "encoder": sum(p.nbytes for p in method.encoder.parameters()),
+        "optimiser": trained * (2 if config.optimizer == "adamw" else 1),
+        "everything": sum(t.nbytes for t in method.state_dict().values()),
+        "features": feature_count(method.encoder),
+    }
+    step = _here(partial(_contrast, training), config.precision, plan.recipe.hardware)
+    spent, batch = measure.seconds(step, share, least=min(4, share))
+    on_cpu = _contrast(training, torch.device("cpu"), plan.bf16(config.precision))
+    (cost,) = measure.costs(training, [on_cpu], share)
+    return _Measured(seconds=spent, batch=batch, cost=cost, **sizes)
+
+
+def _encoder(plan: Plan, arm: Arm, config: PretrainConfig, found: _Measured) -> Stage:
+    """One arm's training."""
+    recipe, images, count = plan.recipe, plan.images, plan.trained()
     share, steps = plan.share(config.batch_size), max(count // config.batch_size, 1) * config.epochs
-    larger = config.batch_size / plan.recipe.pretrain.batch_size
+    candidates = plan.resident(count * recipe.synthesize.candidates) if needs_bank(config) else 0
+    fitted = min(recipe.evaluate.train_images or len(images.train), len(images.train))
+    rated = fitted + (0 if images.test is None else len(images.test))
     return Stage(
-        name=f"encoder {Arm(method, source).name}",
-        what=f"{sizes.encoder / 4e6:.2f} M weights, {config.epochs} epochs, batch {config.batch_size}, "
+        name=f"encoder {arm.name}",
+        what=f"{found.encoder / 4e6:.2f} M weights, {config.epochs} epochs, batch {config.batch_size}, "
         f"{config.optimizer} {config.lr:g}",
-        flops=cost.flops * larger * steps * plan.devices,
-        memory=cost.peak * larger + sizes.optimiser + sizes.pixels + (sizes.bank if source == "bank" else 0),
-        weights=sizes.encoder + sizes.features,
-        checkpoint=sizes.everything + sizes.optimiser,
-        seconds=steps * spent * share / batch,
-        timed=(batch, share),
+        flops=found.cost.flops * steps * plan.devices,
+        memory=found.cost.peak + found.optimiser + plan.resident(count) + candidates,
+        weights=found.encoder + 4 * found.features * rated,
+        checkpoint=found.everything + found.optimiser,
+        seconds=steps * found.seconds * share / found.batch,
+        timed=(found.batch, share),
         bf16=plan.bf16(config.precision),
     )
 
 
-def _method(plan: Plan) -> Method:
-    config, images = plan.recipe.pretrain, plan.images
-    encoder = build_backbone(
-        config.backbone.name,
-        config.backbone.args,
+class _Blank(Pixels):
+    """Black images of a data set's number and size, which take no memory."""
+
+    def __init__(self, count: int, images: Images) -> None:
+        self.shape = (count, images.channels, images.size, images.size)
+
+    def to(self, device: torch.device) -> Pixels:
+        """They are everywhere."""
+        return self
+
+    def __getitem__(self, positions: Tensor) -> Tensor:
+        return torch.zeros(len(positions), *self.shape[1:], dtype=torch.uint8, device=positions.device)
+
+
+def _training(plan: Plan, config: PretrainConfig) -> Pretraining:
+    """The training as a run has it, of black images; its additional positives are the anchors again."""
+    images, count = plan.images, plan.trained()
+    backbone, gray = config.backbone, [0.5] * images.channels
+    spec = EncoderSpec(
+        name=backbone.name,
+        args=backbone.args,
+        stem=stem_for(backbone, images.size),
         channels=images.channels,
         size=images.size,
-        stem=stem_for(config.backbone, images.size),
     )
-    if config.backbone.channels_last:
-        to_channels_last(encoder)
-    return build_method(encoder, config, seed=0)
+    labels = None if images.train.labels is None else np.arange(count) % 10
+    material = Material(_Blank(count, images), np.arange(count), labels, images.train.images, images.train.names)
+    statistics = torch.tensor(gray), torch.tensor(gray)
+    training = Pretraining(build_method(spec, config, seed=0), config, material, count, *statistics, seed=0)
+    source = config.positive.chosen
+    if source is not None and source.level == "image":
+        training.draw = lambda positions, anchors, step: Positive(anchors)
+    return training
 
 
-def _contrast(plan: Plan, method: Method, third: bool, device: torch.device, bf16: bool) -> Step:
-    """One step of the pretraining, augmentation included, with a third view or without."""
-    config, images, views = plan.recipe.pretrain, plan.images, 3 if third else 2
-    labelled = config.method in LABELLED and images.train.labels is not None
-    method.to(device)
+def _contrast(training: Pretraining, device: torch.device, bf16: bool) -> Step:
+    """One step of the pretraining, augmentation included."""
+    training.to(device)
+    training.ids = training.ids.to(device)
+    training.labels = None if training.labels is None else training.labels.to(device)
 
     def step(batch: int) -> None:
-        ids = torch.arange(batch, device=device)
-        pixels = torch.zeros(batch, images.channels, images.size, images.size, dtype=torch.uint8, device=device)
-        drawn = draw_views([pixels] * views, config, seed=0, step=0, ids=ids)
-        local = draw_local(pixels, config, seed=0, step=0, ids=ids)
-        crops = crops_of(views, config, seed=0, step=0, ids=ids)
-        labels = ids % 10 if labelled else None
-        method.before_step(0.5)
+        training.method.before_step(0.5)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            positive = drawn[2] if third else None
-            losses = method(Views(drawn[0], drawn[1], positive, ids, 0.5, labels, crops=crops, local=local))
-            loss = torch.stack(list(losses.terms.values())).sum()
-            loss = loss if losses.pull is None else loss + positive_term(losses.pull, config, 0.5)
+            loss = training.step(0, torch.arange(batch, device=device), 0.5).loss
         _backward(loss)
-        method.after_step()
+        training.method.after_step()
 
     return step

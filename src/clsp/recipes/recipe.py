@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import field, replace
+from typing import Any
 
 import yaml
 
 from clsp.diffusion.config import DiffusionConfig
 from clsp.engine.hardware import HardwareConfig
-from clsp.errors import UserError, suggest
+from clsp.errors import UserError
 from clsp.evaluation.config import EvaluateConfig
 from clsp.images.config import ImagesConfig
-from clsp.positives.config import PositivesName, SynthesizeConfig
+from clsp.positives.config import SynthesizeConfig
+from clsp.recipes.arms import Arm, parse_arm
+from clsp.recipes.names import recipe_path
+from clsp.settings import settings
+from clsp.settings.values import Tree, build, flat, merge, nested, plain
 from clsp.training.config import PretrainConfig
-
-Config = TypeVar("Config")
-
-_FOLDER = Path(__file__).parent
 
 PROVENANCE = ("recipe", "command", "data", "versions", "machine")
 """What a run's recipe.yaml holds besides the recipe: how it came about."""
 
 
-@dataclass(kw_only=True)
+@settings
 class AboutConfig:
     """What a recipe is for and what it should reach."""
 
@@ -39,7 +38,7 @@ class AboutConfig:
     """Why the sizes are what they are."""
 
 
-@dataclass(kw_only=True)
+@settings
 class Recipe:
     """All settings of a run."""
 
@@ -53,45 +52,81 @@ class Recipe:
     synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     per_method: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Values of the section pretrain that hold for one method each, for one with one source of positives, or for one
-    with a source and an objective: {moco: {lr: 0.3, moco.memory: 65536}, simclr+bank: {lr: 0.2}, simclr+bank+host:
-    {epochs: 120}}. An option --pretrain.NAME of the command line holds for all."""
+    """Values of the section pretrain that hold for one method each, for one with one source of positives, or for an
+    arm as it is written: {moco: {lr: 0.3, moco: {memory: 65536}}, simclr+bank: {lr: 0.2}, simclr+bank+host: {epochs:
+    120}}. An option --pretrain.NAME of the command line holds for all."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
-    def pretraining(self, method: str, positives: str = "none", objective: str | None = None) -> PretrainConfig:
-        """The section ``pretrain`` for ``method`` with positives from ``positives``, pulled by ``objective``."""
-        arms = (method, f"{method}+{positives}", f"{method}+{positives}+{objective}")
-        own = {name: value for arm in arms for name, value in self.per_method.get(arm, {}).items()}
-        named = {"positive_objective": objective} if objective else {}
-        return changed(self.pretrain, {"method": method, **own, **named})
+    @property
+    def arm(self) -> Arm:
+        """What a run is made for: the method with its additional positive, by default the bank's candidates."""
+        return Arm(self.pretrain.method, self.pretrain.positive.source or "bank")
 
-    def sources(self) -> list[PositivesName]:
-        """Where the positives of a run's arms come from: the bank, and the controls' sources where there are any."""
+    def arms(self) -> list[Arm]:
+        """The arms of a run, the main one first: with controls also the method alone, and with a third view."""
+        alone, view = Arm(self.pretrain.method), Arm(self.pretrain.method, "view")
         if not self.controls:
-            return ["bank"]
+            return [self.arm]
         # A real view in the second one's place is the method alone.
-        in_place = self.pretraining(self.pretrain.method, "view").positive_objective == "host"
-        return ["bank", "none"] if in_place else ["bank", "none", "view"]
+        in_place = self.pretraining(view).positive.placement == "host"
+        return [self.arm, alone] if in_place else [self.arm, alone, view]
+
+    def pretraining(self, arm: Arm) -> PretrainConfig:
+        """The section ``pretrain`` for an arm: what ``per_method`` says of it goes before the section.
+
+        Raises:
+            UserError: a value is out of its range.
+        """
+        own = (self.per_method.get(name, {}) for name in arm.general())
+        return build(PretrainConfig, merge(PretrainConfig, plain(self.pretrain), *own, arm.settings()), "pretrain.")
+
+    def check(self) -> None:
+        """Refuse what ``per_method`` cannot say.
+
+        Raises:
+            UserError: names the arm, the option and what is allowed.
+        """
+        for name in self.per_method:
+            arm = parse_arm(name)
+            try:
+                self.pretraining(arm)
+            except UserError as error:
+                raise UserError(f"per_method {name}: {error}") from error
 
 
-def changed(config: Config, values: Mapping[str, Any]) -> Config:
-    """Return a dataclass with other ``values``, by their dotted names."""
-    for name, value in values.items():
-        field_name, dot, rest = name.partition(".")
-        inner = changed(getattr(config, field_name), {rest: value}) if dot else value
-        config = replace(config, **{field_name: inner})  # type: ignore[type-var]
-    return config
+def load_recipe(name: str | None, overrides: Mapping[str, Any] | None = None, sized: Tree | None = None) -> Recipe:
+    """Build a recipe: defaults < the recipe's file < what the data's size asks for < ``overrides``.
+
+    What ``per_method`` says of a method goes before the section ``pretrain``; what ``overrides`` or ``sized`` say of that
+    section holds for every method.
+
+    Args:
+        name: a built-in recipe or a YAML file; None: the defaults.
+        overrides: nested settings; values may be text, as on the command line.
+        sized: nested settings from `clsp.recipes.sizing`.
+
+    Raises:
+        UserError: an unknown name (the right one is suggested) or a value out of its range.
+    """
+    read = read_recipe(name) if name else {}
+    try:
+        build(Recipe, read)
+    except UserError as error:
+        raise UserError(f"--recipe {name}: {error}") from error
+    given = merge(Recipe, sized or {}, overrides or {})
+    recipe = build(Recipe, merge(Recipe, read, given))
+    if "per_method" not in given:
+        holds = set(flat(given.get("pretrain", {}), PretrainConfig))
+        own = {arm: _without(values, holds) for arm, values in recipe.per_method.items()}
+        recipe = replace(recipe, per_method=own)
+    recipe.check()
+    return recipe
 
 
-def recipe_names() -> list[str]:
-    """Names of the built-in recipes."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
-
-
-def recipe_for(source: str) -> str:
-    """Return the recipe that a SOURCE gets when none is named: its own, else ``folder``."""
-    return source if source in recipe_names() else "folder"
+def _without(values: Mapping[str, Any], names: set[str]) -> Tree:
+    """Leave dotted ``names`` out of nested settings of the section pretrain."""
+    return nested({name: value for name, value in flat(values, PretrainConfig).items() if name not in names})
 
 
 def read_recipe(name: str) -> dict[str, Any]:
@@ -103,14 +138,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such recipe, or the file is no YAML mapping.
     """
-    path = _FOLDER / f"{name}.yaml"
-    if not path.exists():
-        path = Path(name)
-        if not path.is_file():
-            raise UserError(
-                f"--recipe '{name}' is neither a file nor a built-in recipe ({', '.join(recipe_names())})"
-                f"{suggest(name, recipe_names())}"
-            )
+    path = recipe_path(name)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -118,20 +146,3 @@ def read_recipe(name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"--recipe {path}: a recipe is a mapping of sections, this file holds {type(values).__name__}")
     return {name: value for name, value in values.items() if name not in PROVENANCE}
-
-
-def flatten(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested sections into dotted names; a mapping that is itself a value (``backbone.args``) stays whole."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if name not in known and isinstance(value, Mapping):
-            flat |= flatten(value, known, f"{name}.")
-        else:
-            flat[name] = value
-    return flat
-
-
-def resolved(recipe: Recipe) -> dict[str, Any]:
-    """Return all values of ``recipe`` as nested dicts, for recipe.yaml."""
-    return asdict(recipe)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from clsp.methods.config import SwAVConfig
+from clsp.methods.swav import SwAVSettings
+from clsp.settings.values import nested
 
 
 def size_to_data(recipe: str, count: int, size: int, *, accelerated: bool) -> dict[str, Any]:
-    """Return dotted settings for ``count`` train images of ``size`` pixels; empty for recipes with fixed sizes.
+    """Return nested settings for ``count`` train images of ``size`` pixels; empty for recipes with fixed sizes.
 
     Args:
         recipe: the recipe's name.
@@ -18,10 +19,10 @@ def size_to_data(recipe: str, count: int, size: int, *, accelerated: bool) -> di
     """
     if recipe == "smoke":
         batch = _power_of_two(min(32, count))
-        return {"pretrain.batch_size": batch, "diffusion.batch_size": batch}
+        return nested({"pretrain.batch_size": batch, "diffusion.batch_size": batch})
     if recipe != "folder":
         return {}
-    return _large(count, size) if accelerated else _small(count, size)
+    return nested(_large(count, size) if accelerated else _small(count, size))
 
 
 def _power_of_two(value: int) -> int:
@@ -38,7 +39,7 @@ def _memories(count: int, most: int) -> dict[str, Any]:
     """Memories of half the images: in larger ones a neighbour is soon an older copy of the image itself."""
     rows = min(most, _power_of_two(count // 2))
     memories = {f"pretrain.{method}.memory": rows for method in ("moco", "nnclr", "all4one", "ressl")}
-    return {**memories, "pretrain.swav.memory": min(rows, SwAVConfig().memory)}
+    return {**memories, "pretrain.swav.memory": min(rows, SwAVSettings().memory)}
 
 
 def _small(count: int, size: int) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _small(count: int, size: int) -> dict[str, Any]:
         "synthesize.steps": 10,
         "synthesize.clip_sample": True,
         "pretrain.images": 10_000,
-        "pretrain.positive_objective": "nt_xent",
+        "pretrain.positive.objective": "nt_xent",
         "pretrain.backbone.args": {
             "layers": [1, 1, 1, 1],
             "channels": [16, 32, 64, 128],

@@ -10,20 +10,25 @@ from torch import Tensor
 
 from clsp.images.augment import Crops, augment, draw_crops
 from clsp.images.config import AugmentConfig
-from clsp.methods.config import MULTI_CROP, PATCHES, WEAK_SECOND
-from clsp.training.config import PretrainConfig
+from clsp.methods.base import Method
 
 _FIRST_LOCAL = 3
 """Number of the first local crop: the two views' and the additional positive's come before it."""
 
 
-def draw_views(images: Sequence[Tensor], config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> list[Tensor]:
+Kind = Method | type[Method]
+
+
+def draw_views(
+    images: Sequence[Tensor], method: Kind, config: AugmentConfig, *, seed: int, step: int, ids: Tensor
+) -> list[Tensor]:
     """Draw one random view of every image.
 
     Args:
         images: what the first view, the second one and, where there is one, the additional positive are made of, uint8
             [B, C, H, W] each.
-        config: the method, and what may change.
+        method: says how its views differ.
+        config: what may change.
         seed: the run's seed.
         step: the training step.
         ids: dataset indices of the anchors, int64 [B].
@@ -38,30 +43,34 @@ def draw_views(images: Sequence[Tensor], config: PretrainConfig, *, seed: int, s
         together = augment(pixels, changes, seed=seed, step=step, ids=ids.repeat(count), views=views)
         return together.chunk(count)
 
-    if config.method not in WEAK_SECOND:
-        return list(drawn(range(len(images)), config.augment))
-    first, *positive = drawn([number for number in range(len(images)) if number != 1], config.augment)
-    return [first, *drawn([1], crops_alone(config.augment)), *positive]
+    if not method.weak_second:
+        return list(drawn(range(len(images)), config))
+    first, *positive = drawn([number for number in range(len(images)) if number != 1], config)
+    return [first, *drawn([1], crops_alone(config)), *positive]
 
 
-def draw_local(images: Tensor, config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> tuple[Tensor, ...]:
+def draw_local(
+    images: Tensor, method: Kind, config: AugmentConfig, *, seed: int, step: int, ids: Tensor
+) -> tuple[Tensor, ...]:
     """Draw the local crops of every image, for methods that take them: float32 [B, C, S, S] in [0, 1] each."""
-    count = config.augment.local_crops if config.method in MULTI_CROP else 0
+    count = config.local_crops if method.multi_crop else 0
     if not count:
         return ()
-    side = config.augment.local_side(images.shape[2])
-    local = replace(config.augment, size=side, crop_scale=config.augment.local_scale)
+    side = config.local_side(images.shape[2])
+    local = replace(config, size=side, crop_scale=config.local_scale)
     views = torch.arange(_FIRST_LOCAL, _FIRST_LOCAL + count, device=ids.device).repeat_interleave(len(ids))
     together = augment(images.repeat(count, 1, 1, 1), local, seed=seed, step=step, ids=ids.repeat(count), views=views)
     return together.chunk(count)
 
 
-def crops_of(count: int, config: PretrainConfig, *, seed: int, step: int, ids: Tensor) -> tuple[Crops, ...] | None:
+def crops_of(
+    count: int, method: Kind, config: AugmentConfig, *, seed: int, step: int, ids: Tensor
+) -> tuple[Crops, ...] | None:
     """Return where the first ``count`` views that `draw_views` makes lie; None for methods that do not ask for it."""
-    if config.method not in PATCHES:
+    if not method.patches:
         return None
     numbers = (torch.full_like(ids, number) for number in range(count))
-    return tuple(draw_crops(config.augment, seed=seed, step=step, ids=ids, views=views) for views in numbers)
+    return tuple(draw_crops(config, seed=seed, step=step, ids=ids, views=views) for views in numbers)
 
 
 def crops_alone(config: AugmentConfig) -> AugmentConfig:

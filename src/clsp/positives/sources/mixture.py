@@ -8,15 +8,29 @@ boxes: they keep their ratio in the crops that follow.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from clsp import randomness
-from clsp.positives.sources import Positive
+from clsp.positives.source import Draw, Material, Positive, Source
+from clsp.settings import settings
 
 
-class Mixture:
+@settings
+class Mixture(Source):
+    """A blend with another anchor of the batch, and a positive of both by their shares."""
+
+    one_anchor: ClassVar[bool] = False
+
+    def build(self, material: Material, *, seed: int, device: torch.device) -> Draw:
+        """Return what blends."""
+        return Blend(material.ids, seed=seed, device=device)
+
+
+class Blend:
     """The anchor blended with its neighbour in the batch: the first with the second, the third with the fourth, ...
 
     Batches are shuffled, so a neighbour is any image; and one process makes the pairs that two make, as long as each

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -18,61 +19,62 @@ import torch
 from torch import Tensor
 
 from clsp import console
-from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.positives.lists import OneOf
-from clsp.positives.sources import Positive
+from clsp.positives.source import Draw, Material, Positive, Source
+from clsp.settings import settings
+from clsp.settings.types import NonNegativeInt
 
 
-class Frames:
-    """A frame of the anchor's video that is at most ``window`` frames away.
+@settings
+class Frames(Source):
+    """Another frame of the anchor's video; the farther away, the less it counts."""
 
-    Args:
-        pixels: the images trained on.
-        ids: their dataset indices, int64 [N].
-        names: names of all train images, by dataset index. The folder is the video, and its files in natural order
-            (frame 10 after frame 9) are its frames. Frames that are not trained on keep their place in time.
-        labels: labels of the images trained on, int64 [N]; None without. They only tell folders that are classes.
-        window: d, the largest distance in frames.
-        seed: names the choices.
-        device: where the anchors are.
+    window: NonNegativeInt = 10
+    """d: how many frames two frames may be apart."""
 
-    Raises:
-        UserError: the folders are the classes of the data.
-    """
+    def build(self, material: Material, *, seed: int, device: torch.device) -> Draw:
+        """Return what draws frames.
 
-    def __init__(
-        self,
-        pixels: Pixels,
-        ids: np.ndarray,
-        names: Sequence[str],
-        labels: np.ndarray | None,
-        *,
-        window: int,
-        seed: int,
-        device: torch.device,
-    ) -> None:
+        Raises:
+            UserError: the folders are the classes of the data.
+        """
+        ids, names = material.ids, material.names
         every_video, every_time = places_in_time(names)
         videos, times = every_video[ids], every_time[ids]
-        _require_videos(videos, labels)
+        _require_videos(videos, material.labels)
         lengths = np.unique(videos, return_counts=True)[1]
         console.say(f"frames: videos (folders): {len(lengths)}, of {lengths.min()} to {lengths.max()} frames")
         order = np.lexsort((times, videos))
         # One number line for all videos, farther apart than the window: neighbours in time are then a range of it.
-        line = videos.astype(np.int64) * (len(names) + window + 1) + times
-        firsts = np.searchsorted(line[order], line - window)
-        counts = np.searchsorted(line[order], line + window, side="right") - firsts
-        lists = (torch.from_numpy(part).to(device) for part in (order, firsts, counts))
-        self._lists = OneOf(pixels, *lists, seed=seed)
-        self._ids, self._times = torch.from_numpy(ids).to(device), torch.from_numpy(times).to(device)
-        self._window = window
+        line = videos.astype(np.int64) * (len(names) + self.window + 1) + times
+        firsts = np.searchsorted(line[order], line - self.window)
+        counts = np.searchsorted(line[order], line + self.window, side="right") - firsts
+        lists = OneOf(material.pixels, *(torch.from_numpy(x).to(device) for x in (order, firsts, counts)), seed=seed)
+        return NearInTime(lists, *(torch.from_numpy(x).to(device) for x in (ids, times)), self.window)
+
+
+@dataclass(frozen=True)
+class NearInTime:
+    """Draws a frame that is at most ``window`` frames away.
+
+    The folder of an image is its video, and the folder's files in natural order (frame 10 after frame 9) are its
+    frames. Frames that are not trained on keep their place in time.
+    """
+
+    lists: OneOf
+    ids: Tensor
+    """Dataset indices of the images trained on, int64 [N]."""
+    times: Tensor
+    """Their places in their videos, int64 [N]."""
+    window: int
 
     def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
         """Return a frame for each anchor, with the weight of its distance."""
-        found = self._lists.flat[self._lists.draw(positions, step)]
-        distance = (self._times[found] - self._times[positions]).abs()
-        weights = (self._window - distance + 1).float() / (self._window + 1)
-        return Positive(self._lists.pixels[found], weights=weights, ids=self._ids[found])
+        found = self.lists.flat[self.lists.draw(positions, step)]
+        distance = (self.times[found] - self.times[positions]).abs()
+        weights = (self.window - distance + 1).float() / (self.window + 1)
+        return Positive(self.lists.pixels[found], weights=weights, ids=self.ids[found])
 
 
 def places_in_time(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

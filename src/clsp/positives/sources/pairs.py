@@ -1,7 +1,7 @@
 """Pairs of images that belong together, from a file: mined by an encoder (SePP), or known (two views of one place).
 
 Alkhalefi, Leontidis and Zhong, arXiv 2306.16122, find pairs of different images with the same content before the
-training and train on them as on two views: arm METHOD+pairs+host. `clsp pairs` mines (`clsp.evaluation.pairs`).
+training and train on them as on two views: the arm METHOD+pairs+host. `clsp pairs` mines (`clsp.evaluation.pairs`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -19,9 +20,11 @@ from torch import Tensor
 from clsp import console
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
-from clsp.positives.config import PositivesName
 from clsp.positives.lists import OneOf
-from clsp.positives.sources import Positive
+from clsp.positives.source import Draw, Material, Positive, Source
+from clsp.settings import Incidental, settings
+
+_OPTION = "pretrain.positive.pairs.file"
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,30 @@ class PairList:
         return hashlib.sha256(content).hexdigest()[:16]
 
 
-class Pairs:
-    """A partner of the anchor, drawn uniformly among those trained on; an image without one is its own.
+@settings
+class Pairs(Source):
+    """The anchor's partner in a file of pairs."""
+
+    file: Annotated[str | None, Incidental] = None
+    """A CSV file with the columns first and second, names of images, and perhaps weight; `clsp pairs` makes one. What
+    stands in it counts, not where it lies."""
+
+    def reads(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the fingerprint of the pairs."""
+        return {"pairs": self._read(names).fingerprint}
+
+    def build(self, material: Material, *, seed: int, device: torch.device) -> Draw:
+        """Return what draws partners."""
+        return Partners(material.pixels, material.ids, self._read(material.names), seed=seed, device=device)
+
+    def _read(self, names: Sequence[str]) -> PairList:
+        if self.file is None:
+            raise UserError(f"positives 'pairs' need their file: --{_OPTION} FILE (clsp pairs makes one)")
+        return read_pairs(self.file, names)
+
+
+class Partners:
+    """Draws a partner uniformly among those trained on; an image without one is its own.
 
     Args:
         pixels: the images trained on.
@@ -73,19 +98,6 @@ class Pairs:
         return Positive(self._lists.pixels[found], weights=self._weights[entries], ids=self._ids[found])
 
 
-def pairs_for(positives: PositivesName, path: str | None, names: Sequence[str]) -> PairList | None:
-    """Read the pairs where they are the positives; None for all other sources.
-
-    Raises:
-        UserError: no file is named, or see `read_pairs`.
-    """
-    if positives != "pairs":
-        return None
-    if path is None:
-        raise UserError("positives 'pairs' need their file: --pretrain.positive_pairs FILE (clsp pairs makes one)")
-    return read_pairs(path, names)
-
-
 def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:
     """Read a CSV file with the columns ``first`` and ``second``, names of images, and perhaps ``weight``.
 
@@ -102,10 +114,10 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:
         with Path(path).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--pretrain.positive_pairs {path}: cannot be read ({error})") from error
+        raise UserError(f"--{_OPTION} {path}: cannot be read ({error})") from error
     if not rows or not {"first", "second"} <= rows[0].keys():
         raise UserError(
-            f"--pretrain.positive_pairs {path}: needs a first line 'first,second' (and perhaps ',weight') and at least "
+            f"--{_OPTION} {path}: needs a first line 'first,second' (and perhaps ',weight') and at least "
             "one pair of image names below it; 'clsp embed' writes the names of all images"
         )
     missing = [row for row in rows if not {row["first"], row["second"]} <= index.keys()]
@@ -113,7 +125,7 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:
         lost = next(name for name in (missing[0]["first"], missing[0]["second"]) if name not in index)
         told = f"'{lost}' is no train image" + (f"; they are named like '{names[0]}'" if names else "")
         if len(missing) == len(rows):
-            raise UserError(f"--pretrain.positive_pairs {path}: no pair is among the images: {told}")
+            raise UserError(f"--{_OPTION} {path}: no pair is among the images: {told}")
         console.say(f"pairs: {len(missing)} of {len(rows)} pairs are left out: {told}")
     found = [row for row in rows if {row["first"], row["second"]} <= index.keys()]
     places = np.array([[index[row["first"]], index[row["second"]]] for row in found], np.int64)
@@ -129,5 +141,5 @@ def _weight(row: dict[str, str], path: str | Path) -> float:
         weight = -1.0
     if not 0.0 <= weight <= 1.0:
         pair = f"{row['first']}, {row['second']}"
-        raise UserError(f"--pretrain.positive_pairs {path}: weight '{text}' of {pair} must be between 0 and 1")
+        raise UserError(f"--{_OPTION} {path}: weight '{text}' of {pair} must be between 0 and 1")
     return weight

@@ -1,0 +1,297 @@
+"""The loop of all trainings: a step, its gradient, the optimiser, what looks on, and a checkpoint now and then."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from clsp import console, distributed, faults, files
+from clsp.engine.checkpoint import load_checkpoint, save_checkpoint
+from clsp.engine.hardware import HardwareConfig
+from clsp.engine.launch import Precision, Stop, fabric_for, stopping
+from clsp.errors import UserError
+
+Out = TypeVar("Out", bound="StepOutput")
+
+_ASK = 10
+"""Steps after which several processes ask each other whether one was told to stop: asking waits for the device."""
+
+
+class NonFiniteLossError(UserError):
+    """A loss term or the gradient became NaN or infinite; raised before the optimiser could take the step."""
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a step computed."""
+
+    terms: dict[str, Tensor]
+    """Named terms of the loss, scalars; the loss is their sum."""
+
+    @property
+    def loss(self) -> Tensor:
+        """The loss, a scalar."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+class Training(nn.Module, ABC, Generic[Out]):
+    """What is trained. All randomness of a step is a function of (seed, step, image): a resumed run is the same run.
+
+    Parameters and buffers are its state; data are no part of it.
+    """
+
+    steps: int
+    """Steps of the whole training."""
+    steps_per_epoch: int
+    gradient_clip: float | None
+    """Largest norm of the gradient; None: no clipping."""
+    output: Out
+    """What the last step computed."""
+
+    @abstractmethod
+    def step(self, number: int) -> Out:
+        """Compute the step ``number``, from 0: the batch, the network, the loss terms. Training, the counting of FLOPs,
+        the preflight and the pictures all call this."""
+
+    @abstractmethod
+    def optimizer(self) -> tuple[Optimizer, LRScheduler]:
+        """Make the optimiser and the schedule of its learning rate, which moves with every step."""
+
+    def to_device(self, device: torch.device) -> None:
+        """Move the data where the network is; called once, before the first step."""
+
+    def after_step(self, number: int) -> None:
+        """Called after the optimiser's step: averages move and memories take the batch."""
+
+    def forward(self, number: int) -> Tensor:
+        """Return the loss of a step; DDP listens here."""
+        self.output = self.step(number)
+        return self.output.loss
+
+
+class Callback(Generic[Out]):
+    """Looks on at a training. What it returns is logged."""
+
+    def on_step(self, training: Any, number: int, output: Out) -> dict[str, float]:
+        """Called for each logged step, before the optimiser's step, with what the step computed."""
+        return {}
+
+    def on_step_end(self, training: Any, number: int) -> dict[str, float]:
+        """Called after every step; ``number`` is from 1: the steps that are done."""
+        return {}
+
+
+@dataclass(kw_only=True)
+class Fit:
+    """One training in ``folder``, resumed from ``folder/checkpoints`` where a kill left it."""
+
+    folder: Path
+    title: str
+    precision: Precision
+    hardware: HardwareConfig
+    checkpoint_minutes: float
+    on_checkpoint: Callable[[], None]
+    """Called after every checkpoint: the stage writes down the time that led to it."""
+    log_every: int = 10
+    callbacks: Sequence[Callback[Any]] = ()
+
+    def run(self, training: Training[Any]) -> None:
+        """Train to the end and keep the final checkpoint; ``training`` is then on the device that it was trained on.
+
+        Raises:
+            UserError: the checkpoint in the folder cannot be read, or a loss became non-finite.
+            KeyboardInterrupt: Ctrl-C, once a checkpoint is written.
+            SystemExit: with status 143 after SIGTERM (preemption), once a checkpoint is written.
+        """
+        fabric = fabric_for(self.hardware, self.precision)
+        network = fabric.setup_module(self.hardware.synchronised(training))
+        optimizer, schedule = training.optimizer()
+        optimizer = fabric.setup_optimizers(optimizer)
+        training.to_device(fabric.device)
+        state = _State(self.folder, training, optimizer, schedule)
+        log = Log(self.folder / "metrics.jsonl", self.hardware.extra_loggers(self.folder))
+        first = state.load()
+        if first:
+            console.say(f"{self.title}: continues at step {first} of {training.steps}")
+        log.rewind(first)
+        saved = time.monotonic()
+        with stopping() as stop, console.progress(self.title, training.steps, "steps", first) as bar:
+            for number in range(first, training.steps):
+                torch.manual_seed(seed_of(training, number))  # dropout: as after a resume
+                loss = network(number)
+                fabric.backward(loss)
+                norm = self._clipped(training)
+                require_finite(training.output.terms, norm, number)
+                metrics = self._seen(training, number)
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                training.after_step(number)
+                metrics |= self._seen_after(training, number + 1)
+                log.note(number + 1, loss, training, norm, schedule, metrics, every=self.log_every)
+                faults.point("step")
+                bar.advance(1, loss=loss.detach(), **{name: v for name, v in metrics.items() if name == "knn"})
+                if _told_to_stop(stop, number + 1):
+                    self._save(state, log, number + 1)
+                    _leave(stop)
+                if number + 1 < training.steps and time.monotonic() - saved >= 60 * self.checkpoint_minutes:
+                    self._save(state, log, number + 1)
+                    saved = time.monotonic()
+        self._save(state, log, training.steps)
+
+    def _clipped(self, training: Training[Any]) -> Tensor:
+        limit = math.inf if training.gradient_clip is None else training.gradient_clip
+        return torch.nn.utils.clip_grad_norm_(training.parameters(), limit)
+
+    def _seen(self, training: Training[Any], number: int) -> dict[str, float]:
+        if (number + 1) % self.log_every:
+            return {}
+        found: dict[str, float] = {}
+        for callback in self.callbacks:
+            found |= callback.on_step(training, number, training.output)
+        return found
+
+    def _seen_after(self, training: Training[Any], done: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for callback in self.callbacks:
+            found |= callback.on_step_end(training, done)
+        return found
+
+    def _save(self, state: _State, log: Log, done: int) -> None:
+        log.flush()  # before the checkpoint: a line that is lost would not be written again
+        state.save(done)
+        self.on_checkpoint()
+
+
+def seed_of(training: Any, number: int) -> int:
+    """Name the random numbers that a network draws by itself in a step."""
+    return hash((training.seed, number, distributed.rank())) % 2**63
+
+
+def require_finite(terms: dict[str, Tensor], norm: Tensor, step: int) -> None:
+    """Stop when a loss term (scalars) or the norm of the gradient is NaN or infinite, naming it.
+
+    To be called once between backward pass and optimiser step: the question waits for the device.
+
+    Raises:
+        NonFiniteLossError: names the terms, the step, and what usually helps.
+    """
+    if faults.point("loss") == "nan":
+        terms = {name: term * math.nan for name, term in terms.items()}
+    if faults.point("gradient") == "nan":
+        norm = norm * math.nan
+    finite = torch.isfinite(torch.stack([norm.float(), *(term.detach().float() for term in terms.values())]))
+    if bool(finite.all()):
+        return
+    bad = " and ".join(name for name, fine in zip(terms, finite[1:].tolist()) if not fine)
+    what = f"loss term {bad}" if bad else "gradient norm"
+    raise NonFiniteLossError(
+        f"the {what} became non-finite at step {step}; the last checkpoint is intact; "
+        "start anew in another --out with a lower learning rate, a longer warm-up, or precision 32"
+    )
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a checkpoint holds."""
+
+    folder: Path
+    training: Training[Any]
+    optimizer: Any
+    schedule: LRScheduler
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "checkpoints" / "last.safetensors"
+
+    def load(self) -> int:
+        """Restore the newest checkpoint; return the steps that it has done, 0 without one."""
+        if not self.path.exists():
+            return 0
+        state = load_checkpoint(self.path)
+        self.training.load_state_dict(state["training"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        return int(state["step"])
+
+    def save(self, done: int) -> None:
+        """Write the state after ``done`` steps; the first process does."""
+        if distributed.rank() == 0:
+            state = {
+                "step": done,
+                "training": self.training.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            }
+            save_checkpoint(self.path, state)
+
+
+class Log:
+    """One JSON line for every logged step, in ``metrics.jsonl``, and the same for other loggers; the first process's."""
+
+    def __init__(self, path: Path, others: Sequence[Any]) -> None:
+        self.path, self._others = path, others
+        self._lines: list[dict[str, Any]] = []
+
+    def note(
+        self,
+        done: int,
+        loss: Tensor,
+        training: Training[Any],
+        norm: Tensor,
+        schedule: LRScheduler,
+        metrics: dict[str, float],
+        *,
+        every: int,
+    ) -> None:
+        """Note the step, if it is to be logged. Values that are not finite are written as null."""
+        if distributed.rank() != 0 or (done % every and not metrics):
+            return
+        values: dict[str, Any] = {"loss": loss.detach(), **training.output.terms, **metrics, "gradient_norm": norm}
+        values = {name: float(value) for name, value in values.items()} | {"lr": schedule.get_last_lr()[0]}
+        clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._lines.append({"step": done, **clean, "epoch": (done - 1) // training.steps_per_epoch})
+        if len(self._lines) >= 20:
+            self.flush()
+        for logger in self._others:
+            logger.log_metrics(values, step=done - 1)
+
+    def flush(self) -> None:
+        """Write the lines that were noted."""
+        for line in self._lines:
+            files.append_jsonl(self.path, line)
+        self._lines = []
+
+    def rewind(self, step: int) -> None:
+        """Forget lines after ``step``: the steps that a killed run took after its last checkpoint are repeated."""
+        if distributed.rank() == 0 and self.path.exists():
+            kept = [line for line in files.read_jsonl(self.path) if line["step"] <= step]
+            files.write_text(self.path, "".join(files.json.dumps(line) + "\n" for line in kept))
+
+
+def _told_to_stop(stop: Stop, done: int) -> bool:
+    """Whether to stop now. All processes must stop after the same step, so that they ask each other now and then."""
+    if distributed.world_size() == 1:
+        return stop.signal is not None
+    if done % _ASK:
+        return False
+    number = distributed.largest(stop.signal or 0)
+    stop.signal = number or None
+    return bool(number)
+
+
+def _leave(stop: Stop) -> None:
+    if stop.signal == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + int(stop.signal or signal.SIGTERM))

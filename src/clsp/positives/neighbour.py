@@ -1,0 +1,60 @@
+"""A source of embeddings: the nearest one of past images in a memory, for any method (NNCLR's idea, arXiv 2104.14548)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from clsp.encoders.memory import Deferred, Memory
+from clsp.positives.placement import Host, in_place
+
+
+class Moment(Protocol):
+    """When a batch is seen."""
+
+    @property
+    def progress(self) -> float: ...
+
+    @property
+    def step(self) -> int: ...
+
+
+class NeighbourSearch(Deferred):
+    """Finds the nearest embedding of past images, and remembers those that it was asked for after the step.
+
+    Args:
+        memory: how many embeddings are remembered.
+        dim: their width.
+        seed: names the rows with which the memory starts.
+        host: how often a neighbour stands in the second view's place; None: it is a third embedding.
+    """
+
+    def __init__(self, memory: int, dim: int, *, seed: int, host: Host | None) -> None:
+        super().__init__()
+        self.memory = Memory(memory, dim, seed=seed)
+        self.host, self._seed = host, seed
+        self._asked: list[tuple[Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def forward(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the neighbour of each of ``embeddings`` float [B, D] of the images ``ids``: rows [B, D] and their ids."""
+        found = self.memory.search(embeddings, 1)
+        self._asked.append((embeddings.detach(), ids))
+        return found.rows[:, 0], found.ids[:, 0]
+
+    def exchange(self, targets: Tensor, ids: Tensor, moment: Moment) -> Tensor:
+        """Put the neighbours of ``targets`` [B, D] in their place for a fraction of the images."""
+        if self.host is None:
+            return targets
+        rows, _ = self(targets, ids)
+        chosen = in_place(ids, self.host.fraction(moment.progress), seed=self._seed, step=moment.step)
+        return torch.where(chosen[:, None], rows.to(targets.dtype), targets)
+
+    def flush(self) -> None:
+        """Remember the first view's embeddings."""
+        if self._asked:
+            self.memory.note(*self._asked[0])
+            self.memory.flush()
+            self._asked = []

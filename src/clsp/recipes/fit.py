@@ -1,0 +1,60 @@
+"""What must fit together over all stages and the data: said before the first stage runs, not hours later."""
+
+from __future__ import annotations
+
+from clsp.diffusion.pipeline import check_strength
+from clsp.errors import UserError
+from clsp.images.imageset import Images
+from clsp.recipes.arms import Arm
+from clsp.recipes.recipe import Recipe
+from clsp.training.checks import check_backbone, check_together, needs_bank
+
+
+def check_arm(recipe: Recipe, arm: Arm, images: Images, *, anchors: int | None = None) -> None:
+    """Refuse an arm whose encoder could not be trained on what the earlier stages make.
+
+    Args:
+        recipe: the resolved recipe.
+        arm: what is to be trained.
+        images: the data.
+        anchors: anchors of a bank that exists; None: as many as the recipe says.
+
+    Raises:
+        UserError: names the option, its value and what is allowed.
+    """
+    if not arm.trains:
+        return
+    config, total = recipe.pretraining(arm), len(images.train)
+    check_together(config, images)
+    if config.positive.chosen is not None:
+        config.positive.chosen.reads(images.train.names)
+    drawn = min(anchors or recipe.synthesize.anchors or total, total)
+    trained = min(config.images or (drawn if needs_bank(config) else total), total)
+    if needs_bank(config) and trained > drawn:
+        raise UserError(
+            f"--pretrain.images {trained} is more than the {drawn} anchors that get candidates; "
+            f"choose at most {drawn}, or --synthesize.anchors {trained}"
+        )
+    if config.batch_size > trained:
+        raise UserError(
+            f"--pretrain.batch_size {config.batch_size} is larger than the {trained} images to train on; "
+            f"choose at most {trained}"
+        )
+    check_backbone(config, images)
+
+
+def check_generator(recipe: Recipe) -> None:
+    """Refuse a diffusion model that could not draw the bank that the recipe asks for.
+
+    Raises:
+        UserError: names the option, its value and what is allowed.
+    """
+    if recipe.diffusion.patch & (recipe.diffusion.patch - 1):
+        raise UserError(f"--diffusion.patch {recipe.diffusion.patch} is no power of 2; choose 1 (none), 2 or 4")
+    levels, steps = recipe.diffusion.timesteps, recipe.synthesize.steps
+    check_strength(steps, recipe.synthesize.strength, recipe.diffusion.max_strength)
+    if recipe.synthesize.sampler == "ddim" and (steps > levels or levels % steps):
+        near = min((s for s in range(1, levels + 1) if levels % s == 0), key=lambda s: abs(s - steps))
+        raise UserError(
+            f"--synthesize.steps {steps} does not divide the model's {levels} noise levels; the nearest is {near}"
+        )

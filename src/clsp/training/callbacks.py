@@ -1,0 +1,69 @@
+"""What looks on at a pretraining: health of the embedding, neighbours, the online kNN. Give further ones to `pretrain`."""
+
+from __future__ import annotations
+
+import torch
+
+from clsp import console, distributed
+from clsp.engine.fit import Callback
+from clsp.evaluation.online import OnlineKNN
+from clsp.training.health import diagnose, health
+from clsp.training.step import Pretraining, Seen
+
+_SETTLED = 50
+"""Steps before which an embedding is not judged: every network starts with all images close together."""
+
+
+class HealthCheck(Callback[Seen]):
+    """Logs how the embedding fills its sphere, and says once in plain words that it has collapsed."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def on_step(self, training: Pretraining, number: int, output: Seen) -> dict[str, float]:
+        """Measure the embeddings of the two views."""
+        state = health(output.output.first, output.output.second)
+        advice = diagnose(state) if number > max(training.steps // 5, _SETTLED) else None
+        if advice and advice.split("(")[0] not in self._told and distributed.rank() == 0:
+            self._told.add(advice.split("(")[0])
+            console.say(f"warning: step {number}: {advice}")
+        return state.metrics()
+
+
+class NeighbourCheck(Callback[Seen]):
+    """Logs how often a neighbour is the sample itself and, where labels exist, how often it has the same class."""
+
+    def on_step(self, training: Pretraining, number: int, output: Seen) -> dict[str, float]:
+        """Look at the neighbours that served as positives; nothing where there are none."""
+        found, ids, labels = output.output.neighbours, output.views.ids, training.labels
+        if found is None:
+            return {}
+        metrics = {"neighbour_is_itself": float((found == ids).float().mean())}
+        if labels is not None:
+            table = torch.full((int(training.ids.max()) + 1,), -1, device=ids.device)
+            table[training.ids] = labels
+            known = found >= 0
+            same = (table[found.clamp_min(0)] == table[ids]) & known
+            metrics["neighbour_same_class"] = float(same.sum() / known.sum().clamp_min(1))
+        return metrics
+
+
+class OnlineCheck(Callback[Seen]):
+    """Logs the accuracy of a kNN on held-out train images at the end of some epochs.
+
+    Args:
+        knn: the images; None: there are no labels.
+        every: epochs between two readings; 0: none.
+    """
+
+    def __init__(self, knn: OnlineKNN | None, every: int) -> None:
+        self._knn, self._every = knn, every
+
+    def on_step_end(self, training: Pretraining, number: int) -> dict[str, float]:
+        """Read it when an epoch ends, and after the last."""
+        epoch, within = divmod(number, training.steps_per_epoch)
+        if self._knn is None or not self._every or within:
+            return {}
+        if epoch % self._every and epoch != training.config.epochs:
+            return {}
+        return {"knn": self._knn.accuracy(training.method.encoder, training.mean, training.std)}
