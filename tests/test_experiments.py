@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
 import subprocess
 import sys
@@ -44,6 +46,38 @@ def test_the_committed_model_is_whole_and_of_the_recipes_shape():
     trained = build_unet(parse_recipe("fashion-mnist", []).diffusion, channels=1, size=28)
     assert {n: v.shape for n, v in unet.state_dict().items()} == {n: v.shape for n, v in trained.state_dict().items()}
     assert unet.config.sample_size == trained.config.sample_size
+
+
+def test_a_rate_that_the_study_has_is_not_tried_again(tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(EXPERIMENTS.parent / "studies" / "tuning", study)
+    before = (study / "result.json").read_bytes()
+    tried = ("--arms", "nnclr", "--rates", "0.24,0.48,0.96", "--name", "recipe-nnclr")
+    script("learning_rates.py", "--work", tmp_path / "w", "--out", study, *tried)
+    assert (study / "result.json").read_bytes() == before and not (tmp_path / "w").exists()
+
+
+def test_a_comparison_is_kept_as_a_part_of_a_study_and_replaced(tmp_path):
+    trained = tmp_path / "c" / "arms" / "simclr" / "seed-1"
+    facts = {"seconds": 2.0, "settings": {"seed": 1}, "inputs": {}, "facts": {"arm": "simclr"}}
+    for place, seconds in ((trained, 2.0), (trained / "rating", 1.0)):
+        files.write_json(place / "stage.json", {**facts, "seconds": seconds, "status": "finished"})
+    log = [{"step": step, "loss": 1 / (step + 3), **({"knn": 50.0} if step == 99 else {})} for step in range(100)]
+    (trained / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in log))
+    (tmp_path / "c" / "recipe.yaml").write_text("seed: 1\n")
+    study = tmp_path / "study"
+    for part, mean in (("one", 1.0), ("two", 2.0), ("one", 3.0)):
+        files.write_json(tmp_path / "c" / "comparison.json", {"arms": [], "mean": mean})
+        script("keep.py", tmp_path / "c", study, "--part", part)
+    means = {part: found["mean"] for part, found in files.read_json(study / "result.json")["parts"].items()}
+    assert means == {"one": 3.0, "two": 2.0}
+    lines = gzip.decompress((study / "runs.jsonl.gz").read_bytes()).decode().splitlines()
+    two, one = map(json.loads, lines)
+    assert (two["part"], one["part"]) == ("two", "one") and {**two, "part": "one"} == one
+    assert (one["arm"], one["seed"], one["seconds"], one["rating"]["seconds"]) == ("simclr", 1, 2.0, 1.0)
+    assert len(one["log"]["loss"]) == 60 and one["log"]["loss"][0] == 0.33333
+    assert (one["log"]["step"][-1], one["log"]["knn"][0], one["log"]["knn"][-1]) == (99, None, 50.0)
+    assert (study / "recipes" / "one.yaml").read_text() == "seed: 1\n"
 
 
 @pytest.mark.slow
