@@ -5,7 +5,7 @@ VENV ?= .venv
 DEMO ?= demo
 WORKERS ?= 2
 BIN := $(VENV)/bin
-MODEL := results/claim/fashion-mnist-20-pixels/diffusion
+MODEL := studies/generators/20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data
 
 .PHONY: help demo test bench lint format check clean
@@ -14,7 +14,7 @@ BENCHMARKS := generation pretraining augmentation evaluation data
 help:
 	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
-	@echo "make bench   the benchmarks against other ways to do the same: results/benchmarks and the table in docs/speed.md"
+	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
 	@echo "make lint    style, format and types"
 	@echo "make check   lint and test"
 	@echo "make clean   remove $(VENV), $(DEMO) and caches"
@@ -29,7 +29,7 @@ test: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	for name in $(BENCHMARKS); do \
 	  if [ $$name = generation ]; then more="--diffusion $(MODEL) --quality 100"; else more=; fi; \
-	  $(BIN)/python benchmarks/$$name.py $$more --json results/benchmarks/$$name.json || exit 1; \
+	  $(BIN)/python benchmarks/$$name.py $$more --json studies/benchmarks/result.json || exit 1; \
 	done
 	$(BIN)/python docs/tables.py
 

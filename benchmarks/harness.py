@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -169,7 +170,7 @@ def machine() -> dict[str, Any]:
 def arguments(description: str, **extra: Any) -> argparse.Namespace:
     """Read the options that all benchmarks have, and the script's own (name=default)."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--json", type=Path, help="put the results into this file, below the script's name")
     parser.add_argument("--rounds", type=int, default=5, help="rounds in which both sides are timed in turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch")
     for name, default in extra.items():
@@ -181,7 +182,7 @@ def arguments(description: str, **extra: Any) -> argparse.Namespace:
 
 
 def finish(results: list[Result], options: argparse.Namespace) -> None:
-    """Print the table and write the JSON file."""
+    """Print the table and write it to the JSON file."""
     for result in results:
         reached = "reached" if result.ratio >= result.goal else "MISSED"
         print(
@@ -194,6 +195,12 @@ def finish(results: list[Result], options: argparse.Namespace) -> None:
         for name, value in result.quality.items():
             print(f"    {name}: {value}")
     if options.json:
-        lines = [{**asdict(result), "machine": machine()} for result in results]
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(lines, indent=1) + "\n")
+        put(options.json, [{**asdict(result), "machine": machine()} for result in results])
+
+
+def put(path: Path, found: Any) -> None:
+    """Put what the running script found into a study's result.json, as the part that is called as the script."""
+    kept = json.loads(path.read_text()) if path.exists() else {"parts": {}}
+    kept["parts"][Path(sys.argv[0]).stem] = found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Which sampler makes which candidates: all samplers on the anchors of one trained model, beside the paper's.
 
-    python benchmarks/samplers.py --diffusion MODEL --json results/benchmarks/samplers.json
+    python benchmarks/samplers.py --diffusion MODEL --json studies/benchmarks/result.json
 
 Each row is one setting: the passes of the U-Net that a candidate takes (the anchor's, shared by its candidates, not
 counted), and the measures of `quality.py` with their smallest and largest value over parts of the anchors. No
@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from generation import draw, pipeline_of, reference
-from harness import arguments, machine
+from harness import arguments, machine, put
 from quality import Quality
 from torch import Tensor
 
@@ -86,7 +86,7 @@ def main() -> None:
         rows.append(row(f"the paper's: ddim, steps 100, eta {eta}", 100, quality, papers(eta)))
     if options.json:
         record = {"recipe": options.recipe, "anchors": options.anchors, "parts": PARTS, "machine": machine()}
-        options.json.write_text(json.dumps({**record, "rows": rows}, indent=1) + "\n")
+        put(options.json, {**record, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A whole `clsp run --data fashion-mnist`: as it was before its generator and stages were made cheaper, and as it is.
 
-    python benchmarks/whole_run.py --json results/benchmarks/whole_run.json
+    python benchmarks/whole_run.py --json studies/benchmarks/result.json
 
 Such a run takes one to many hours. So each stage is run short, twice, with counts that differ, and the line through
 both times is followed to the recipe's own count; the evaluation is run whole. Both sides take turns, by the commands

@@ -1,55 +1,28 @@
-"""Fill the tables of the documentation from the committed results: `python docs/tables.py`.
+"""Fill the tables of the documentation from the committed studies: `python docs/tables.py`.
 
-A table stands in its page between marks with its name. A test holds that the pages say what the results say.
+A table stands in its page between marks with its name. The index, studies/README.md, is made from the study.yaml files.
+With --check nothing is written: the exit status is 1 where a page is not what would be made.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy import stats
+from speed import generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
+from studies import ROOT, SCORES, STUDIES, about, put, result, rows, trained
+
+from clsp.comparison.statistics import interval
 from clsp.comparison.table import shown
 
-ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "results" / "fashion-mnist"
-BENCHMARKS = ROOT / "results" / "benchmarks"
-CLAIM = ROOT / "results" / "claim" / "fashion-mnist"
-EQUAL = {  # the marks in the page: the folder, and the arm that the others are measured against
-    "equal": ("fashion-mnist-equal-cost", "simclr+bank"),
-    "equal-recipe": ("fashion-mnist-equal-cost-recipe", "simclr+bank+host"),
-}
-"""Comparisons at equal total cost, beside the claim's."""
-GENERATORS = {
-    "28 pixels, 3,000 steps of 128; k = 2, 10 steps": "two-candidates",
-    "28 pixels, 4,800 steps of 16; k = 2, 10 steps, guidance 2": "small-batches",
-    "20 pixels, 3,000 steps of 128; k = 1, 10 steps, guidance 2": "20-pixels",
-    "20 pixels, 2,200 steps of 128; k = 1, 8 steps, guidance 2": "20-pixels-2200",
-    "16 pixels, 3,000 steps of 128; k = 2, 10 steps, guidance 2": "16-pixels",
-    "20 pixels, lower noise levels, 3,000 steps of 64; k = 1, last 5 of 10 steps, guidance 2": "lower-levels",
-    "the same, 4,500 steps of 64, levels spread evenly over each batch": "lower-levels-4500",
-}
-"""Generators that the main comparison was repeated with, in words, and their folders beside its own."""
-TRIALS = {
-    "the recipe's": "recipe",
-    "crops of 0.4 to 1 of the image, in place of 0.2 to 1": "crops-0.4",
-    "crops of 0.6 to 1": "crops-0.6",
-    "temperature 0.1, in place of 0.2": "temperature-0.1",
-    "temperature 0.5": "temperature-0.5",
-    "a projector of three layers (NNCLR's), in place of two": "projector-3",
-    "candidates drawn with guidance 4, in place of 2": "guidance-4",
-}
-"""Settings that the recipe's encoder was tried with, in words, and their folders in that of the trials."""
 TRIED = ("simclr+bank+host", "nnclr", "simclr+class+host")
-SEARCHED = {"simclr+bank+host": "learning-rates-recipe-host", "nnclr": "learning-rates-recipe-nnclr"}
-"""Arms that were tried with them; two had the recipe's own settings in the search of their rate."""
+SEARCHED = {"simclr+bank+host": "recipe-host", "nnclr": "recipe-nnclr"}
+"""Arms of the trials; two had the recipe's own settings in the search of their rate, in these parts of the tuning."""
 
-MEASURES = ("agreement", "squared pixel distance in a row", "KID")
-ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")
-
-SCORES = ("linear", "knn")
-BANK = "simclr+bank"
 MAIN = (
     "simclr", "simclr+view", "simclr+bank", "simclr+bank+alignment", "nnclr", "nnclr+bank", "all4one", "moco",
     "moco+bank", "byol",
@@ -71,83 +44,38 @@ IN_WORDS = {
     "nnclr": "a neighbour of it (NNCLR)",
     "all4one": "neighbours and their centroid (All4One)",
 }
-REFERENCE = {"sampler", "steps", "candidates", "clip_sample", "eta"}
-"""What a setting of the ablations changes to draw as the paper does."""
-FEWEST = {"candidates", "strength", "start", "guidance_scale"}
-"""What it changes to draw as the recipe fashion-mnist does."""
-OPTIONS = {
-    "synthesize.interpolation_weight": "w",
-    "synthesize.candidates": "k",
-    "synthesize.steps": "sampler steps",
-    "diffusion.steps": "diffusion training steps",
-    "diffusion.prediction_type": "predicts",
-    "pretrain.positive_weight": "lambda",
+CHANCE = {
+    "claim": [
+        ("claim", "", "simclr+bank", "claim", "", "nnclr"),
+        ("claim", "", "simclr+bank", "claim", "", "all4one"),
+        ("claim", "", "simclr+bank+alignment", "claim", "", "nnclr"),
+        ("claim", "", "simclr+bank+alignment", "claim", "", "all4one"),
+    ],
+    "equal-cost": [
+        ("equal-cost", "recipe", "simclr+bank+host", "equal-cost", "recipe", "nnclr"),
+        ("equal-cost", "recipe", "simclr+bank+host", "equal-cost", "recipe", "all4one"),
+        ("equal-cost", "small-encoder", "simclr+bank", "claim", "", "simclr+nearest"),
+    ],
 }
-"""Options by their letters in the paper, or told apart."""
+"""Differences whose intervals are formed in three ways: study, part and arm of both sides."""
 
 
-def rows(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    """Lay out a Markdown table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, ("---",) * len(heads), *lines))
+def one_run() -> str:
+    """The arms of one run of the recipe, with intervals over the test images."""
+    found = result("run")["metrics"]
+    ours, lines = found["arm"], []
+    for arm, row in [*found["controls"].items(), (ours, found)]:
+        gaps, linear = found["differences"].get(arm), row["linear"]
+        cells = [f"{linear['top1']:.2f} ({linear['low']:.2f} to {linear['high']:.2f})", f"{row['knn']['top1']:.2f}"]
+        cells += [f"{row['retrieval']['map']:.2f}"]
+        cells += [shown(gaps[score], signed=True) if gaps else "" for score in SCORES]
+        lines.append((f"`{arm}`", *cells))
+    return rows(("arm", "linear", "kNN", "mAP", f"`{ours}` minus it, linear", "kNN"), lines)
 
 
-def line(result: dict[str, Any]) -> tuple[str, ...]:
-    """One benchmark's cells."""
-    spread = "" if result["low"] == result["high"] else f" ({result['low']:g} to {result['high']:g})"
-    reached = "yes" if result["ratio"] >= result["goal"] else "**no**"
-    quality = "; ".join(f"{name}: {told(value)}" for name, value in result["quality"].items())
-    sides = f"{result['ours']} against {result['theirs']}" if result["theirs"] else result["ours"]
-    cells = (result["target"], f"{result['goal']:g}", f"**{result['ratio']:g}**{spread}", reached, sides)
-    return (*cells, result["floor"] or "-", quality or "-")
-
-
-def told(value: Any) -> str:
-    """A value of the column of qualities."""
-    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
-
-
-def where(machine: dict[str, Any]) -> str:
-    """The machine of a measurement, in words."""
-    return f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}"
-
-
-def speed(folder: Path) -> str:
-    """Every benchmark, from the JSON files in ``folder``."""
-    head = ("target", "goal", "times better", "reached", "ours against theirs", "floor", "quality")
-    files = [folder / f"{name}.json" for name in ORDER]
-    results = [result for path in files if path.exists() for result in json.loads(path.read_text())]
-    machines: dict[str, list[str]] = {}
-    for result in results:
-        machines.setdefault(where(result["machine"]), []).append(result["target"])
-    *few, (usual, _) = sorted(machines.items(), key=lambda item: len(item[1]))
-    others = "".join(f"; {', '.join(targets)} on {machine}" for machine, targets in few)
-    note = f"Measured on {usual}{others}; median of the rounds, smallest and largest in brackets."
-    return f"{rows(head, [line(result) for result in results])}\n\n{note}"
-
-
-def samplers(folder: Path) -> str:
-    """Make the table of the samplers from samplers.json."""
-    found = json.loads((folder / "samplers.json").read_text())
-    lines = []
-    for row in found["rows"]:
-        measures = [f"{row[m]['mean']:.3f} ({row[m]['low']:.3f} to {row[m]['high']:.3f})" for m in MEASURES]
-        lines.append((row["sampler"], str(row["passes"]), *measures))
-    spread = f"mean over {found['parts']} parts of {found['anchors']} anchors, smallest and largest in brackets"
-    return f"{rows(('sampler', 'passes', *MEASURES), lines)}\n\nMeasured on {where(found['machine'])}; {spread}."
-
-
-def whole_run(folder: Path) -> str:
-    """Make the table of the whole run, stage by stage, from whole_run.json."""
-    (found,) = json.loads((folder / "whole_run.json").read_text())
-    now, before = (found["quality"][f"minutes, {side}"] for side in ("ours", "before"))
-    lines = [(stage, f"{before[stage]:g}", f"{now[stage]:g}") for stage in now]
-    spread = f"{found['ratio']:g} times as fast ({found['low']:g} to {found['high']:g})"
-    return f"{rows(('stage', 'minutes before', 'minutes now'), lines)}\n\n{spread}; on {where(found['machine'])}."
-
-
-def arms(result: dict[str, Any], names: tuple[str, ...]) -> str:
+def arms(found: dict[str, Any], names: tuple[str, ...]) -> str:
     """Some arms of a comparison with their differences to the baseline and their FLOPs."""
-    base, known = result["baseline"], {row["arm"]: row for row in result["arms"]}
+    base, known = found["baseline"], {row["arm"]: row for row in found["arms"]}
     gained = (f"linear minus `{base}`", f"kNN minus `{base}`")
     lines = []
     for row in (known[name] for name in names):
@@ -159,9 +87,9 @@ def arms(result: dict[str, Any], names: tuple[str, ...]) -> str:
     return rows(("arm", "seeds", "linear", "kNN", *gained, "pretraining, TFLOP"), lines)
 
 
-def differences(result: dict[str, Any]) -> str:
+def differences(found: dict[str, Any]) -> str:
     """The differences that the claim is about."""
-    versus = {row["arm"]: row["versus"] for row in result["arms"]}
+    versus = {row["arm"]: row["versus"] for row in found["arms"]}
     lines = [
         (f"`{one}` minus `{other}`", *(shown(versus[one][other][score], signed=True) for score in SCORES))
         for one, other in PAIRS
@@ -169,14 +97,53 @@ def differences(result: dict[str, Any]) -> str:
     return rows(("", "linear", "kNN"), lines)
 
 
-def equal_cost(folder: str, ours: str) -> str:
+def welch(first: list[float], second: list[float]) -> dict[str, float]:
+    """Difference of two means with its 95 % interval, of independent runs of unlike spread."""
+    both = (first, second)
+    parts = [np.var(values, ddof=1) / len(values) for values in both]
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, both))
+    mean, half = np.mean(first) - np.mean(second), stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def chance(page: str) -> str:
+    """The differences that a page rests on: paired by seed, by Welch, and without seed 0, which had chosen settings."""
+    lines = []
+    for study, part, one, other_study, other_part, other in CHANCE[page]:
+        sides = [{row["arm"]: row["runs"] for row in result(*which)["arms"]}[arm]
+                 for *which, arm in ((study, part, one), (other_study, other_part, other))]  # fmt: skip
+        for score, name in zip(SCORES, ("linear", "kNN")):
+            ours, theirs = (side[score] for side in sides)
+            gaps = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+            later = interval([gap for seed, gap in gaps.items() if seed != "0"]).record()
+            ways = (interval(list(gaps.values())).record(), welch(list(ours.values()), list(theirs.values())), later)
+            cells = [shown(found, signed=True) for found in ways]
+            lines.append((f"`{one}` minus `{other}`, {name}", str(len(gaps)), *cells))
+    return rows(("", "seeds of both", "paired by seed", "Welch", "paired, without seed 0"), lines)
+
+
+def correlation() -> str:
+    """How alike two arms of the claim vary with the seed, over all pairs of arms with five."""
+    runs = [list(row["runs"]["linear"].values()) for row in result("claim")["arms"] if row["seeds"] == 5]
+    alike = [np.corrcoef(one, other)[0, 1] for one, other in combinations(runs, 2)]
+    return f"Mean correlation of two arms' linear accuracies over the seeds, {len(alike)} pairs: {np.mean(alike):.2f}."
+
+
+def price() -> str:
+    """What the claim's generator took beside the trainings."""
+    cost = {row["arm"]: row["cost"] for row in result("claim")["arms"]}
+    generator = cost["simclr+bank"]["generator_flops"]
+    times = {arm: f"{generator / cost[arm]['pretraining_flops']:.1f}" for arm in ("simclr", "simclr+bank")}
+    beside = " and ".join(f"{number} times that of `{arm}`" for arm, number in times.items())
+    return f"The cost of the generator, {generator / 1e12:.0f} TFLOP, is {beside}."
+
+
+def equal_cost(part: str, ours: str) -> str:
     """Arms of unequal epochs and like cost: what each took in all, and how far ``ours`` is above it."""
-    path = CLAIM.with_name(folder)
-    known = {row["arm"]: row for row in json.loads((path / "comparison.json").read_text())["arms"]}
-    gaps, lines = known[ours]["versus"], []
+    known = {row["arm"]: row for row in result("equal-cost", part)["arms"]}
+    runs, gaps, lines = trained("equal-cost", part), known[ours]["versus"], []
     for name, row in known.items():
-        trained = json.loads((path / "arms" / name / "seed-0" / "stage.json").read_text())
-        cells = [str(row["seeds"]), str(trained["settings"]["epochs"]), *(shown(row[score]) for score in SCORES)]
+        cells = [str(row["seeds"]), str(runs[name]["settings"]["epochs"]), *(shown(row[score]) for score in SCORES)]
         cells += [shown(gaps[name][score], signed=True) if name in gaps else "" for score in SCORES]
         flops = row["cost"]["pretraining_flops"] + row["cost"]["generator_flops"]
         lines.append((f"`{name}`", *cells, f"{flops / 1e12:.0f}"))
@@ -184,112 +151,97 @@ def equal_cost(folder: str, ours: str) -> str:
     return rows(("arm", "seeds", "epochs", "linear", "kNN", *ahead, "TFLOP in all"), lines)
 
 
-def generators() -> str:
-    """What SimCLR gains by some generators' banks, and what these take beside the recipe's training of SimCLR."""
-    alone = json.loads((RECIPE / "controls" / "simclr" / "stage.json").read_text())["facts"]["flops"]
-    lines, full = [], None
-    for words, name in GENERATORS.items():
-        result = json.loads((CLAIM.with_name(f"fashion-mnist-{name}") / "comparison.json").read_text())
-        row = next(row for row in result["arms"] if row["arm"] == BANK)
-        gained = row["versus"]["simclr"]
-        full = full or {score: gained[score]["mean"] for score in SCORES}
-        kept = " / ".join(f"{100 * gained[score]['mean'] / full[score]:.0f}" for score in SCORES)
-        cost = row["cost"]["generator_flops"]
-        cells = [shown(row[score]) for score in SCORES] + [shown(gained[score], signed=True) for score in SCORES]
-        lines.append((words, f"{cost / 1e12:.0f}", f"{cost / alone:.2f}", *cells, kept))
-    gains = ("linear minus `simclr`", "kNN minus `simclr`", "gain kept, %")
-    return rows(("generator", "TFLOP", "over SimCLR's training", "linear", "kNN", *gains), lines)
-
-
 def trials() -> str:
     """Accuracy on validation images, linear and kNN, of some arms under some settings."""
     known = {}
-    for arm, folder in SEARCHED.items():
-        found = json.loads((CLAIM / folder / "chosen.json").read_text())[arm]
+    for arm, part in SEARCHED.items():
+        found = result("tuning", part)[arm]
         known["recipe", arm] = found["rates"][str(found["best"])]
-    for path in CLAIM.with_name("fashion-mnist-recipe-trials").glob("*/*/comparison.json"):
-        (row,) = json.loads(path.read_text())["arms"]
-        known[path.parts[-3], row["arm"]] = {score: row[score]["mean"] for score in SCORES}
+    for part, comparison in result("trials")["parts"].items():
+        (row,) = comparison["arms"]
+        known[part.partition("/")[0], row["arm"]] = {score: row[score]["mean"] for score in SCORES}
     pairs = {key: " / ".join(f"{one[score]:.2f}" for score in SCORES) for key, one in known.items()}
-    lines = [(words, *(pairs.get((setting, arm), "") for arm in TRIED)) for words, setting in TRIALS.items()]
+    settings = about("trials")["parts"].items()
+    lines = [(words, *(pairs.get((setting, arm), "") for arm in TRIED)) for setting, words in settings]
     return rows(("setting", *(f"`{arm}`" for arm in TRIED)), lines)
 
 
-def in_words(result: dict[str, Any]) -> str:
+def rates(part: str) -> str:
+    """Accuracy on validation images, linear and kNN, by learning rate; the best linear accuracy of an arm is bold."""
+    found = result("tuning", part)
+    tried = sorted({float(rate) for arm in found.values() for rate in arm["rates"]})
+    lines = []
+    for arm, row in found.items():
+        cells = []
+        for rate in tried:
+            linear, knn = (f"{row['rates'][str(rate)][score]:.2f}" for score in SCORES)
+            cells.append(f"**{linear}** / {knn}" if rate == row["best"] else f"{linear} / {knn}")
+        lines.append((f"`{arm}`", *cells))
+    return rows(("arm", *map(str, tried)), lines)
+
+
+def index() -> str:
+    """Every study in a row, from its study.yaml."""
+    lines = []
+    for path in sorted(STUDIES.glob("*/study.yaml")):
+        name, said = path.parent.name, about(path.parent.name)
+        link = f"[{name}]({name}/{'README.md' if (path.parent / 'README.md').exists() else 'study.yaml'})"
+        lines.append((link, said["question"].strip(), said["verdict"].strip(), str(said["seeds"]), said["split"]))
+    return rows(("study", "question", "verdict", "seeds", "split"), lines)
+
+
+def in_words(found: dict[str, Any]) -> str:
     """The arms that one who has never heard of them should see."""
-    known = {row["arm"]: row for row in result["arms"]}
+    known = {row["arm"]: row for row in found["arms"]}
     lines = [(words, *(shown(known[name][score]) for score in SCORES)) for name, words in IN_WORDS.items()]
     return rows(("what is pulled towards an image's first view", "linear", "kNN"), lines)
 
 
-def settings(found: dict[str, Any], chosen: Callable[[dict[str, Any]], bool] = lambda row: True) -> str:
-    """What the candidates of some settings of the ablations are like, and what encoders gain by them."""
-    alone = found["plan"]["baseline"]
-    lines = []
-    for row in filter(chosen, found["settings"]):
-        options = [f"{OPTIONS.get(name, name.partition('.')[2])} {value}" for name, value in row["options"].items()]
-        measures = [row["measures"].get(name) for name in ("classifier_agreement", "encoder_distance", "row_diversity")]
-        cells = [", ".join(options) or "base", *("-" if value is None else f"{value:.2f}" for value in measures)]
-        cells += [shown(row[score]) for score in SCORES]
-        cells += [shown(row["versus_baseline"][score], signed=True) for score in SCORES]
-        lines.append((*cells, f"{row['cost']['generator_flops'] / row['cost']['pretraining_flops']:.1f}"))
-    gained = (f"linear minus {alone}", f"kNN minus {alone}")
-    return rows(
-        ("setting", "agreement", "distance", "diversity", "linear", "kNN", *gained, "generator over pretraining"), lines
-    )
-
-
-def like_the_reference(row: dict[str, Any]) -> bool:
-    """One candidate an anchor: from noise by few steps, by the fewest, and by 100 steps of the paper's."""
-    drawn = {name.partition(".")[2] for name in row["options"]}
-    return row["options"].get("synthesize.candidates") == 1 and drawn in ({"candidates"}, FEWEST, REFERENCE)
-
-
-def of_a_generator(row: dict[str, Any]) -> bool:
-    """What changes the generator's cost: its training, its steps, its candidates."""
-    trained = any(name.startswith("diffusion.") for name in row["options"])
-    return trained or row["axis"] in ("base", "synthesize.candidates", "synthesize.steps")
-
-
-def put(text: str, tables: dict[str, str]) -> str:
-    """Replace what stands between the marks called as the tables are."""
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        text = f"{text.partition(begin)[0]}{begin}\n{table}\n{end}{text.partition(end)[2]}"
-    return text
-
-
 def pages() -> dict[Path, str]:
     """What the pages should say, by their paths."""
-    claim = json.loads((CLAIM / "comparison.json").read_text())
-    ablations = json.loads((CLAIM / "ablations" / "ablations.json").read_text())
+    claim, ablations, digits = result("claim"), result("ablations"), result("digits")
     tables = {
         ROOT / "README.md": {"claim": in_words(claim)},
-        CLAIM / "README.md": {
-            "arms": arms(claim, MAIN),
-            "controls": arms(claim, CONTROLS),
-            "differences": differences(claim),
-            **{mark: equal_cost(*which) for mark, which in EQUAL.items()},
-            "trials": trials(),
-        },
         ROOT / "docs" / "positives.md": {"settings": settings(ablations)},
         ROOT / "docs" / "speed.md": {
-            "table": speed(BENCHMARKS),
-            "whole": whole_run(BENCHMARKS),
-            "samplers": samplers(BENCHMARKS),
+            "table": speed(),
+            "whole": whole_run(),
+            "samplers": samplers(),
             "banks": generators(),
             "teaching": settings(ablations, like_the_reference),
             "generators": settings(ablations, of_a_generator),
         },
+        STUDIES / "README.md": {"studies": index()},
+        STUDIES / "claim" / "README.md": {
+            "arms": arms(claim, MAIN),
+            "controls": arms(claim, CONTROLS),
+            "differences": f"{differences(claim)}\n\n{price()}",
+            "chance": f"{chance('claim')}\n\n{correlation()}",
+        },
+        STUDIES / "equal-cost" / "README.md": {
+            "equal": equal_cost("small-encoder", "simclr+bank"),
+            "equal-recipe": equal_cost("recipe", "simclr+bank+host"),
+            "chance": chance("equal-cost"),
+        },
+        STUDIES / "trials" / "README.md": {"trials": trials()},
+        STUDIES / "tuning" / "README.md": {part: rates(part) for part in result("tuning")["parts"]},
+        STUDIES / "run" / "README.md": {"run": one_run()},
+        STUDIES / "digits" / "README.md": {"digits": arms(digits, tuple(row["arm"] for row in digits["arms"]))},
     }
     return {path: put(path.read_text(encoding="utf-8"), filled) for path, filled in tables.items()}
 
 
-def main() -> None:
-    """Write the pages."""
-    for path, text in pages().items():
+def main() -> int:
+    """Write the pages, or check them; return the exit status."""
+    stale = {path: text for path, text in pages().items() if path.read_text(encoding="utf-8") != text}
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)}: run python docs/tables.py", file=sys.stderr)
+        return int(bool(stale))
+    for path, text in stale.items():
         path.write_text(text, encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,10 +1,10 @@
 """What makes a positive good: one option at a time, each setting with its bank, its encoders and its measures.
 
-    python experiments/ablations.py --diffusion RUN/diffusion --work WORK --out results/claim/fashion-mnist/ablations
+    python experiments/ablations.py --diffusion RUN/diffusion --work WORK --out studies/ablations
 
 Every setting is drawn, trained with every seed and rated on validation images by the ``clsp`` commands that a user
 would type. Its result is a file in OUT/settings; where it lies there the setting is not repeated, also without WORK,
-the banks and encoders. OUT/ablations.json holds them all and is written anew after every setting. Several processes
+the banks and encoders. OUT/result.json holds them all and is written anew after every setting. Several processes
 share the work: --part 0/2 and --part 1/2.
 """
 
@@ -198,7 +198,7 @@ def main() -> None:
     for setting in ablation.settings[number::parts]:
         if not ablation.is_done(setting):
             ablation.run(setting)
-        files.write_json(options.out / "ablations.json", ablation.collect())
+        files.write_json(options.out / "result.json", ablation.collect())
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Choose a learning rate for each arm, on validation images.
 
-    python experiments/learning_rates.py --work WORK --out results/claim/fashion-mnist/learning-rates
-    python experiments/learning_rates.py --work WORK --out results/claim/fashion-mnist/learning-rates-recipe \
+    python experiments/learning_rates.py --work WORK --name small-encoder
+    python experiments/learning_rates.py --work WORK --name recipe \
         --recipe fashion-mnist --arms simclr,simclr+bank,simclr+view --rates 0.24,0.48,0.96 --positives BANK
 
 The first is of methods alone, with the recipe experiments/fashion-mnist.yaml; the second of SimCLR, alone and with an
 additional positive, with the recipe fashion-mnist. Each arm is trained with one seed at every rate. The best linear
-accuracy on the validation images decides; the test images are not looked at. The accuracies of a training are a file in
-OUT; where it lies there the training is not repeated, also without WORK, the encoders. OUT/chosen.json holds them all.
+accuracy on the validation images decides; the test images are not looked at. The accuracies go to studies/tuning, to
+the part of result.json that is called so; a rate that stands there is not tried again, also without WORK, the encoders.
 Several processes share the work: --part 0/2 and --part 1/2.
 """
 
@@ -24,6 +24,7 @@ from clsp import files
 ARMS = "simclr,nnclr,all4one,byol,moco"
 RATES = "0.24,0.12,0.48,0.96"
 RECIPE = Path(__file__).with_name("fashion-mnist.yaml")
+STUDY = Path(__file__).parents[1] / "studies" / "tuning"
 
 
 def train(arm: str, rate: float, folder: Path, recipe: str, more: list[str]) -> dict[str, float]:
@@ -40,22 +41,29 @@ def train(arm: str, rate: float, folder: Path, recipe: str, more: list[str]) -> 
     return {score: found[score]["mean"] for score in ("linear", "knn")}
 
 
-def collect(out: Path, arms: list[str], every: list[float]) -> dict[str, Any]:
-    """Return the accuracies by arm and rate, and each arm's best rate: None until all were tried."""
-    found: dict[str, Any] = {}
-    for arm in arms:
-        paths = {rate: out / f"{arm}-{rate:g}.json" for rate in every}
-        rates = {rate: files.read_json(path) for rate, path in paths.items() if path.exists()}
-        if rates:
-            best = max(rates, key=lambda rate: rates[rate]["linear"]) if len(rates) == len(every) else None
-            found[arm] = {"best": best, "rates": rates}
+def known(path: Path, name: str) -> dict[str, Any]:
+    """The arms of the part ``name`` with their rates, from result.json; empty where it has none."""
+    parts = files.read_json(path)["parts"] if path.exists() else {}
+    found: dict[str, Any] = parts.get(name, {})
     return found
+
+
+def put(path: Path, name: str, arm: str, found: dict[float, dict[str, float]], every: list[float]) -> None:
+    """Add accuracies of an arm to result.json; its best rate is None until all were tried."""
+    result = files.read_json(path) if path.exists() else {"parts": {}}
+    part = result["parts"].setdefault(name, {})
+    rates = {**part.get(arm, {}).get("rates", {}), **{str(rate): scores for rate, scores in found.items()}}
+    tried = all(str(rate) in rates for rate in every)
+    best = float(max(rates, key=lambda rate: rates[rate]["linear"])) if tried else None
+    part[arm] = {"best": best, "rates": rates}
+    files.write_json(path, result)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the encoders")
-    parser.add_argument("--out", type=Path, required=True, help="what was found")
+    parser.add_argument("--name", required=True, help="the study's part that is made or gone on with")
+    parser.add_argument("--out", type=Path, default=STUDY, help="the study")
     parser.add_argument("--recipe", default=str(RECIPE))
     parser.add_argument("--arms", default=ARMS)
     parser.add_argument("--rates", default=RATES)
@@ -65,11 +73,11 @@ def main() -> None:
     arms, rates = options.arms.split(","), [float(rate) for rate in options.rates.split(",")]
     more = ["--positives", options.positives] if options.positives else []
     number, parts = map(int, options.part.split("/"))
+    path = options.out / "result.json"
     for arm, rate in [(arm, rate) for rate in rates for arm in arms][number::parts]:
-        path = options.out / f"{arm}-{rate:g}.json"
-        if not path.exists():
-            files.write_json(path, train(arm, rate, options.work / arm / f"{rate:g}", options.recipe, more))
-        files.write_json(options.out / "chosen.json", collect(options.out, arms, rates))
+        if str(rate) not in known(path, options.name).get(arm, {}).get("rates", {}):
+            scores = train(arm, rate, options.work / arm / f"{rate:g}", options.recipe, more)
+            put(path, options.name, arm, {rate: scores}, rates)
 
 
 if __name__ == "__main__":

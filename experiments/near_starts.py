@@ -1,11 +1,11 @@
 r"""Draw a bank whose candidates start from an image that is like their anchor, in place of any other.
 
     python experiments/near_starts.py --data fashion-mnist --recipe fashion-mnist --nearest 100 \
-        --diffusion results/claim/fashion-mnist-lower-levels-4500/diffusion --out NEAR
+        --diffusion MODEL --out NEAR
 
 With ``start: other`` a candidate starts from any other anchor; here from one of the N that are nearest by the cosine of
 the diffusion model's middle features, place by place, the very features that are mixed. Candidates so drawn keep their
-anchor's class more often, and teach no more (results/README.md). Options of the recipe may follow.
+anchor's class more often, and teach no more (studies/trials). Options of the recipe may follow.
 """
 
 from __future__ import annotations

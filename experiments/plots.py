@@ -1,6 +1,6 @@
 """Draw what the ablations found.
 
-    python experiments/plots.py results/claim/fashion-mnist/ablations/ablations.json docs/ablations
+    python experiments/plots.py studies/ablations/result.json docs/ablations
 
 Writes axes.svg (accuracy along every option), positives.svg (gain over what the candidates are like), map.svg (over
 agreement and distance together) and cost.svg (over what the generator costs).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
 import subprocess
 import sys
@@ -35,18 +37,47 @@ def script(name, *arguments):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("document", "start"), [("Makefile", "MODEL := "), ("results/README.md", "        --diffusion ")]
-)
-def test_a_committed_model_is_whole_and_of_the_recipes_shape(document, start):
-    """It is in the checkout (no ignore rule swallows weights): `make bench` and a command in results/ draw with it."""
-    lines = (EXPERIMENTS.parent / document).read_text().splitlines()
-    folder = EXPERIMENTS.parent / next(line for line in lines if line.startswith(start)).removeprefix(start).split()[0]
+def test_the_committed_model_is_whole_and_of_the_recipes_shape():
+    """It is in the checkout (no ignore rule swallows weights): `make bench` draws with it."""
+    start, lines = "MODEL := ", (EXPERIMENTS.parent / "Makefile").read_text().splitlines()
+    folder = EXPERIMENTS.parent / next(line for line in lines if line.startswith(start)).removeprefix(start)
     unet, _ = load_diffusion(folder)
     assert unet_hash(unet) == files.read_json(folder / "stage.json")["facts"]["unet"]
     trained = build_unet(parse_recipe("fashion-mnist", []).diffusion, channels=1, size=28)
     assert {n: v.shape for n, v in unet.state_dict().items()} == {n: v.shape for n, v in trained.state_dict().items()}
     assert unet.config.sample_size == trained.config.sample_size
+
+
+def test_a_rate_that_the_study_has_is_not_tried_again(tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(EXPERIMENTS.parent / "studies" / "tuning", study)
+    before = (study / "result.json").read_bytes()
+    tried = ("--arms", "nnclr", "--rates", "0.24,0.48,0.96", "--name", "recipe-nnclr")
+    script("learning_rates.py", "--work", tmp_path / "w", "--out", study, *tried)
+    assert (study / "result.json").read_bytes() == before and not (tmp_path / "w").exists()
+
+
+def test_a_comparison_is_kept_as_a_part_of_a_study_and_replaced(tmp_path):
+    trained = tmp_path / "c" / "arms" / "simclr" / "seed-1"
+    facts = {"seconds": 2.0, "settings": {"seed": 1}, "inputs": {}, "facts": {"arm": "simclr"}}
+    for place, seconds in ((trained, 2.0), (trained / "rating", 1.0)):
+        files.write_json(place / "stage.json", {**facts, "seconds": seconds, "status": "finished"})
+    log = [{"step": step, "loss": 1 / (step + 3), **({"knn": 50.0} if step == 99 else {})} for step in range(100)]
+    (trained / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in log))
+    (tmp_path / "c" / "recipe.yaml").write_text("seed: 1\n")
+    study = tmp_path / "study"
+    for part, mean in (("one", 1.0), ("two", 2.0), ("one", 3.0)):
+        files.write_json(tmp_path / "c" / "comparison.json", {"arms": [], "mean": mean})
+        script("keep.py", tmp_path / "c", study, "--part", part)
+    means = {part: found["mean"] for part, found in files.read_json(study / "result.json")["parts"].items()}
+    assert means == {"one": 3.0, "two": 2.0}
+    lines = gzip.decompress((study / "runs.jsonl.gz").read_bytes()).decode().splitlines()
+    two, one = map(json.loads, lines)
+    assert (two["part"], one["part"]) == ("two", "one") and {**two, "part": "one"} == one
+    assert (one["arm"], one["seed"], one["seconds"], one["rating"]["seconds"]) == ("simclr", 1, 2.0, 1.0)
+    assert len(one["log"]["loss"]) == 60 and one["log"]["loss"][0] == 0.33333
+    assert (one["log"]["step"][-1], one["log"]["knn"][0], one["log"]["knn"][-1]) == (99, None, 50.0)
+    assert (study / "recipes" / "one.yaml").read_text() == "seed: 1\n"
 
 
 @pytest.mark.slow
@@ -62,7 +93,7 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     shutil.rmtree(tmp_path / "w")  # what is done needs its encoders no more
     script("ablations.py", *where, "--work", tmp_path / "w", "--out", tmp_path / "o")
     assert not (tmp_path / "w").exists()
-    found = files.read_json(tmp_path / "o" / "ablations.json")
+    found = files.read_json(tmp_path / "o" / "result.json")
     base, weight, together = found["settings"]
     assert found["recipe"] == {"pretrain.positive_weight": 1.0}
     assert base["options"] == {} and weight["value"] == 0.3
@@ -74,7 +105,7 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     assert "row_diversity" not in together["measures"]
     assert together["cost"]["generator_flops"] < base["cost"]["generator_flops"]
     pytest.importorskip("matplotlib")
-    script("plots.py", tmp_path / "o" / "ablations.json", tmp_path / "plots")
+    script("plots.py", tmp_path / "o" / "result.json", tmp_path / "plots")
     names = sorted(path.stem for path in (tmp_path / "plots").iterdir())
     assert names == ["axes", "cost", "map", "positives"]
 
