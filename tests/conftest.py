@@ -10,7 +10,7 @@ from clsp import faults
 from clsp.diffusion.config import DiffusionConfig
 from clsp.encoders.config import BackboneConfig, ProjectorConfig
 from clsp.images.imageset import Images, Split
-from clsp.methods.config import MoCoConfig
+from clsp.methods.moco import MoCoSettings
 from clsp.training.config import PretrainConfig
 
 torch.set_num_threads(1)
@@ -42,7 +42,7 @@ def pretrain_config(**changes) -> PretrainConfig:
     settings = {
         "backbone": BackboneConfig(args={"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]}),
         "projector": ProjectorConfig(hidden=16, dim=8),
-        "moco": MoCoConfig(memory=40),
+        "moco": MoCoSettings(memory=40),
         "epochs": 3,
         "batch_size": 16,
         "lr": 0.1,

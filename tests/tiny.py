@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from clsp.encoders.backbone import build_backbone
-from clsp.encoders.config import BackboneConfig
+from clsp.encoders.config import BackboneConfig, BatchNormMode, PredictorConfig, ProjectorConfig
+from clsp.encoders.heads import Heads
 from clsp.images.augment import draw_crops
 from clsp.images.config import AugmentConfig
-from clsp.methods.config import PATCHES
+from clsp.methods import METHODS
 
 
 class Tiny(nn.Module):
@@ -40,7 +41,18 @@ def vit(size, *, channels=1, patch=1, **args):
 
 def for_method(method, **settings):
     """Add to the settings of a short training what ``method`` cannot do without."""
-    return {"method": method, **({"backbone": vit_config()} if method in PATCHES else {}), **settings}
+    return {"method": method, **({"backbone": vit_config()} if METHODS[method].patches else {}), **settings}
+
+
+def make(method, encoder, *, projector=None, predictor=None, batch_norm: BatchNormMode = "joint", seed=0, **own):
+    """Make a method by its name around ``encoder``; ``own`` are its own settings."""
+    made = METHODS[method]
+    heads = Heads(
+        projector=projector or ProjectorConfig(hidden=16, dim=8),
+        predictor=predictor or PredictorConfig(hidden=16),
+        batch_norm=batch_norm,
+    )
+    return made(encoder, heads, made.Settings(**own), seed=seed)
 
 
 def crops(ids, step=0):

@@ -15,8 +15,7 @@ from clsp import console, distributed, files
 from clsp.comparison.arms import Arm
 from clsp.errors import UserError, suggest
 from clsp.provenance import machine, versions
-from clsp.recipes.limits import check_backbone, check_fit, check_values
-from clsp.recipes.options import parse_recipe
+from clsp.recipes.limits import check_backbone, check_fit
 from clsp.recipes.recipe import Recipe, recipe_for, resolved
 from clsp.recipes.sizing import size_to_data
 

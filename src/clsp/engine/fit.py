@@ -62,7 +62,8 @@ class Training(nn.Module, ABC, Generic[Out]):
     @abstractmethod
     def step(self, number: int) -> Out:
         """Compute the step ``number``, from 0: the batch, the network, the loss terms. Training, the counting of FLOPs,
-        the preflight and the pictures all call this."""
+        the preflight and the pictures all call this.
+        """
 
     @abstractmethod
     def optimizer(self) -> tuple[Optimizer, LRScheduler]:

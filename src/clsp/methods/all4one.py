@@ -68,7 +68,9 @@ class All4One(Method):
     def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
         dim = heads.projector.dim
         if dim % _HEADS:
-            raise UserError(f"all4one's transformer has {_HEADS} heads: pretrain.projector.dim {dim} must be a multiple")
+            raise UserError(
+                f"all4one's transformer has {_HEADS} heads: pretrain.projector.dim {dim} must be a multiple"
+            )
         super().__init__(encoder, heads, settings, seed=seed)
         self.predictor = predictor(dim, heads.predictor)
         self.centroid_predictor = predictor(dim, heads.predictor)

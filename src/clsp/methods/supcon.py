@@ -38,4 +38,6 @@ class SupCon(Method):
             raise UserError("method supcon needs the labels of all images, and this source has none; use simclr")
         z1, z2, z3 = self.embed(views)
         how = {"weights": views.pair_weights, "ignore": views.ignore}
-        return Output({"sup_con": sup_con(z1, z2, views.labels, self.settings.temperature, **how)}, z1, z2, pair(z1, z3))
+        return Output(
+            {"sup_con": sup_con(z1, z2, views.labels, self.settings.temperature, **how)}, z1, z2, pair(z1, z3)
+        )

@@ -13,9 +13,7 @@ from clsp.objectives.precision import full_precision
 
 
 @full_precision
-def soft_cross_entropy(
-    targets: Tensor, logits: Tensor, temperature: float, *, weights: Tensor | None = None
-) -> Tensor:
+def soft_cross_entropy(targets: Tensor, logits: Tensor, temperature: float, *, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy to a soft target: L = -sum_k q_k log softmax(logits / temperature)_k, the mean over the rows.
 
     Args:

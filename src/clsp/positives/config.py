@@ -13,6 +13,7 @@ from clsp.settings.types import PositiveFraction
 if TYPE_CHECKING:
     from clsp.diffusion.interpolation import Sampling
 
+
 @settings
 class SynthesizeConfig:
     """The bank: k candidates for every anchor. The defaults are the paper's."""

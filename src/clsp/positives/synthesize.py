@@ -33,8 +33,8 @@ from clsp.positives.shards import (
     parts_of,
     remove_others,
     saturation,
-    written,
     write_shard,
+    written,
 )
 
 _SHEET_ANCHORS = 16

@@ -32,6 +32,7 @@ from clsp.training.config import PretrainConfig
 from clsp.training.pretrain import build_method
 from clsp.training.step import Pretraining
 
+
 @dataclass(frozen=True)
 class Stage:
     """One stage of a run."""

@@ -30,8 +30,8 @@ from clsp.positives.bank import PositiveBank
 from clsp.positives.inflation import inflated, weaker
 from clsp.positives.source import Material
 from clsp.training.callbacks import HealthCheck, NeighbourCheck, OnlineCheck
-from clsp.training.config import PretrainConfig
 from clsp.training.checks import check_together, needs_bank
+from clsp.training.config import PretrainConfig
 from clsp.training.step import Pretraining, Seen
 
 _SHEET = 12
@@ -117,7 +117,13 @@ def build(
     backbone, train = config.backbone, images.train
     stem = stem_for(backbone, images.size)
     spec = EncoderSpec(
-        name=backbone.name, args=backbone.args, stem=stem, channels=images.channels, size=images.size, mean=mean, std=std
+        name=backbone.name,
+        args=backbone.args,
+        stem=stem,
+        channels=images.channels,
+        size=images.size,
+        mean=mean,
+        std=std,
     )
     pixels, ids, labels = Pixels(train.images, anchors), anchors, train.labels
     labels = None if labels is None else labels[anchors]
