@@ -58,7 +58,7 @@ def save_encoder(folder: Path, encoder: nn.Module, spec: EncoderSpec, provenance
         },
         "clsp": {"stem": spec.stem, "args": spec.args, **provenance},
     }
-    files.write_text(folder / "snippet.py", snippet(folder, spec))
+    files.write_text(folder / "snippet.py", snippet(spec))
     files.write_json(folder / "config.json", config)
 
 
@@ -111,17 +111,17 @@ def load_encoder(folder: str | Path) -> nn.Module:
     return encoder.eval()
 
 
-def snippet(folder: Path, spec: EncoderSpec) -> str:
-    """Return a script of plain timm and torch, without clsp, that loads the encoder from ``folder``."""
+def snippet(spec: EncoderSpec) -> str:
+    """Return a script of plain timm and torch, without clsp, that loads the encoder from the script's own folder."""
     args = "".join(f", {name}={value!r}" for name, value in (spec.args | size_args(spec.name, spec.size)).items())
     return (
-        "import timm\nimport torch\nfrom safetensors.torch import load_file\n\n"
-        f'model = timm.create_model("{spec.name}", num_classes=0, in_chans={spec.channels}{args})\n'
+        "from pathlib import Path\n\nimport timm\nimport torch\nfrom safetensors.torch import load_file\n\n"
+        f"model = timm.create_model({spec.name!r}, num_classes=0, in_chans={spec.channels!r}{args})\n"
         f"{stem_snippet(spec.stem, spec.name, spec.args)}"
-        f'model.load_state_dict(load_file("{folder.resolve() / "encoder.safetensors"}"))\n'
+        'model.load_state_dict(load_file(Path(__file__).with_name("encoder.safetensors")))\n'
         "model.eval()\n\n"
-        f"mean, std = torch.tensor({spec.mean}), torch.tensor({spec.std})\n"
-        f"images = torch.rand(2, {spec.channels}, {spec.size}, {spec.size})  # your images, in [0, 1]\n"
+        f"mean, std = torch.tensor({spec.mean!r}), torch.tensor({spec.std!r})\n"
+        f"images = torch.rand(2, {spec.channels!r}, {spec.size!r}, {spec.size!r})  # your images, in [0, 1]\n"
         "features = model((images - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))\n"
         "print(tuple(features.shape))\n"
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from clsp import distributed, randomness
 from clsp.objectives.base import Objective
 from clsp.objectives.precision import full_precision
-from clsp.positives.source import Positive
+from clsp.positives.positive import Positive
 from clsp.settings import NonNegative, settings
 from clsp.settings.types import ProperFraction
 
