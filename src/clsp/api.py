@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsp import workflow
+from clsp import files, workflow
 from clsp.recipes.options import expand
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def run(
     Returns:
         What ``OUT/evaluation/metrics.json`` holds.
     """
-    return workflow.run(data, out, recipe=recipe, overrides=_overrides(settings), diffusion=diffusion)
+    workflow.run(data, out, recipe=recipe, overrides=_overrides(settings), diffusion=diffusion)
+    metrics: dict[str, Any] = files.read_json(Path(out) / "evaluation" / "metrics.json")
+    return metrics
 
 
 def train_diffusion(data: str, out: Place, *, recipe: str | None = None, settings: Settings | None = None) -> Path:
@@ -81,7 +83,7 @@ def pretrain(
 
 
 def evaluate(encoder: Place, data: str, *, recipe: str | None = None, settings: Settings | None = None) -> Result:
-    """Rate a frozen encoder: linear probe, kNN, retrieval, few labels; all None or empty without labels."""
+    """Measure a frozen encoder: ``evaluate(...)["linear"].value``; nothing that needs labels where there are none."""
     folder = workflow.encoder_folder(encoder)
     prepared = workflow.prepare_for(folder, data, recipe=recipe, overrides=_overrides(settings))
-    return workflow.rate(folder, prepared)
+    return workflow.evaluate(folder, prepared)

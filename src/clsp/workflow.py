@@ -1,4 +1,4 @@
-"""The whole run: images, diffusion model, bank, encoders, evaluation, report; what is finished is not done again."""
+"""The stages and the whole run: images, diffusion model, bank, encoders, evaluation, report; nothing is made twice."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from clsp import console, distributed, files
 from clsp.comparison.arms import Arm
 from clsp.errors import UserError, suggest
 from clsp.provenance import machine, versions
-from clsp.recipes.limits import check_backbone, check_fit, check_values
+from clsp.recipes.limits import check_values
 from clsp.recipes.options import parse_recipe
 from clsp.recipes.recipe import Recipe, recipe_for, resolved
 from clsp.recipes.sizing import size_to_data
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from clsp.evaluation.evaluate import Result
     from clsp.images.imageset import Images
     from clsp.positives.bank import PositiveBank
     from clsp.positives.config import PositivesName
+    from clsp.training.config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def run(
 ) -> dict[str, Any]:
     """Do everything: a folder of images in, an encoder and the evidence for it out.
 
+    A study of the recipe's seed: the method with the bank, and its controls where the recipe asks for them.
+
     Args:
         data: a SOURCE.
         out: the run's folder. A second call finishes what is missing there.
@@ -98,36 +103,18 @@ def run(
         diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
 
     Returns:
-        What ``evaluation/metrics.json`` holds.
+        What ``comparison.json`` holds; nothing in all processes but the first.
 
     Raises:
         UserError: the input is wrong; what was there before is untouched.
     """
-    from clsp.engine.hardware import device_of
-    from clsp.evaluation.stage import evaluate_run
-    from clsp.report.page import build_report
+    from clsp.study.engine import conduct
 
-    out = Path(out)
-    prepared = prepare(data, recipe=recipe, overrides=overrides, store=out / "images")
-    settings, images = prepared.recipe, prepared.images
-    describe(images)
-    check_fit(settings, images, own_model=diffusion is None)
-    check_backbone(settings, images)
-    _require_same_data(out, images)
-    if not (out / "recipe.yaml").exists():
-        write_provenance(out, prepared, data)
-    model: str | Path = diffusion or out / "diffusion"
-    if diffusion is None:
-        diffusion_stage(prepared, out / "diffusion")
-    bank = bank_stage(prepared, model, out / "positives")
-    arms = train_arms(out, prepared, bank)
-    device = device_of(settings.hardware)
-    metrics = evaluate_run(out, arms, images, bank, settings.evaluate, seed=settings.seed, device=device)
-    files.sweep(out)  # of killed calls
-    write_provenance(out, prepared, data)  # only now may it replace an earlier call's: every stage agreed to it
-    if distributed.rank() == 0:
-        console.say(f"report: {build_report(out)}")
-    return metrics
+    prepared = prepare(data, recipe=recipe, overrides=overrides, store=Path(out) / "images")
+    settings = prepared.recipe
+    arms = [Arm(settings.pretrain.method, positives) for positives in settings.sources()]
+    plain = next((arm for arm in arms if arm.positives == "none"), None)
+    return conduct(prepared, Path(out), data, arms, [settings.seed], baseline=plain, diffusion=diffusion)
 
 
 def diffusion_stage(prepared: Prepared, out: Path) -> Path:
@@ -168,23 +155,29 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
         if not Path(text).exists():
             known = f"{', '.join(SOURCES)}{suggest(name, SOURCES)}"
             raise UserError(f"--positives '{text}' is neither a bank's folder nor one of {known}")
-    _train(prepared, out, kind, PositiveBank.open(place) if place else None)
+    recipe = prepared.recipe
+    config = recipe.pretraining(recipe.pretrain.method, kind)
+    train(prepared, out, config, kind, PositiveBank.open(place) if place else None, seed=recipe.seed)
     return out
 
 
-def _train(prepared: Prepared, out: Path, positives: PositivesName, bank: PositiveBank | None) -> None:
+def train(
+    prepared: Prepared,
+    out: Path,
+    config: PretrainConfig,
+    positives: PositivesName,
+    bank: PositiveBank | None,
+    *,
+    seed: int,
+    anchors: np.ndarray | None = None,
+) -> None:
+    """Train an encoder into ``out``; see `clsp.training.pretrain.pretrain`."""
     from clsp.training.pretrain import pretrain
 
-    recipe = prepared.recipe
     pretrain(
-        prepared.images,
-        recipe.pretraining(recipe.pretrain.method, positives),
-        recipe.hardware,
-        seed=recipe.seed,
-        folder=out,
-        positives=positives,
-        bank=bank,
-    )
+        prepared.images, config, prepared.recipe.hardware, seed=seed, folder=out, positives=positives, bank=bank,
+        anchors=anchors,
+    )  # fmt: skip
 
 
 def encoder_folder(place: str | Path) -> Path:
@@ -204,31 +197,21 @@ def prepare_for(folder: Path, data: str, *, recipe: str | None, overrides: Seque
     return prepare(data, recipe=recipe, overrides=[*overrides, *more])
 
 
-def rate(folder: Path, prepared: Prepared) -> Result:
+def evaluate(folder: Path, prepared: Prepared) -> Result:
     """Evaluate the encoder in ``folder``."""
     from clsp.engine.hardware import device_of
-    from clsp.evaluation.evaluate import evaluate_encoder
+    from clsp.evaluation.evaluate import evaluate
     from clsp.evaluation.task import make_task
+    from clsp.evaluation.trained import Encoder
 
     recipe = prepared.recipe
     task = make_task(prepared.images, recipe.evaluate, seed=recipe.seed)
-    return evaluate_encoder(folder, task, recipe.evaluate, device=device_of(recipe.hardware))
+    encoder = Encoder(folder, task, device=device_of(recipe.hardware), batch_size=recipe.evaluate.batch_size)
+    return evaluate(encoder, task, recipe.evaluate)
 
 
-def train_arms(out: Path, prepared: Prepared, bank: PositiveBank) -> dict[str, Path]:
-    """Train the method with the bank, and its controls where the recipe asks for them; return folders by arm."""
-    recipe = prepared.recipe
-    method = recipe.pretrain.method
-    folders: dict[str, Path] = {}
-    for positives in recipe.sources():
-        arm = Arm(method, positives).name
-        folders[arm] = out / "encoder" if positives == "bank" else out / "controls" / arm
-        _train(prepared, folders[arm], positives, bank)
-    return folders
-
-
-def _require_same_data(out: Path, images: Images) -> None:
-    """Refuse to continue a run with other images, before any work is done."""
+def require_same_data(out: Path, images: Images) -> None:
+    """Refuse to continue a study with other images, before any work is done."""
     path = out / "images.json"
     if path.exists() and (old := files.read_json(path))["fingerprint"] != images.fingerprint:
         raise UserError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 @dataclass(kw_only=True)
@@ -12,12 +13,12 @@ class EvaluateConfig:
     train_images: int | None = None
     """Labelled train images that the probe and the kNN are fitted on, chosen at random; null: all."""
     holdout: float = 0.1
-    """Share of them that is held out to choose C, k and the temperature; afterwards all are used."""
+    """Fraction of them that is held out to choose C, k and the temperature; afterwards all are used."""
     validation_images: int | None = None
-    """Rate on so many labelled train images instead of the test images, to choose settings by; they serve no probe, and
-    no other stage that takes only some of the images. null: the test images."""
-    test_share: float = 0.2
-    """Share of a labelled source without a test part that is set apart, by class, for testing."""
+    """Evaluate on so many labelled train images instead of the test images, to choose settings by; they serve no probe,
+    and no other stage that takes only some of the images. null: the test images."""
+    test_fraction: float = 0.2
+    """Fraction of a labelled source without a test part that is set apart, by class, for testing."""
     regularisation: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0, 100.0])
     """Values of C of the logistic regression (larger: weaker regularisation) to choose from."""
     neighbours: list[int] = field(default_factory=lambda: [1, 5, 10, 20, 50, 100, 200])
@@ -26,16 +27,24 @@ class EvaluateConfig:
     """Temperatures of the kNN's vote to choose from."""
     retrieval_queries: int = 10_000
     """At most so many test images search for the others of their class; chosen at random."""
-    label_shares: list[float] = field(default_factory=list)
-    """Shares of the labelled train images that are to do alone, such as [0.01, 0.1]; empty: none."""
+    label_fractions: list[float] = field(default_factory=list)
+    """Fractions of the labelled train images that are to do alone, such as [0.01, 0.1]; empty: none."""
     label_draws: int = 3
-    """Draws of each share, equally many images of each class; mean, lowest and highest are reported."""
+    """Draws of each fraction, equally many images of each class; mean, lowest and highest are reported."""
     fine_tune_epochs: int = 0
     """Also train the whole encoder on each draw, for so many passes (such as 100) in at most 1,000 steps of 64 images;
     0: the probe alone."""
     fine_tune_lr: float = 0.001
     """Highest learning rate of the fine-tuning (AdamW); it is not chosen on any data."""
-    batch_size: int = 500
+    batch_size: int = field(default=500, metadata={"incidental": True})
     """Images encoded at once."""
-    classifier_epochs: int = 10
+    classifier_epochs: int = field(default=10, metadata={"incidental": True})
     """Epochs of the supervised classifier that judges whether candidates keep the anchor's label; 0: none."""
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of evaluators that other packages add, by their names: {codes: {bits: 64}}."""
+
+
+def identity(config: EvaluateConfig) -> dict[str, Any]:
+    """The values that decide what is measured of an encoder; what is marked as incidental does not."""
+    values = asdict(config)
+    return {entry.name: values[entry.name] for entry in fields(config) if not entry.metadata.get("incidental")}

@@ -1,0 +1,197 @@
+"""The work on a study: every arm with every seed is trained and evaluated alike; what is finished is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clsp import console, distributed, files, workflow
+from clsp.comparison.arms import DIFFUSION, Arm
+from clsp.errors import InUseError
+from clsp.evaluation.stage import evaluate_into, show
+from clsp.positives.bank import PositiveBank
+from clsp.positives.pairs import pairs_for
+from clsp.positives.registry import NEEDS_BANK
+from clsp.recipes.limits import check_backbone, check_fit, check_values
+from clsp.report.page import build_report
+from clsp.study.collect import collect, metrics_of
+from clsp.study.study import Study
+from clsp.study.table import document
+from clsp.training.config import check_positives
+from clsp.workflow import Prepared
+
+Made = TypeVar("Made")
+
+_POLL = 5.0
+"""Seconds between two looks at what another process works on."""
+
+_TAKEN = ("*.safetensors", "config.json")
+"""What a user takes away, beside the snippet that loads it."""
+
+
+def conduct(
+    prepared: Prepared,
+    out: Path,
+    source: str,
+    arms: list[Arm],
+    seeds: list[int],
+    *,
+    baseline: Arm | None = None,
+    bank: Path | None = None,
+    diffusion: str | None = None,
+    shared: bool = False,
+) -> dict[str, Any]:
+    """Train and evaluate every arm with every seed, and write the table, the page and the encoder to take away.
+
+    The diffusion model and its bank are made once, by the recipe's seed; the seeds name weights, order and views of the
+    pretrainings. A second call finishes what is missing; more seeds or arms may be added to a finished study.
+
+    Args:
+        prepared: data and recipe.
+        out: the study's folder.
+        source: the data as the user named them.
+        arms: the rows of the table; the first that is not the baseline is the main one, if it has an encoder.
+        seeds: of the pretrainings.
+        baseline: what the others are compared with; default the first arm.
+        bank: a bank that exists; default: it is made.
+        diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
+        shared: whether calls that run at the same time share the work, each taking the next run that no other works on;
+            else a second one is refused.
+
+    Returns:
+        What comparison.json holds; nothing in all processes but the first, which writes it.
+
+    Raises:
+        UserError: the input is wrong, or the folder belongs to another study.
+    """
+    workflow.describe(prepared.images)
+    _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
+    workflow.require_same_data(out, prepared.images)
+    if not (out / "recipe.yaml").exists():
+        workflow.write_provenance(out, prepared, source)
+    at_work = _when_free if shared else _at_once
+    needed = any(arm.positives in NEEDS_BANK or arm.method == DIFFUSION for arm in arms)
+    chosen = at_work(lambda: _bank(prepared, out, bank, diffusion)) if needed else None
+    base = baseline or arms[0]
+    main = next((arm for arm in arms if arm not in (base, Arm(DIFFUSION, "none"))), arms[0])
+    study = Study(prepared, out, arms, seeds, main, base, chosen)
+    _work(study, shared=shared)
+    if distributed.rank() != 0:
+        return {}
+    workflow.write_provenance(out, prepared, source)  # only now may it replace an earlier call's: every stage agreed
+    return at_work(lambda: _finish(study))
+
+
+def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, *, own_model: bool) -> None:
+    """Refuse what would fail only after the bank is made: every method brings its own batch and number of images."""
+    recipe = prepared.recipe
+    if bank is not None:
+        recipe = replace(recipe, synthesize=replace(recipe.synthesize, anchors=len(PositiveBank.open(bank))))
+    for arm in arms:
+        if arm.method != DIFFUSION:
+            own = replace(recipe, pretrain=arm.pretraining(recipe))
+            check_values(own)
+            check_positives(arm.positives, own.pretrain)
+            pairs_for(arm.positives, own.pretrain.positive_pairs, prepared.images.train.names)
+            check_fit(own, prepared.images, own_model=own_model)
+            check_backbone(own, prepared.images)
+
+
+def _bank(prepared: Prepared, out: Path, given: Path | None, diffusion: str | None) -> PositiveBank:
+    if given is not None:
+        return PositiveBank.open(given)
+    model = diffusion or workflow.diffusion_stage(prepared, out / "diffusion")
+    return workflow.bank_stage(prepared, model, out / "positives")
+
+
+def _work(study: Study, *, shared: bool) -> None:
+    """Do all cells, seed by seed, so that an interrupted study has all arms equally often; those in use come last."""
+    in_use = []
+    for seed in study.seeds:
+        for arm in study.arms:
+            try:
+                _cell(study, arm, seed)
+            except InUseError:
+                # Of several processes the others have begun the cell that this one would leave.
+                if not shared or distributed.world_size() > 1:
+                    raise
+                in_use.append((arm, seed))
+    for arm, seed in in_use:
+        _when_free(partial(_cell, study, arm, seed))
+
+
+def _at_once(work: Callable[[], Made]) -> Made:
+    return work()
+
+
+def _when_free(work: Callable[[], Made]) -> Made:
+    """Do ``work`` as soon as no other process does the same: then what that one finished is found."""
+    while True:
+        try:
+            return work()
+        except InUseError as error:
+            console.say(str(error).partition(";")[0])
+            time.sleep(_POLL)
+
+
+def _cell(study: Study, arm: Arm, seed: int) -> None:
+    """Train and evaluate one arm with one seed."""
+    recipe, folder = study.prepared.recipe, study.folder(arm, seed)
+    console.say(f"arm {arm.name}, seed {seed}")
+    if arm.method != DIFFUSION:
+        workflow.train(
+            study.prepared, folder, arm.pretraining(recipe), arm.positives, study.bank,
+            seed=seed, anchors=study.anchors(),
+        )  # fmt: skip
+    encoder, there = study.identity(arm, seed)
+    evaluate_into(
+        folder / "evaluation",
+        (lambda: study.trained(arm, seed)) if there else None,
+        lambda: study.task,
+        recipe.evaluate,
+        seed=recipe.seed,
+        inputs={"encoder": encoder, **study.data},
+    )
+
+
+def _finish(study: Study) -> dict[str, Any]:
+    """Collect what all cells found, and write what a user looks at and takes away."""
+    out, recipe, arm, seed = study.out, study.prepared.recipe, study.main, study.seeds[0]
+    result = collect(study)
+    encoder, there = study.identity(arm, seed)
+    inputs = {"encoder": encoder, **study.data, "bank": study.bank.fingerprint if study.bank else "none"}
+    judged: dict[str, Any] = {}
+    if there:
+        judged = show(
+            out / "evaluation", lambda: study.trained(arm, seed), lambda: study.task, study.prepared.images, study.bank,
+            recipe.evaluate, seed=recipe.seed, inputs=inputs, device=study.device,
+        )  # fmt: skip
+        _take_away(study.folder(arm, seed), out / "encoder")
+    keep = files.json.dumps
+    _write(out / "evaluation" / "metrics.json", keep(metrics_of(study, judged), indent=2, allow_nan=False) + "\n")
+    _write(out / "comparison.json", keep(result, indent=2, allow_nan=False) + "\n")
+    _write(out / "comparison.md", document(result))
+    files.sweep(out)  # of killed calls
+    console.say(f"report: {build_report(out)}")
+    return result
+
+
+def _take_away(cell: Path, target: Path) -> None:
+    """Copy the encoder of a cell; its snippet loads the copy."""
+    for path in (path for pattern in _TAKEN for path in sorted(cell.glob(pattern))):
+        if not (target / path.name).exists() or files.file_hash(target / path.name) != files.file_hash(path):
+            files.write_bytes(target / path.name, path.read_bytes())
+    snippet = cell / "snippet.py"
+    if snippet.exists():
+        told = snippet.read_text(encoding="utf-8").replace(str(cell.resolve()), str(target.resolve()))
+        _write(target / "snippet.py", told)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text where it is not there already."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        files.write_text(path, text)
