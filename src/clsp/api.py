@@ -1,87 +1,132 @@
 """The stages as plain functions: ``clsp.run(data=..., out=...)`` and its parts, each on a SOURCE and folders.
 
-Settings are dotted names of a recipe: ``clsp.pretrain(data="photos", out="enc", settings={"pretrain.lr": 0.1})``.
+Settings are given by their names, nested or dotted: ``clsp.pretrain("photos", "enc", settings={"pretrain.lr": 0.1})``,
+or as the stage's own dataclass: ``clsp.pretrain("photos", "enc", config=PretrainConfig(lr=0.1))``. A dataclass says all
+values of its section; what ``settings`` say goes before it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsp import workflow
-from clsp.recipes.options import expand
+from clsp import files
+from clsp.recipes.prepare import prepare
+from clsp.recipes.recipe import Recipe
+from clsp.settings.values import Tree, merge, nested, plain
+from clsp.study import stages
+from clsp.study.record import command_line, write_record
+from clsp.study.run import run as run_study
 
 if TYPE_CHECKING:
+    from clsp.diffusion.config import DiffusionConfig
+    from clsp.evaluation.config import EvaluateConfig
     from clsp.evaluation.evaluate import Result
     from clsp.positives.bank import PositiveBank
+    from clsp.positives.config import SynthesizeConfig
+    from clsp.training.config import PretrainConfig
 
 Settings = Mapping[str, Any]
 Place = str | Path
 
 
-def _overrides(settings: Settings | None) -> list[str]:
-    """Write settings as options, through the same checks as the command line's."""
-    texts = [
-        f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in (settings or {}).items()
-    ]
-    return expand(texts, None)
+def _overrides(settings: Settings | None, section: str = "", config: Any = None) -> Tree:
+    """Bring settings and a section's dataclass into one form: nested, as the command line's are."""
+    own = [] if config is None else [{section: plain(config)} if section else plain(config)]
+    return merge(Recipe, *own, *(nested({name: value}) for name, value in (settings or {}).items()))
 
 
 def run(
-    data: str,
+    data: Place,
     out: Place,
     *,
     recipe: str | None = None,
     settings: Settings | None = None,
+    config: Recipe | None = None,
     diffusion: str | None = None,
 ) -> dict[str, Any]:
-    """Do all stages; a second call finishes what is missing. See `clsp.workflow.run`.
+    """Do all stages; a second call finishes what is missing. See `clsp.study.run.run`.
 
     Returns:
         What ``OUT/evaluation/metrics.json`` holds.
     """
-    return workflow.run(data, out, recipe=recipe, overrides=_overrides(settings), diffusion=diffusion)
+    run_study(str(data), out, recipe=recipe, overrides=_overrides(settings, config=config), diffusion=diffusion)
+    metrics: dict[str, Any] = files.read_json(Path(out) / "evaluation" / "metrics.json")
+    return metrics
 
 
-def train_diffusion(data: str, out: Place, *, recipe: str | None = None, settings: Settings | None = None) -> Path:
+def train_diffusion(
+    data: Place,
+    out: Place,
+    *,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+    config: DiffusionConfig | None = None,
+) -> Path:
     """Train the unconditional diffusion model; return the diffusers pipeline's folder."""
-    prepared = workflow.prepare(data, recipe=recipe, overrides=_overrides(settings))
-    return workflow.diffusion_stage(prepared, Path(out))
+    overrides = _overrides(settings, "diffusion", config)
+    prepared = prepare(str(data), recipe=recipe, overrides=overrides)
+    folder = stages.diffusion_stage(prepared, Path(out))
+    own = {"data": data, "out": out, "recipe": recipe}
+    write_record(folder, prepared, str(data), command_line("diffusion", own, overrides))
+    return folder
 
 
 def synthesize(
-    data: str, diffusion: Place, out: Place, *, recipe: str | None = None, settings: Settings | None = None
+    data: Place,
+    diffusion: Place,
+    out: Place,
+    *,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+    config: SynthesizeConfig | None = None,
 ) -> PositiveBank:
     """Draw the bank of synthetic positives with the model in ``diffusion`` (a diffusers folder or hub id)."""
-    prepared = workflow.prepare(data, recipe=recipe, overrides=_overrides(settings))
-    return workflow.bank_stage(prepared, diffusion, Path(out))
+    overrides = _overrides(settings, "synthesize", config)
+    prepared = prepare(str(data), recipe=recipe, overrides=overrides)
+    bank = stages.bank_stage(prepared, diffusion, Path(out))
+    own = {"data": data, "diffusion": diffusion, "out": out, "recipe": recipe}
+    write_record(Path(out), prepared, str(data), command_line("synthesize", own, overrides))
+    return bank
 
 
 def pretrain(
-    data: str,
+    data: Place,
     out: Place,
     *,
     positives: Place | None = None,
     recipe: str | None = None,
     settings: Settings | None = None,
+    config: PretrainConfig | None = None,
 ) -> Path:
     """Train an encoder; return its folder.
 
     Args:
         data: a SOURCE.
         out: the encoder's folder.
-        positives: None, a bank's folder, or the name of another source, see `clsp.workflow.encoder_stage`.
-        recipe: see `clsp.workflow.prepare`.
-        settings: dotted names, such as ``{"pretrain.method": "moco"}``.
+        positives: None, a bank's folder, or the name of another source, see `clsp.study.stages.encoder_stage`.
+        recipe: see `clsp.recipes.prepare.prepare`.
+        settings: by their names, such as ``{"pretrain.method": "moco"}``.
+        config: the section ``pretrain``.
     """
-    prepared = workflow.prepare(data, recipe=recipe, overrides=_overrides(settings))
-    return workflow.encoder_stage(prepared, Path(out), positives)
+    overrides = _overrides(settings, "pretrain", config)
+    prepared = prepare(str(data), recipe=recipe, overrides=overrides)
+    folder = stages.encoder_stage(prepared, Path(out), positives)
+    own = {"data": data, "out": out, "recipe": recipe, "positives": positives}
+    write_record(folder, prepared, str(data), command_line("pretrain", own, overrides))
+    return folder
 
 
-def evaluate(encoder: Place, data: str, *, recipe: str | None = None, settings: Settings | None = None) -> Result:
-    """Rate a frozen encoder: linear probe, kNN, retrieval, few labels; all None or empty without labels."""
-    folder = workflow.encoder_folder(encoder)
-    prepared = workflow.prepare_for(folder, data, recipe=recipe, overrides=_overrides(settings))
-    return workflow.rate(folder, prepared)
+def evaluate(
+    encoder: Place,
+    data: Place,
+    *,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+    config: EvaluateConfig | None = None,
+) -> Result:
+    """Measure a frozen encoder: ``evaluate(...)["linear"].value``; nothing that needs labels where there are none."""
+    folder = stages.encoder_folder(encoder)
+    overrides = _overrides(settings, "evaluate", config)
+    return stages.evaluate_stage(folder, stages.prepare_for(folder, str(data), recipe=recipe, overrides=overrides))

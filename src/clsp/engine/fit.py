@@ -259,7 +259,8 @@ class Log:
         """Note the step, if it is to be logged. Values that are not finite are written as null."""
         if distributed.rank() != 0 or (done % every and not metrics):
             return
-        values: dict[str, Any] = {"loss": loss.detach(), **training.output.terms, **metrics, "gradient_norm": norm}
+        terms = {name: term.detach() for name, term in training.output.terms.items()}
+        values: dict[str, Any] = {"loss": loss.detach(), **terms, **metrics, "gradient_norm": norm}
         values = {name: float(value) for name, value in values.items()} | {"lr": schedule.get_last_lr()[0]}
         clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._lines.append({"step": done, **clean, "epoch": (done - 1) // training.steps_per_epoch})

@@ -1,1 +1,1 @@
-"""Evaluation: frozen features, linear probe, kNN."""
+"""Evaluation: what was trained, and data with named columns, become measures."""

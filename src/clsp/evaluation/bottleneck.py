@@ -7,7 +7,7 @@ Self-supervised Learners", arXiv 2303.09769), so it is chosen on the held-out pa
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,48 +19,61 @@ from clsp.diffusion.interpolation import add_noise, encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import Grid
 from clsp.errors import UserError
-from clsp.evaluation import linear
-from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import Result, rate_features
+from clsp.evaluation.probe import LinearProbe
 from clsp.evaluation.task import Task
+from clsp.evaluation.trained import Trained
 
 LEVELS = (0.01, 0.05, 0.1, 0.2, 0.4)
-"""Noise levels that are tried, as shares of the model's time steps."""
+"""Noise levels that are tried, as fractions of the model's time steps."""
 
 _BATCH = 256
 
 
-def evaluate_bottleneck(
-    diffusion: str | Path, task: Task, config: EvaluateConfig, *, seed: int, device: torch.device | str = "cpu"
-) -> Result:
-    """Rate the middle features of a diffusion model as those of an encoder.
+class Diffusion(Trained):
+    """A diffusion model, evaluated by its middle features as an encoder is by its own.
 
     Args:
-        diffusion: the diffusion stage's folder, or any diffusers folder or hub id.
-        task: images and labels.
-        config: the protocol.
+        folder: the diffusion stage's folder, or any diffusers folder.
+        data: the task that it is evaluated on.
         seed: names the noise.
         device: where the U-Net works.
 
     Raises:
-        UserError: the images have no labels.
+        UserError: the images have no labels, by which the noise level is chosen.
     """
-    if not task.classes or task.train.labels is None:
-        raise UserError("the diffusion model's features are rated by labels, and these images have none")
-    pipeline = SyntheticPositivePipeline.from_pretrained(diffusion).to(device)
-    known = sorted({min(level, pipeline.max_strength) for level in LEVELS})
-    train = {level: bottleneck(pipeline, task.train.images, level, seed=seed) for level in known}
-    labels = task.train.labels
-    level = max(known, key=lambda level: _held_out(train[level], labels, task))
-    test = bottleneck(pipeline, task.test.images, level, seed=seed + 1)
-    result = rate_features(train[level], test, task, config)
-    assert result.linear is not None and result.knn is not None
-    note = f"; features of the diffusion model's middle block at noise level {level:g} of its range, chosen likewise"
-    return replace(
-        result,
-        linear=replace(result.linear, protocol=result.linear.protocol + note),
-        knn=replace(result.knn, protocol=result.knn.protocol + note),
-    )
+
+    kind = "diffusion"
+
+    def __init__(self, folder: Path, data: Task, *, seed: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(folder, data, device=device)
+        if not data.has("label"):
+            raise UserError("the diffusion model's features are evaluated by labels, and these images have none")
+        self.pipeline, self.seed = SyntheticPositivePipeline.from_pretrained(folder).to(device), seed
+
+    def features(self, images: files.Array) -> Tensor:
+        """Middle features at the noise level that was chosen: float32 [N, D]."""
+        return bottleneck(self.pipeline, images, self._chosen[0], seed=self.seed + 1)
+
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        """Which features they are."""
+        level = self._chosen[0]
+        return (
+            f"; features of the diffusion model's middle block at noise level {level:g} of its range, chosen likewise"
+        )
+
+    @cached_property
+    def _chosen(self) -> tuple[float, Tensor]:
+        """The level that does best on the held-out train images, and the train images' features at it."""
+        known, labels = sorted({min(level, self.pipeline.max_strength) for level in LEVELS}), self.data.train.labels
+        train = {level: bottleneck(self.pipeline, self.data.train.images, level, seed=self.seed) for level in known}
+        assert labels is not None
+        level = max(known, key=lambda level: _held_out(train[level], labels, self.data))
+        return level, train[level]
+
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        return self._chosen[1], self.features(self.data.test.images)
 
 
 @torch.no_grad()
@@ -86,5 +99,5 @@ def bottleneck(pipeline: SyntheticPositivePipeline, images: files.Array, level: 
 def _held_out(features: Tensor, labels: np.ndarray, task: Task) -> float:
     """Accuracy on the held-out part of train of a probe that is fitted on the rest."""
     fit, held = features.numpy(), task.held
-    probe = linear.LinearProbe(fit[~held], labels[~held], 1.0)
+    probe = LinearProbe(fit[~held], labels[~held], 1.0)
     return float((probe.scores(fit[held], task.classes).argmax(axis=1) == labels[held]).mean())

@@ -42,7 +42,7 @@ def judge_candidates(
         device: where the classifier works.
 
     Returns:
-        ``classifier_accuracy`` (on the test images), ``classifier_agreement`` (share of candidates that it gives the
+        ``classifier_accuracy`` (on the test images), ``classifier_agreement`` (fraction of candidates that it gives the
         anchor's label) and ``classifier_confidence``, each with value and meaning.
     """
     classifier = _train(task, spec, epochs=epochs, seed=seed, device=device)
@@ -64,7 +64,7 @@ def judge_candidates(
             accuracy.mean(), "accuracy on real test images of a classifier trained on real labels"
         ),
         "classifier_agreement": entry(
-            agrees.mean(), "share of candidates to which that classifier gives the anchor's label"
+            agrees.mean(), "fraction of candidates to which that classifier gives the anchor's label"
         ),
         "classifier_confidence": entry(scores.max(dim=1).values.mean(), "its mean confidence on the candidates"),
     }

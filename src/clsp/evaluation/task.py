@@ -19,7 +19,7 @@ class Task:
     train: Split
     """Images that probe and kNN are fitted on."""
     test: Split
-    """Images that are rated."""
+    """Images that are evaluated."""
     classes: int
     """Number of classes; 0 without labels."""
     held: np.ndarray
@@ -31,12 +31,16 @@ class Task:
     seed: int
     """Names what is drawn from it: few labels, queries."""
 
+    def has(self, column: str) -> bool:
+        """Whether train and test images have this column."""
+        return self.train.has(column) and self.test.has(column)
+
 
 def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
     """Part the data into images to fit on and images to test on.
 
-    A source with a test part is used as it is; else a share of its labelled train images is set apart, class by
-    class. With ``config.validation_images`` train images are rated instead. Without labels all images serve, for the
+    A source with a test part is used as it is; else a fraction of its labelled train images is set apart, class by
+    class. With ``config.validation_images`` train images are tested on instead. Without labels all images serve, for the
     map and the neighbours alone.
 
     Raises:
@@ -44,24 +48,24 @@ def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
     """
     train, test = images.train, images.test
     if train.labels is None:
-        part = _rows(train, subset(len(train), config.train_images, seed=seed))
+        part = train.rows(subset(len(train), config.train_images, seed=seed))
         parts, classes, note = (part, test or part), 0, "without labels"
     else:
         classes = int(train.labels.max()) + 1
         fitted, test, note = _labelled(train, test, config, seed)
-        parts = (_rows(train, fitted), test)
-    held = share_of_each(parts[0].labels, config.holdout) if classes else np.zeros(len(parts[0]), dtype=bool)
+        parts = (train.rows(fitted), test)
+    held = fraction_of_each(parts[0].labels, config.holdout) if classes else np.zeros(len(parts[0]), dtype=bool)
     key = files.fingerprint([split_fingerprint(part) for part in parts])
     return Task(parts[0], parts[1], classes, held, note, key, seed)
 
 
 def _labelled(train: Split, test: Split | None, config: EvaluateConfig, seed: int) -> tuple[np.ndarray, Split, str]:
-    """Return the rows of ``train`` to fit on (int64), the images to rate, and where those come from."""
+    """Return the rows of ``train`` to fit on (int64), the images to test on, and where those come from."""
     assert train.labels is not None
     known = np.flatnonzero(train.labels >= 0)
     if test is None or test.labels is None:
-        is_test = share_of_each(train.labels[known], config.test_share)
-        test, known = _rows(train, known[is_test]), known[~is_test]
+        is_test = fraction_of_each(train.labels[known], config.test_fraction)
+        test, known = train.rows(known[is_test]), known[~is_test]
         note = f"{len(test)} images that were set apart from train, class by class (the source has no test part)"
     else:
         note = f"the source's {len(test)} test images"
@@ -76,25 +80,17 @@ def _labelled(train: Split, test: Split | None, config: EvaluateConfig, seed: in
                 f"images to fit on; choose at most {len(known) - 2}"
             )
         rest = subset(len(known), left, seed=seed)
-        test, fitted = _rows(train, np.delete(known, rest)), np.intersect1d(fitted, rest)
+        test, fitted = train.rows(np.delete(known, rest)), np.intersect1d(fitted, rest)
         note = f"{len(test)} validation images that were held out of train"
     return known[fitted], test, note
 
 
-def share_of_each(labels: np.ndarray | None, share: float) -> np.ndarray:
-    """Mark ``share`` of every class in ``labels`` int64 [N], evenly spread, at least one of two or more; bool [N]."""
+def fraction_of_each(labels: np.ndarray | None, fraction: float) -> np.ndarray:
+    """Mark a ``fraction`` of every class in ``labels`` int64 [N], evenly, at least one of two or more; bool [N]."""
     assert labels is not None
     marked = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        count = min(max(round(share * len(rows)), 1), len(rows) - 1)
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         marked[rows[np.linspace(0, len(rows) - 1, count + 2).round().astype(int)[1:-1]] if count > 0 else []] = True
     return marked
-
-
-def _rows(split: Split, rows: np.ndarray) -> Split:
-    """The images ``rows`` (int64, sorted) of a split, without a copy of their pixels: they may not fit the memory."""
-    if len(rows) == len(split):
-        return split
-    labels = None if split.labels is None else split.labels[rows]
-    return Split(images=files.Rows(split.images, rows), names=[split.names[int(row)] for row in rows], labels=labels)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from clsp import files, randomness
+from clsp.errors import UserError
+
+Column = np.ndarray | Sequence[object]
+"""One entry for every image."""
 
 _HASHED = 256
 """Images whose pixels are read at once for a fingerprint."""
@@ -35,9 +39,37 @@ class Split:
     labels: np.ndarray | None = None
     """int64 [N] in [0, classes), or None where the source has no labels. Never invented. In a train
     part -1 means that this image has no label (stl10): it serves pretraining; evaluation skips it."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """What else is known of every image, N entries by name: ``noisy_label``, ``caption``, ``key_points``, ``video``,
+    ``time``, ``pair``."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a column called ``name``; the labels are the column ``label``."""
+        return self.labels is not None if name == "label" else name in self.columns
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column as an array [N, ...].
+
+        Raises:
+            UserError: there is none called ``name``.
+        """
+        if not self.has(name):
+            raise UserError(f"the images have no column '{name}'; known: {', '.join(self.columns) or 'none'}")
+        return np.asarray(self.labels if name == "label" else self.columns[name])
+
+    def rows(self, rows: np.ndarray) -> Split:
+        """The images ``rows`` (int64, sorted), without a copy of their pixels: they may not fit the memory."""
+        if len(rows) == len(self):
+            return self
+        return Split(
+            images=files.Rows(self.images, rows),
+            names=[self.names[int(row)] for row in rows],
+            labels=None if self.labels is None else self.labels[rows],
+            columns={name: [column[int(row)] for row in rows] for name, column in self.columns.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +104,7 @@ class Images:
 
 
 def split_fingerprint(split: Split) -> str:
-    """Return a sha256 (16 hex digits) over shape, pixels, names and labels, read in chunks."""
+    """Return a sha256 (16 hex digits) over shape, pixels, names, labels and columns, read in chunks."""
     digest = hashlib.sha256(repr(split.images.shape).encode())
     for first in range(0, len(split), _HASHED):
         digest.update(np.ascontiguousarray(split.images[first : first + _HASHED]).data)
@@ -80,6 +112,8 @@ def split_fingerprint(split: Split) -> str:
     digest.update("\n".join(split.names).encode(errors="surrogateescape"))  # names that are not UTF-8
     if split.labels is not None:
         digest.update(split.labels.astype("<i8").tobytes())
+    for name in sorted(split.columns):
+        digest.update(f"{name}: {np.asarray(split.columns[name]).tolist()!r}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ import yaml
 from clsp.diffusion.config import DiffusionConfig
 from clsp.engine.hardware import HardwareConfig
 from clsp.errors import UserError
-from clsp.evaluation.config import EvaluateConfig
+from clsp.evaluation.section import EvaluateSection
 from clsp.images.config import ImagesConfig
 from clsp.positives.config import SynthesizeConfig
 from clsp.recipes.arms import Arm, parse_arm
@@ -55,7 +55,7 @@ class Recipe:
     """Values of the section pretrain that hold for one method each, for one with one source of positives, or for an
     arm as it is written: {moco: {lr: 0.3, moco: {memory: 65536}}, simclr+bank: {lr: 0.2}, simclr+bank+host: {epochs:
     120}}. An option --pretrain.NAME of the command line holds for all."""
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    evaluate: EvaluateSection = field(default_factory=EvaluateSection)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     @property

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clsp.report.html import Html, data_block, element
-from clsp.report.numbers import fixed, is_number, number, signed
+from clsp.report.html import Html, element
+from clsp.report.numbers import fixed, signed
 
 WIDTH, HEIGHT = 320, 180
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 10, 26
-POINTS = 240
-"""A curve is drawn with at most about this many points: more cannot be seen."""
-
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Series:
-    """One curve."""
-
-    name: str
-    colour: str
-    """A CSS class that sets ``--c``."""
-    points: Sequence[Point]
 
 
 @dataclass(frozen=True)
@@ -55,8 +42,8 @@ class Axis:
         low, high = self.low, self.high
         if self.log:
             value, low, high = math.log(value), math.log(low), math.log(high)
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.start + share * (self.end - self.start), 1)
+        part = (value - low) / (high - low) if high > low else 0.5
+        return round(self.start + part * (self.end - self.start), 1)
 
     def ticks(self, count: int = 4) -> list[float]:
         """About ``count`` round values between the ends."""
@@ -90,28 +77,6 @@ def tick(value: float) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def smooth(points: Sequence[Point], *, log: bool = False) -> list[Point]:
-    """A running mean, centred, over about a twentieth of the points (geometric when ``log``)."""
-    sums = [0.0]
-    for _, y in points:
-        sums.append(sums[-1] + (math.log(y) if log else y))
-    smoothed = []
-    for index, (x, _) in enumerate(points):
-        # The window grows from the first point on, since the steep start of a curve would be flattened.
-        reach = min(index, max(1, len(points) // 40))
-        first, last = index - reach, min(index + reach + 1, len(points))
-        mean = (sums[last] - sums[first]) / (last - first)
-        smoothed.append((x, math.exp(mean) if log else mean))
-    return smoothed
-
-
-def thinned(points: Sequence[Point], count: int = POINTS) -> list[Point]:
-    """Every n-th point, and the last."""
-    stride = math.ceil(len(points) / count)
-    kept = list(points[::stride]) if stride > 1 else list(points)
-    return kept if not kept or kept[-1] == points[-1] else [*kept, points[-1]]
-
-
 def text_at(content: str, x: float, y: float, anchor: str = "middle", class_: str | None = None) -> Html:
     """One line of text."""
     return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
@@ -140,48 +105,6 @@ def path(points: Sequence[Point], x: Axis, y: Axis, class_: str) -> Html:
     return element("path", d=f"M{steps}", class_=class_)
 
 
-def line_chart(series: Sequence[Series], *, label: str, log: bool = False, x_label: str = "step") -> Html:
-    """Draw curves over training steps; long ones are smoothed, with the raw values faint behind them.
-
-    Returns:
-        An ``svg`` followed by a data block for the hover, or nothing if no curve has a point.
-    """
-    usable = [Series(s.name, s.colour, [p for p in s.points if not log or p[1] > 0]) for s in series]
-    usable = [one for one in usable if one.points]
-    long = [one for one in usable if len(one.points) > 60]
-    if not usable:
-        return Html()
-    lines = [(one, smooth(one.points, log=log) if one in long else one.points) for one in usable]
-    x, y = _axes(usable, [points for _, points in lines], log=log)
-    drawn = frame(x, y, x_label)
-    drawn += [path(thinned(s.points, 2 * POINTS), x, y, f"raw {s.colour}") for s in long]
-    hover = []
-    for one, points in lines:
-        thin = thinned(points)
-        drawn.append(path(thin, x, y, f"curve {one.colour}"))
-        if len(thin) <= 24:
-            drawn += [dot(x(a), y(b), 2.2, one.colour) for a, b in thin]
-        rows = [[x(a), y(b), number(a), number(b)] for a, b in thin]
-        hover.append({"name": one.name, "colour": one.colour, "points": rows})
-    return Html(svg(drawn, label, class_="chart curves") + data_block(hover, "hover"))
-
-
-def _axes(series: Sequence[Series], lines: Sequence[Sequence[Point]], *, log: bool) -> tuple[Axis, Axis]:
-    """The axes that hold all curves and all but the wildest raw values."""
-    steps = [x for one in series for x, _ in one.points]
-    values = [y for points in lines for _, y in points]
-    for one in series:
-        ordered = sorted(y for _, y in one.points)
-        values += [ordered[len(ordered) // 50], ordered[-1 - len(ordered) // 50]]
-    low, high = min(values), max(values)
-    if low == high:
-        low, high = (low / 1.1, high * 1.1) if log else (low - 0.5, high + 0.5)
-    elif not log:
-        low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
-    across = Axis(min(steps), max(steps), LEFT, WIDTH - RIGHT)
-    return across, Axis(low, high, HEIGHT - BOTTOM, TOP, log)
-
-
 def frame(x: Axis, y: Axis, x_label: str, x_ticks: Sequence[tuple[float, str]] | None = None) -> list[Html]:
     """Grid lines, tick labels and the name of the horizontal axis; ``x_ticks`` are chosen where they are not given."""
     parts = []
@@ -200,7 +123,7 @@ def frame(x: Axis, y: Axis, x_label: str, x_ticks: Sequence[tuple[float, str]] |
 
 
 def interval_chart(
-    estimates: Sequence[Estimate], *, label: str, zero: bool = False, width: float = WIDTH, decimals: int = 1
+    estimates: Sequence[Estimate], *, label: str, zero: bool = False, width: float = WIDTH, decimals: int = 2
 ) -> Html:
     """Draw one dot with its interval per row; ``zero`` includes and marks the value 0."""
     ends = [end for one in estimates for end in (one.low, one.high, one.value) if end is not None]
@@ -224,7 +147,7 @@ def interval_chart(
     return svg(parts, label, base + 22, width=width)
 
 
-def spoken(one: Estimate, decimals: int = 1) -> str:
+def spoken(one: Estimate, decimals: int = 2) -> str:
     """What an estimate says under the pointer: its name, value and interval."""
     limits = f" ({fixed(one.low, decimals)} to {fixed(one.high, decimals)})" if one.low is not None else ""
     return f"{one.name}: {fixed(one.value, decimals)}{limits}"
@@ -254,13 +177,3 @@ def scatter(xs: Sequence[float], ys: Sequence[float], groups: Sequence[Group], *
         dots = "".join(f"M{8 + 584 * xs[row]:.1f} {8 + 484 * (1 - ys[row]):.1f}h0" for row in rows)
         paths.append(element("path", d=dots, style=f"--c:{colour};stroke-width:{size}"))
     return element("svg", paths, viewBox="0 0 600 500", role="img", aria_label=label, class_="chart map")
-
-
-def series_of(records: Sequence[Mapping[str, object]], key: str) -> list[Point]:
-    """The finite values of ``key`` over ``step``; records that have no step are counted."""
-    found = []
-    for index, record in enumerate(records):
-        step, value = record.get("step", index), record.get(key)
-        if is_number(step) and is_number(value):
-            found.append((float(step), float(value)))
-    return found

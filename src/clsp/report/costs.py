@@ -78,7 +78,7 @@ def cost_chart(dots: Sequence[Dot], *, label: str, written: Callable[[float], st
             hollow.append(_hollow(x(one.without), up, estimate, written(one.without)))
         if estimate.low is not None and estimate.high is not None:
             bars.append(line(across, y(estimate.low), across, y(estimate.high), f"spread {estimate.colour}"))
-        marks.append(dot(across, up, 4.5, estimate.colour, f"{spoken(estimate, 2)}; {written(one.cost)}"))
+        marks.append(dot(across, up, 4.5, estimate.colour, f"{spoken(estimate)}; {written(one.cost)}"))
     names = _names(dots, at, x, y)
     return svg([*frame(x, y, "", ticks), *joins, *bars, *hollow, *marks, *names], label, height, width=WIDTH)
 

@@ -1,4 +1,4 @@
-"""What the report reads from the folder of a run. Every file is optional; nothing is written."""
+"""The files of a study, as the report reads them. Every one is optional; nothing is written."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from clsp.errors import UserError
 
 Json = Mapping[str, Any]
 
-STAGES = ("diffusion", "positives", "encoder", "evaluation")
-"""The stages that every run has, in order; the controls come between encoder and evaluation."""
+
+def _order(stage: str) -> tuple[int, str]:
+    """Diffusion model, bank, what was trained, and what was measured of it, as they were made."""
+    made = ("diffusion", "positives")
+    return (made.index(stage) if stage in made else 2 + stage.endswith("evaluation"), stage)
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def mapping(value: object) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of one run, read when they are asked for."""
+    """The files of one study, read when they are asked for."""
 
     path: Path
 
@@ -70,46 +73,25 @@ class Folder:
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
-        """The results."""
+        """What was measured of the main arm's first run, and of the others'."""
         return self.json("evaluation/metrics.json")
 
     @cached_property
     def stages(self) -> dict[str, dict[str, Any]]:
-        """The ``stage.json`` of every stage that has one, by its folder relative to the run, in order."""
-        found = [path.parent.relative_to(self.path) for path in self.path.glob("*/stage.json")]
-        found += [path.parent.relative_to(self.path) for path in self.path.glob("controls/*/stage.json")]
-        names = sorted(str(folder) for folder in found)
-        names.sort(key=lambda name: STAGES.index(name) if name in STAGES else 2.5)
+        """The ``stage.json`` of every stage that has one, by its folder relative to this one, in order."""
+        found = [
+            path
+            for pattern in ("*", "arms/*/*", "arms/*/*/evaluation")
+            for path in self.path.glob(f"{pattern}/stage.json")
+        ]
+        names = sorted((path.parent.relative_to(self.path).as_posix() for path in found), key=_order)
         return {name: self.json(f"{name}/stage.json") for name in names}
-
-    @cached_property
-    def arm(self) -> str:
-        """The name of the arm that the run is about."""
-        settings = mapping(self.stages.get("encoder", {}).get("settings"))
-        pretrain = mapping(self.recipe.get("pretrain"))
-        named = self.evaluation.get("arm") or settings.get("arm")
-        if named or not pretrain.get("method"):
-            return str(named or "encoder")
-        return f"{pretrain['method']}{'+bank' if (self.path / 'positives').is_dir() else ''}"
-
-    @cached_property
-    def arms(self) -> dict[str, str]:
-        """The folder of each arm, the arm of the run last."""
-        names = {path.name for path in self.path.glob("controls/*") if path.is_dir()}
-        names |= set(mapping(self.evaluation.get("controls")))
-        return {name: f"controls/{name}" for name in sorted(names - {self.arm})} | {self.arm: "encoder"}
-
-    @cached_property
-    def colours(self) -> dict[str, str]:
-        """The CSS class of each arm: the run's own is always the accent colour."""
-        return {arm: f"arm-{index % 6}" for index, arm in enumerate([self.arm, *list(self.arms)[:-1]])}
 
     @property
     def finished(self) -> float | None:
         """Seconds since the epoch at which the last stage was written."""
-        names = ["evaluation/metrics.json", *(f"{name}/stage.json" for name in self.stages)]
-        paths = [self.path / name for name in names]
-        return max((path.stat().st_mtime for path in paths if path.is_file()), default=None)
+        paths = [self.path / name / "stage.json" for name in self.stages]
+        return max((path.stat().st_mtime for path in paths), default=None)
 
     @property
     def source(self) -> str:

@@ -1,65 +1,66 @@
-"""The learning curves of a comparison."""
+"""The learning curves of a study: of all arms in one chart each, or of many arms one small chart per arm."""
 
 from __future__ import annotations
 
-from clsp.report.bands import Band, band, band_chart, extent
-from clsp.report.charts import Axis
-from clsp.report.costs import WIDTH
-from clsp.report.grid import CURVES, Comparison, swatch
+from clsp.report.curves import Curve, curve, curve_chart, extent
 from clsp.report.html import Html, details, element, join, panel, paragraph
-from clsp.report.numbers import fixed, signed
+from clsp.report.numbers import fixed, signed, words
+from clsp.report.study import Study, swatch
 
-MEANINGS = {
-    "knn": "Of the encoder while it trains; it decides nothing.",
-    "effective_rank": "Dimensions that the embeddings fill; a fall towards 1 is collapse.",
+CURVES = {
+    "knn": ("Online kNN accuracy, %", "Of the encoder while it trains; it decides nothing"),
+    "effective_rank": ("Effective rank", "Dimensions that the embeddings fill; a fall towards 1 is collapse"),
+    "loss": ("Pretraining loss", "What the training minimises; arms with other terms have another scale"),
+    "alignment": ("Alignment", "Mean of 2 - 2 cos between the two views of an image; 0 when they agree"),
+    "feature_std": ("Feature std", "Spread of the normalised embeddings; 0 is collapse"),
+    "center_norm": ("Center norm", "Length of the mean embedding; 1 when all images get the same"),
 }
+"""Curves that are explained, in order; every other number in the metrics is shown as a term of the loss."""
+NO_TERMS = set("gradient_norm step epoch lr learning_rate seconds time images images_per_second rate".split())  # noqa: SIM905
 
 
-def learning(comparison: Comparison) -> Html:
-    """The curves of all arms in one chart each, or of many arms one chart per arm."""
-    found = {}
-    for name in CURVES:
-        bands = {arm: band(arm, comparison.colours[arm], curves) for arm, curves in comparison.curves[name].items()}
-        bands = {arm: one for arm, one in bands.items() if one.levels}
-        scales = extent(list(bands.values()))
-        if scales:
-            found[name] = (bands, scales)
-    if not found:
-        return Html()
-    if comparison.many:
-        return join(_multiples(comparison, name, *drawn) for name, drawn in found.items())
+def learning(study: Study) -> Html:
+    """The curves of all arms."""
+    keys = dict.fromkeys(key for runs in study.records.values() for lines in runs for line in lines for key in line)
+    terms = {key: (words(key), "A term of the loss") for key in keys if key not in NO_TERMS and key not in CURVES}
+    drawn: dict[str, dict[str, Curve]] = {}
+    for key in CURVES if study.many else {**CURVES, **terms}:
+        curves = {arm: curve(arm, study.colours[arm], runs) for arm, runs in study.curves(key).items()}
+        curves = {arm: one for arm, one in curves.items() if one.levels}
+        if curves:
+            drawn[key] = curves
+    if study.many:
+        return join(_multiples(study, key, curves) for key, curves in drawn.items())
     panels = []
-    for name, (bands, scales) in found.items():
-        label = f"{CURVES[name]} over training steps, one curve per arm"
-        chart = band_chart(list(bands.values()), scales, label=label, width=WIDTH, height=230)
-        panels.append(panel(CURVES[name], chart, f"{MEANINGS[name]} {_banded(comparison)}"))
-    legend = element("p", [element("span", swatch(comparison, arm)) for arm in comparison.rows], class_="legend")
-    return join([legend, element("div", panels, class_="grid broad")])
+    for key, curves in drawn.items():
+        title, meaning = (CURVES | terms)[key]
+        chart = curve_chart(list(curves.values()), label=f"{title} over training steps, one curve per arm")
+        panels.append(panel(title, chart, f"{meaning}. {_banded(study)}".strip()))
+    legend = element("p", [element("span", swatch(study, arm)) for arm in study.rows], class_="legend")
+    return join([legend, element("div", panels, class_="grid")]) if panels else Html()
 
 
-def _banded(comparison: Comparison) -> str:
-    kinds = {1: "One seed.", 2: "Line: mean of two seeds; band: between them."}
-    return kinds.get(comparison.seeds, "Line: mean over the seeds; band: its 95 % interval.")
+def _banded(study: Study) -> str:
+    kinds = {0: "", 1: "", 2: "Line: mean of two seeds; band: between them."}
+    return kinds.get(study.seeds, "Line: mean over the seeds; band: its 95 % interval.")
 
 
-def _multiples(comparison: Comparison, name: str, bands: dict[str, Band], scales: tuple[Axis, Axis]) -> Html:
+def _multiples(study: Study, key: str, curves: dict[str, Curve]) -> Html:
     """One small chart per arm, with the baseline in grey behind it; all have the same scales."""
-    base = bands.get(comparison.baseline)
+    base, (title, meaning), scales = curves.get(study.baseline), CURVES[key], extent(list(curves.values()))
     figures = []
-    for arm, one in bands.items():
-        if arm != comparison.baseline:
-            label = f"{CURVES[name]} of {arm} and of {comparison.baseline} over training steps"
-            chart = band_chart([*([base] if base else []), one], scales, label=label, width=320, height=150)
-            title = paragraph([swatch(comparison, arm), _end(one, base)], "title")
-            figures.append(element("figure", [title, chart]))
-    told = paragraph(f"{MEANINGS[name]} Grey: {comparison.baseline}. {_banded(comparison)}", "caption")
+    for arm, one in curves.items():
+        if arm != study.baseline:
+            label = f"{title} of {arm} and of {study.baseline} over training steps"
+            chart = curve_chart([*([base] if base else []), one], label=label, scales=scales, height=150)
+            figures.append(element("figure", [paragraph([swatch(study, arm), _end(one, base)], "title"), chart]))
+    told = paragraph(f"{meaning}. Grey: {study.baseline}. {_banded(study)}", "caption")
     content = join([told, element("div", figures, class_="grid")])
-    if name == "knn":
-        return join([element("h3", CURVES[name]), content])
-    return details(f"{CURVES[name]} of each arm", content)
+    first = key == next(iter(CURVES))
+    return join([element("h3", title), content]) if first else details(f"{title} of each arm", content)
 
 
-def _end(one: Band, base: Band | None) -> Html:
+def _end(one: Curve, base: Curve | None) -> Html:
     """The last mean, with its difference to the baseline's."""
     last = one.levels[-1].mean
     gap = f" ({signed(last - base.levels[-1].mean)})" if base else ""

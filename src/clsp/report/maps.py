@@ -9,6 +9,7 @@ from clsp.report.charts import scatter
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import Html, data_block, element, figure, inline_image, join
 from clsp.report.numbers import is_number
+from clsp.report.study import Study
 
 PALETTE = (
     "#3f7fbf #d9822b #4a9b62 #c4504b #8b6bb8 #8c6d57 #cf77b0 #7d8288 #a9a23a #3ba7b8".split()  # noqa: SIM905
@@ -27,8 +28,9 @@ def class_colours(count: int) -> list[str]:
     return [f"hsl({360 * k / count:.1f} {(62, 45, 75)[k % 3]}% {(52, 42, 62)[k % 3]}%)" for k in range(count)]
 
 
-def embedding_map(folder: Folder) -> Html:
+def embedding_map(study: Study) -> Html:
     """The scatter with its legend and, for the page's script, the data behind it."""
+    folder = study.folder
     content = folder.json("evaluation/map.json")
     xs, ys = _unit(content.get("x"), content.get("y"))
     if not xs:

@@ -43,42 +43,43 @@ def number(value: object, digits: int = 3) -> str:
     return f"{value:.{max(digits - 2, 0)}e}".replace("-", "−")
 
 
-def fixed(value: object, decimals: int = 1) -> str:
+def fixed(value: object, decimals: int = 2) -> str:
     """Write ``value`` with exactly ``decimals`` decimals; what is rounded to 0 has no sign."""
     if not isinstance(value, int | float):
         return MISSING
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def signed(value: object, decimals: int = 1) -> str:
-    """Write a difference with its sign: ``+1.3``."""
+def signed(value: object, decimals: int = 2) -> str:
+    """Write a difference with its sign: ``+1.30``."""
     above = isinstance(value, int | float) and round(value, decimals) > 0
     return ("+" if above else "") + fixed(value, decimals)
 
 
-def interval(result: Mapping[str, Any], *, between: str = " to ", decimals: int = 1) -> str:
-    """Write ``low to high``, or nothing where the result has no interval."""
+def interval(result: Mapping[str, Any], *, between: str = "–") -> str:
+    """Write ``low–high``, or nothing where the result has no interval."""
     low, high = result.get("low"), result.get("high")
-    return f"{fixed(low, decimals)}{between}{fixed(high, decimals)}" if is_number(low) and is_number(high) else ""
+    return f"{fixed(low)}{between}{fixed(high)}" if is_number(low) and is_number(high) else ""
 
 
-def against(name: str, gap: Mapping[str, Any], *, decimals: int = 1, alone: str = "") -> str:
-    """Write a difference in words: ``1.9 points above simclr (95 % interval 0.9 to 2.9, which excludes 0)``.
+def against(name: str, gap: Mapping[str, Any], *, unit: str = "%", alone: str = "") -> str:
+    """Write a difference in words: ``1.90 points above simclr (95 % interval 0.90 to 2.90, which excludes 0)``.
 
     Args:
         name: what is compared with.
         gap: its ``mean``, and ``low`` and ``high`` where there is an interval.
-        decimals: digits after the point.
+        unit: of the measure; differences of percents are points.
         alone: what stands in brackets where there is no interval.
     """
     mean, low, high = float(gap["mean"]), gap.get("low"), gap.get("high")
     sign = 1 if mean >= 0 else -1
-    told = f"{fixed(abs(mean), decimals)} points {'above' if sign > 0 else 'below'} {name}"
+    points = "points " if unit == "%" else f"{unit} " if unit else ""
+    told = f"{fixed(abs(mean))} {points}{'above' if sign > 0 else 'below'} {name}"
     if not (is_number(low) and is_number(high)):
         return f"{told} ({alone})" if alone else told
     low, high = sorted((sign * low, sign * high))
     doubt = "includes" if low <= 0 <= high else "excludes"
-    return f"{told} (95\u00a0% interval {fixed(low, decimals)} to {fixed(high, decimals)}, which {doubt} 0)"
+    return f"{told} (95\u00a0% interval {fixed(low)} to {fixed(high)}, which {doubt} 0)"
 
 
 def duration(seconds: object) -> str:

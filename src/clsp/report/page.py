@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that carries its pictures, styles and script, and needs no network."""
+"""The report of a study: one HTML page that carries its pictures, styles and script, and needs no network."""
 
 from __future__ import annotations
 
@@ -13,47 +13,52 @@ from clsp.errors import UserError
 from clsp.report import sections
 from clsp.report.folder import Folder
 from clsp.report.html import Html, element, join, paragraph
+from clsp.report.learning import learning
 from clsp.report.maps import embedding_map
-from clsp.report.results import overview, results, sentence
+from clsp.report.results import against_cost, measured, overview, protocols, results, runs
+from clsp.report.study import Study, headline
 
-SECTIONS: dict[str, tuple[str, Callable[[Folder], Html]]] = {
+SECTIONS: dict[str, tuple[str, Callable[[Study], Html]]] = {
+    "measures": ("Measures", measured),
+    "cost": ("Against cost", against_cost),
+    "runs": ("Single runs and pairs", runs),
+    "protocols": ("Protocols", protocols),
     "data": ("The data", sections.data),
     "positives": ("Anchors and candidates", sections.positives),
     "views": ("Views", sections.views),
     "diffusion": ("Diffusion model", sections.diffusion),
-    "training": ("Pretraining", sections.training),
+    "training": ("Pretraining", learning),
     "neighbours": ("Nearest neighbours", sections.neighbours),
     "map": ("Map of the embeddings", embedding_map),
     "settings": ("Settings", sections.settings),
 }
-"""What follows the results, in order: the anchor, the title and the function that writes it."""
+"""What follows the table, in order: anchor, title, and the function that writes it; what is empty is left out."""
 
 
-def build_report(run: Path) -> Path:
-    """Write the report of a run.
+def build_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the page of a run or a comparison.
 
     Args:
-        run: the folder of the run; stages that are missing in it are said to be missing.
+        folder: what ``clsp run --out`` or ``clsp compare --out`` wrote; what is missing in it is left out.
+        out: the HTML file to write; default ``folder/report.html``.
 
     Returns:
-        ``run/report.html``.
+        The file.
 
     Raises:
         UserError: there is no such folder, or one of its files is damaged.
     """
-    run = Path(run)
-    folder = _open(run)
-    title = f"{folder.arm} on {folder.title}"
-    out = run / "report.html"
-    files.write_text(out, page(title, _article(folder, "", "h1", "h2")))
+    study = _open(Path(folder))
+    out = study.folder.path / "report.html" if out is None else Path(out)
+    files.write_text(out, page(f"{_what(study)} on {study.folder.title}", _article(study, "", "h1", "h2")))
     return out
 
 
-def build_report_of_runs(runs: Sequence[Path], out: Path) -> Path:
-    """Write one page for several runs: a table of all, then the report of each.
+def build_report_of_several(folders: Sequence[Path], out: Path) -> Path:
+    """Write one page for several runs or comparisons: a table of all, then the report of each.
 
     Args:
-        runs: the folders of the runs.
+        folders: what ``clsp run --out`` or ``clsp compare --out`` wrote.
         out: the HTML file to write.
 
     Returns:
@@ -62,49 +67,53 @@ def build_report_of_runs(runs: Sequence[Path], out: Path) -> Path:
     Raises:
         UserError: one of the folders does not exist, or one of their files is damaged.
     """
-    folders = [_open(Path(run)) for run in runs]
-    title = f"{len(folders)} runs"
-    anchors = [f"run-{index}" for index in range(1, len(folders) + 1)]
-    head = element("header", [element("h1", title), overview(folders, anchors)])
-    pairs = zip(folders, anchors, strict=True)
-    articles = [_article(folder, f"{anchor}-", "h2", "h3") for folder, anchor in pairs]
+    studies = [_open(Path(folder)) for folder in folders]
+    title = f"{len(studies)} runs"
+    anchors = [f"run-{index}" for index in range(1, len(studies) + 1)]
+    head = element("header", [element("h1", title), overview(studies, anchors)])
+    pairs = zip(studies, anchors, strict=True)
+    articles = [_article(study, f"{anchor}-", "h2", "h3") for study, anchor in pairs]
     files.write_text(Path(out), page(title, [head, *articles]))
     return Path(out)
 
 
-def _open(run: Path) -> Folder:
-    if not run.is_dir():
-        raise UserError(f"there is no run at '{run}'; give the folder that 'clsp run --out' wrote")
-    return Folder(run)
+def _open(folder: Path) -> Study:
+    if not folder.is_dir():
+        raise UserError(f"there is no run at '{folder}'; give the folder that 'clsp run --out' wrote")
+    return Study(Folder(folder))
 
 
-def _article(folder: Folder, prefix: str, title_tag: str, section_tag: str) -> Html:
-    """The whole report of one run; ``prefix`` keeps the anchors of several runs apart."""
-    body, links = [], []
-    for name, (title, write) in SECTIONS.items():
-        heading, content = element(section_tag, title), write(folder)
-        if content:
-            links.append(element("a", title, href=f"#{prefix}{name}"))
-            body.append(element("section", [heading, content], id=prefix + name))
-        else:
-            body.append(element("section", [heading, paragraph("not run", "absent")], class_="missing"))
+def _what(study: Study) -> str:
+    """The arm, or how many there are of them."""
+    return study.main or "A run" if len(study.rows) < 2 else f"{len(study.rows)} arms"
+
+
+def _article(study: Study, prefix: str, title_tag: str, section_tag: str) -> Html:
+    """The whole report of one study; ``prefix`` keeps the anchors of several apart."""
+    written = {name: (title, write(study)) for name, (title, write) in SECTIONS.items()}
+    shown = {name: (title, content) for name, (title, content) in written.items() if content}
+    links = [element("a", title, href=f"#{prefix}{name}") for name, (title, _) in shown.items()]
     head = [
-        paragraph(byline(folder, "Run", folder.finished), "byline"),
-        element(title_tag, [folder.arm, element("span", [" on ", folder.title])]),
-        paragraph(sentence(folder), "lead"),
-        results(folder),
+        paragraph(_byline(study), "byline"),
+        element(title_tag, [_what(study), element("span", [" on ", study.folder.title])]),
+        paragraph(headline(study), "lead"),
+        results(study),
         element("nav", links, aria_label="Sections"),
+    ]
+    body = [
+        element("section", [element(section_tag, title), content], id=prefix + name)
+        for name, (title, content) in shown.items()
     ]
     return element("article", [element("header", head), *body], id=prefix.rstrip("-") or None)
 
 
-def byline(folder: Folder, kind: str, finished: float | None) -> Html:
-    """Recipe, folder (a ``kind`` of folder) and date (``finished`` seconds since the epoch)."""
-    recipe = folder.recipe.get("recipe")
+def _byline(study: Study) -> Html:
+    """Recipe, folder and date."""
+    folder, recipe = study.folder, study.folder.recipe.get("recipe")
     parts = [f"Recipe {recipe}"] if recipe else []
-    parts.append(f"{kind} {folder.path.resolve().name}")
-    if finished is not None:
-        day = datetime.datetime.fromtimestamp(finished)
+    parts.append(f"Folder {folder.path.resolve().name}")
+    if (time := folder.finished) is not None:
+        day = datetime.datetime.fromtimestamp(time)
         parts.append(f"{day.day} {day:%B %Y, %H:%M}")
     return join(element("span", part) for part in parts)
 

@@ -1,182 +1,237 @@
-"""The head of the report: one sentence, one table and the chart of the arms."""
+"""The results of a study: the table, the charts of its measures, their price, and every single run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from clsp.report.charts import Estimate, interval_chart
-from clsp.report.folder import Folder, mapping
-from clsp.report.html import Content, Html, element, join, panel, table
-from clsp.report.numbers import MISSING, against, duration, fixed, interval, is_number, text
-
-PROBES = {"linear": "Linear", "knn": "kNN"}
-COLUMNS = (
-    ("Linear top‑1", "linear", "top1"),
-    ("Linear top‑5", "linear", "top5"),
-    ("kNN top‑1", "knn", "top1"),
-    ("Retrieval mAP", "retrieval", "map"),
-)
-"""Title, probe and key of each column of results; those without any value are left out."""
-FEW = {"probe": "probe", "fine_tuned": "fine‑tuned"}
-"""What is done with few labels: key and title."""
-PAIRED = (
-    "Linear top-1, paired over the test images; an interval clear of 0 is a difference, "
-    "even where those of the arms overlap."
-)
+from clsp.report.costs import WIDTH, Dot, cost_chart, flops, short_time
+from clsp.report.folder import mapping
+from clsp.report.html import Content, Html, details, element, join, panel, paragraph, table
+from clsp.report.numbers import MISSING, duration, fixed, interval, is_number, signed, words
+from clsp.report.study import BASE, WITH, WITHOUT, Measured, Study, swatch
 
 
-def arm_results(folder: Folder) -> dict[str, dict[str, Any]]:
-    """The results of every arm that was measured, the run's own arm last."""
-    evaluation = folder.evaluation
-    measured = {name: mapping(value) for name, value in mapping(evaluation.get("controls")).items()}
-    measured[folder.arm] = evaluation
-    return {arm: measured[arm] for arm in folder.arms if mapping(measured.get(arm)).keys() & PROBES.keys()}
-
-
-def probe(result: dict[str, Any], name: str) -> dict[str, Any]:
-    """The result of one probe (``linear`` or ``knn``) of an arm."""
-    return mapping(result.get(name))
-
-
-def few_labels(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What an arm reaches with few labels: mean, low and high of the draws by the title of their column."""
-    found: dict[str, dict[str, Any]] = {}
-    for entry in _shares(result):
-        found |= {f"{text(entry.get('labels'))} labels, {title}": probe(entry, key) for key, title in FEW.items()}
-    return found
-
-
-def _shares(result: dict[str, Any]) -> list[dict[str, Any]]:
-    shares = result.get("few_labels")
-    return [mapping(entry) for entry in shares] if isinstance(shares, list) else []
-
-
-def differences(folder: Folder, name: str = "linear") -> dict[str, dict[str, Any]]:
-    """The run's arm minus each control, in points, for the probe ``name``."""
-    by_arm = mapping(folder.evaluation.get("differences"))
-    found = {arm: probe(mapping(value), name) for arm, value in by_arm.items()}
-    return {arm: found[arm] for arm in folder.arms if is_number(found.get(arm, {}).get("mean"))}
-
-
-def sentence(folder: Folder) -> str:
-    """The main result in plain words."""
-    evaluation = folder.evaluation
-    if not evaluation:
-        return "Evaluation: not run."
-    name, word = ("linear", "linear accuracy") if probe(evaluation, "linear") else ("knn", "kNN accuracy")
-    top1 = probe(evaluation, name).get("top1")
-    if not is_number(top1):
-        return f"The encoder was not measured: {str(evaluation.get('skipped') or 'no result').rstrip('.')}."
-    parts = [f"{folder.arm} reaches {fixed(top1)} % {word}"]
-    parts += [against(arm, gap) for arm, gap in differences(folder, name).items()]
-    return (", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 2 else ", ".join(parts)) + "."
-
-
-def swatch(folder: Folder, arm: str) -> Html:
-    """The name of an arm with a dot in its colour."""
-    return join([element("span", class_=f"swatch {folder.colours.get(arm, 'arm-0')}"), arm])
-
-
-def pretraining_time(folder: Folder, arm: str) -> str:
-    """How long the encoder of an arm was trained."""
-    return duration(folder.stages.get(folder.arms.get(arm, ""), {}).get("seconds"))
-
-
-def results_table(folder: Folder) -> Html:
-    """One row per arm; the best of each column in bold; the protocols in the caption."""
-    measured = arm_results(folder)
-    head, rows = _cells(measured, COLUMNS)
-    times = [pretraining_time(folder, arm) for arm in measured]
-    lines: list[list[Content]] = [[swatch(folder, arm), *row, t] for arm, row, t in zip(measured, rows, times)]
-    return table(["Arm", *head, "Pretraining"], lines, caption=_protocols(folder), class_="results")
-
-
-def few_labels_table(folder: Folder) -> Html:
-    """What the arms reach with few labels, one row per arm; nothing where that was not asked for."""
-    measured = {arm: few_labels(result) for arm, result in arm_results(folder).items()}
-    titles = dict.fromkeys(title for result in measured.values() for title in result)
-    head, rows = _cells(measured, [(title, title, "mean") for title in titles])
-    if not head:
+def results(study: Study) -> Html:
+    """The table: one row per arm; nothing where nothing was measured."""
+    if not study.measures:
         return Html()
-    lines: list[list[Content]] = [[swatch(folder, arm), *row] for arm, row in zip(measured, rows)]
-    parts = ["Few labels: top-1 on the test images in percent, the mean of the draws with the lowest and the highest."]
-    parts += [f"{protocol}." for entry in _shares(folder.evaluation) if (protocol := str(entry.get("protocol") or ""))]
-    return table(["Arm", *head], lines, caption=" ".join(parts), class_="results")
-
-
-def _cells(
-    measured: dict[str, dict[str, Any]], columns: Sequence[tuple[str, str, str]]
-) -> tuple[list[str], list[list[Html]]]:
-    """Titles of the columns that have a value, and their cells for each arm."""
-    best: dict[tuple[str, str, str], float] = {}
-    for column in columns:
-        values = [probe(result, column[1]).get(column[2]) for result in measured.values()]
-        scores = [value for value in values if is_number(value)]
-        if scores:
-            # Where all are equal, or there is one arm, none is the best.
-            best[column] = max(scores) if len(set(scores)) > 1 else float("nan")
-    rows = [[_score(probe(result, n), key, top) for (_, n, key), top in best.items()] for result in measured.values()]
-    return [title for title, _, _ in best], rows
-
-
-def _score(result: dict[str, Any], key: str, best: float) -> Html:
-    """A percentage, bold if it is the best, with its interval (of few labels: its range) in small print."""
-    value = result.get(key)
-    shown = element("strong" if value == best else "span", fixed(value))
-    limits = interval(result, between="–") if key != "top5" else ""
-    return join([shown, element("small", limits) if limits else ""])
-
-
-def _protocols(folder: Folder) -> str:
-    bold = "; the best in bold" if len(arm_results(folder)) > 1 else ""
-    parts = [f"Accuracy on the test images in percent, with its 95 % interval{bold}."]
-    for name, title in (PROBES | {"retrieval": "Retrieval"}).items():
-        protocol = str(probe(folder.evaluation, name).get("protocol") or "").rstrip(".")
-        parts += [f"{title}: {protocol}."] if protocol else []
-    return " ".join([*parts, "Pretraining: time spent on training the encoder."])
-
-
-def results_charts(folder: Folder) -> Html:
-    """Dots and intervals: the accuracy of the arms, and the paired differences between them."""
-    panels = []
-    for name, title in PROBES.items():
-        drawn = _estimates(folder, {arm: probe(r, name) for arm, r in arm_results(folder).items()}, "top1")
-        if len(drawn) > 1:
-            chart = interval_chart(drawn, label=f"{title} accuracy of each arm with its interval")
-            panels.append(panel(f"{title} top-1, %", chart, "Dot: accuracy; line: 95 % interval."))
-    gaps = _estimates(folder, differences(folder), "mean")
-    if gaps:
-        label = f"Linear accuracy of {folder.arm} minus that of each control"
-        chart = interval_chart(gaps, label=label, zero=True)
-        panels.append(panel("Gain over each control, points", chart, PAIRED))
-    return element("div", panels, class_="grid") if panels else Html()
-
-
-def _estimates(folder: Folder, results: dict[str, dict[str, Any]], key: str) -> Sequence[Estimate]:
-    drawn = []
-    for arm, result in results.items():
-        value = result.get(key)
-        if is_number(value):
-            low, high = (end if is_number(end := result.get(side)) else value for side in ("low", "high"))
-            drawn.append(Estimate(arm, folder.colours.get(arm, "arm-0"), value, low, high))
-    return drawn
-
-
-def results(folder: Folder) -> Html:
-    """The table and the charts; nothing without results, since ``sentence`` says why there are none."""
-    if not arm_results(folder):
-        return Html()
-    return Html(results_table(folder) + few_labels_table(folder) + results_charts(folder))
-
-
-def overview(folders: Sequence[Folder], anchors: Sequence[str]) -> Html:
-    """One row per run: what it was and what it reached."""
+    best = {name: _best(study, one) for name, one in study.measures.items()}
+    compared = {name for name in study.measures if study.estimates(name, gaps=True)}
     rows: list[list[Content]] = []
-    for folder, anchor in zip(folders, anchors, strict=True):
-        link = element("a", folder.path.name, href=f"#{anchor}")
-        scores = [fixed(probe(folder.evaluation, name).get("top1")) for name in PROBES]
-        recipe = str(folder.recipe.get("recipe") or MISSING)
-        rows.append([link, folder.title, recipe, folder.arm, *scores, pretraining_time(folder, folder.arm)])
-    head = ["Run", "Data", "Recipe", "Arm", "Linear top-1", "kNN top-1", "Pretraining"]
-    return table(head, rows, caption="Accuracy on the test images in percent.", class_="overview")
+    for arm, row in study.rows.items():
+        note = element("small", "sees the labels") if study.sees_labels(arm) else ""
+        cells: list[Content] = [join([swatch(study, arm), note]), str(row.get("seeds", MISSING))]
+        for name in study.measures:
+            cells.append(_mean(study.score(arm, name), best[name]))
+            cells += [_gap(study, arm, name)] if name in compared else []
+        rows.append([*cells, *_costs(study, arm)])
+    head = ["Arm", "Seeds"]
+    for name, one in study.measures.items():
+        head += [one.head, "minus baseline"] if name in compared else [one.head]
+    head += ["Pretraining", "Generator", "FLOP, both"]
+    return join([table(head, rows, caption=_caption(study), class_="comparison"), _legend(study)])
+
+
+def _best(study: Study, one: Measured) -> float:
+    """The best mean of the arms that do not see the labels; NaN where there is none to tell."""
+    means = [drawn.value for drawn in study.estimates(one.name) if not study.sees_labels(drawn.name)]
+    return one.sign * max(one.sign * mean for mean in means) if len(set(means)) > 1 else float("nan")
+
+
+def _mean(value: dict[str, float], best: float) -> Html:
+    mean = value.get("mean")
+    return join([element("strong" if mean == best else "span", fixed(mean)), element("small", interval(value))])
+
+
+def _gap(study: Study, arm: str, name: str, other: str | None = None) -> Html:
+    """The difference to the baseline or another arm, grey where its interval does not exclude 0."""
+    gap = study.gap(arm, name, other)
+    mean = gap.get("mean")
+    if not is_number(mean):
+        return element("span", "baseline" if arm == study.baseline and other is None else MISSING, class_="unsure")
+    shown = element("span", signed(mean), class_=None if clear(gap) else "unsure")
+    limits = f"{signed(gap['low'])} to {signed(gap['high'])}" if is_number(gap.get("low")) else ""
+    return join([shown, element("small", limits)])
+
+
+def clear(gap: dict[str, float]) -> bool:
+    """Whether the interval of a difference excludes 0."""
+    low, high = gap.get("low"), gap.get("high")
+    return is_number(low) and is_number(high) and not low <= 0 <= high
+
+
+def _costs(study: Study, arm: str) -> list[Content]:
+    """Time and FLOPs of both parts, and the FLOPs of both together."""
+    cells: list[Content] = []
+    total = 0.0
+    for part in ("pretraining", "generator"):
+        seconds, used = study.cost(arm, part, "seconds"), study.cost(arm, part, "flops")
+        total += used
+        time = duration(seconds) if seconds > 0 else MISSING
+        cells.append(join([time, element("small", flops(used)) if used > 0 else ""]))
+    return [*cells, flops(total) if total > 0 else MISSING]
+
+
+def _caption(study: Study) -> str:
+    told = ["On the test images" + (", the mean over the seeds" if study.seeds > 1 else "")]
+    told += [f"Small print: {' or '.join(study.limits())}"] if study.limits() else []
+    if study.others:
+        paired = "by seed" if study.seeds > 1 else "over the test images"
+        known = any(one.low is not None for name in study.measures for one in study.estimates(name, gaps=True))
+        grey = f"Differences are paired {paired}, and grey where the interval includes 0"
+        told.append(grey if known else "One seed has no interval, so all differences are grey")
+        told.append(f"The best {'that sees no labels ' if any(map(study.sees_labels, study.rows)) else ''}in bold")
+    if study.seeds == 1:
+        told.append("One run's interval does not contain the luck of its initial weights")
+    if len(study.others) > 2:
+        told.append("The best of several arms was chosen by these numbers, which flatters it")
+    told.append("Pretraining: time and FLOP of one seed")
+    if any(study.generated(arm) for arm in study.rows):
+        told.append("Generator: those of diffusion model and bank, made once for all seeds and arms")
+    told.append("M, G, T, P and E: 10⁶, 10⁹, 10¹², 10¹⁵ and 10¹⁸")
+    return ". ".join(told) + "."
+
+
+def _legend(study: Study) -> Html:
+    """What colours mean where they do not name an arm."""
+    if not study.many:
+        return Html()
+    told = {BASE: "the baseline", WITHOUT: "without a generator", WITH: "with a generator"}
+    used = {colour: meaning for colour, meaning in told.items() if colour in study.colours.values()}
+    items = [element("span", [element("span", class_=f"swatch {colour}"), meaning]) for colour, meaning in used.items()]
+    return element("p", items, class_="legend")
+
+
+def measured(study: Study) -> Html:
+    """Dots and intervals: every measure, and its differences to the baseline."""
+    panels = []
+    for name, one in study.measures.items():
+        drawn, gaps = study.estimates(name), study.estimates(name, gaps=True)
+        if len(drawn) > 1:
+            told = f"Dot: {'mean' if study.seeds > 1 else 'value'}; line: {' or '.join(study.limits())}."
+            known = any(estimate.low is not None for estimate in drawn)
+            chart = interval_chart(drawn, label=f"{one.told} of each arm", width=WIDTH)
+            panels.append(panel(one.head, chart, told if known else ""))
+        if gaps:
+            # The baseline's row says nothing new; with it the rows stand level with those of the chart beside.
+            level = Estimate(study.baseline, BASE, 0.0, None, None)
+            rows = {estimate.name: estimate for estimate in [level, *gaps]}
+            label = f"{one.told} of each arm minus that of {study.baseline}"
+            chart = interval_chart(
+                [rows[arm] for arm in study.rows if arm in rows], label=label, zero=True, width=WIDTH
+            )
+            unit = "points" if one.unit == "%" else one.unit
+            panels.append(
+                panel(f"{one.told} minus {study.baseline}, {unit}".rstrip(", "), chart, _counted(study, gaps))
+            )
+    return element("div", panels, class_="grid broad") if panels else Html()
+
+
+def _counted(study: Study, gaps: Sequence[Estimate]) -> str:
+    """How many differences are clear of 0."""
+    if not any(one.low is not None for one in gaps):
+        return "One seed: no intervals. A difference of one run may be the luck of its initial weights."
+    above = sum(one.low is not None and one.low > 0 for one in gaps)
+    below = sum(one.high is not None and one.high < 0 for one in gaps)
+    paired = "by seed" if study.seeds > 1 else "over the test images"
+    told = f"Paired {paired}; an interval clear of 0 is a difference, even where those of the arms overlap."
+    if len(gaps) > 1:
+        told += f" Clear of 0: {above} above and {below} below, of {len(gaps)}."
+    return told + (" Chance alone puts one in twenty there." if len(gaps) > 5 else "")
+
+
+def against_cost(study: Study) -> Html:
+    """The first measure over FLOPs and over time, where there are arms to compare."""
+    one, panels = next(iter(study.measures.values()), None), []
+    if one is None or len(study.rows) < 2:
+        return Html()
+    for unit, title, written in (("flops", "FLOP", flops), ("seconds", "time", short_time)):
+        dots = _dots(study, one, unit)
+        if dots:
+            label = f"{one.told} of each arm against {title}"
+            chart = cost_chart(dots, label=label, written=written, times=unit == "seconds")
+            panels.append(panel(f"{one.head}, against {title}", chart, _reading(one, dots, title)))
+    return join([_legend(study), element("div", panels, class_="grid broad")]) if panels else Html()
+
+
+def _dots(study: Study, one: Measured, unit: str) -> list[Dot]:
+    dots = []
+    for estimate in study.estimates(one.name):
+        without = study.cost(estimate.name, "pretraining", unit)
+        if without > 0:
+            dots.append(Dot(estimate, without + study.cost(estimate.name, "generator", unit), without))
+    return dots
+
+
+def _reading(one: Measured, dots: Sequence[Dot], title: str) -> str:
+    costly, side = any(dot.without < dot.cost for dot in dots), "up" if one.sign > 0 else "down"
+    told = f"{title} of one pretraining{' and of the generator' if costly else ''}, logarithmic"
+    told += f"; left and {side} is better."
+    told += " Hollow: the same arm if its generator cost nothing." if costly else ""
+    return f"{told[0].upper()}{told[1:]} Dots that would cover each other are moved apart sideways."
+
+
+def runs(study: Study) -> Html:
+    """What is behind the table, folded away: every run, the differences of all pairs, and what else was found."""
+    blocks = []
+    for name, one in study.measures.items():
+        found = {arm: study.runs(arm, name) for arm in study.rows}
+        seeds = sorted({seed for known in found.values() for seed in known}, key=lambda seed: (len(seed), seed))
+        if len(seeds) > 1:
+            rows = [[swatch(study, arm), *(fixed(known.get(seed)) for seed in seeds)] for arm, known in found.items()]
+            listed = table(["Arm", *(f"seed {seed}" for seed in seeds)], rows, class_="comparison")
+            blocks.append(details(f"{one.head}, of every run", listed))
+        if len(study.others) > 1 and study.estimates(name, gaps=True):
+            cells = [
+                [swatch(study, arm), *(_gap(study, arm, name, other) for other in study.rows)] for arm in study.rows
+            ]
+            listed = table(["", *(f"minus {arm}" for arm in study.rows)], cells, class_="comparison")
+            blocks.append(details(f"{one.told}, each row minus each column", listed))
+    return join([*blocks, _further(study)])
+
+
+def _further(study: Study) -> Html:
+    """Further numbers beside the measures, such as top-5, of the first run of each arm."""
+    records = {**mapping(study.folder.evaluation.get("controls")), study.main: study.folder.evaluation}
+    found: dict[str, dict[str, float]] = {}
+    for arm in study.rows:
+        for name, one in study.measures.items():
+            known = mapping(mapping(records.get(arm)).get(name))
+            more = {key: value for key, value in known.items() if key not in ("low", "high", one.metric)}
+            for key, value in more.items():
+                if is_number(value):
+                    found.setdefault(f"{one.title}, {words(key).lower()}", {})[arm] = value
+    rows = [[swatch(study, arm), *(fixed(column.get(arm)) for column in found.values())] for arm in study.rows]
+    return (
+        details("Further numbers of the first run", table(["Arm", *found], rows, class_="comparison"))
+        if found
+        else Html()
+    )
+
+
+def protocols(study: Study) -> Html:
+    """What was done to measure, one paragraph a measure."""
+    told = {one.title: study.protocol(name) for name, one in study.measures.items()}
+    parts = [
+        paragraph([element("b", f"{title}: "), text.rstrip(".") + "."], "names") for title, text in told.items() if text
+    ]
+    if parts and study.others:
+        chosen = f"Told by the first run of {study.baseline}: what is chosen here, every run chooses for itself."
+        parts.append(paragraph(chosen, "names"))
+    return join(parts)
+
+
+def overview(studies: Sequence[Study], anchors: Sequence[str]) -> Html:
+    """One row per study: what it was and what its main arm reached."""
+    measures = {name: one for study in studies for name, one in list(study.measures.items())[:2]}
+    rows: list[list[Content]] = []
+    for study, anchor in zip(studies, anchors, strict=True):
+        link = element("a", study.folder.path.name, href=f"#{anchor}")
+        known = study.rows.get(study.main, {})
+        scores = [fixed(mapping(known.get(name)).get("mean")) for name in measures]
+        time = duration(mapping(known.get("cost")).get("pretraining_seconds"))
+        recipe = str(study.folder.recipe.get("recipe") or MISSING)
+        rows.append([link, study.folder.title, recipe, study.main or MISSING, *scores, time])
+    head = ["Run", "Data", "Recipe", "Arm", *(one.head for one in measures.values()), "Pretraining"]
+    return table(head, rows, caption="On the test images.", class_="overview")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clsp.report.charts import Series, line_chart, series_of
+from clsp.report.curves import curve, curve_chart, series_of
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import (
     Content,
@@ -21,49 +21,26 @@ from clsp.report.html import (
     table,
 )
 from clsp.report.numbers import MISSING, duration, is_number, number, text, words
-from clsp.report.results import swatch
+from clsp.report.study import Study
 
-TITLES = {"diffusion": "Diffusion model", "positives": "Synthetic positives"}
-"""Stages whose folder does not say what they do."""
 FEW = 8
 """Lists longer than this are folded away."""
 MANY = 500
 """Lists longer than this are cut: the page must open quickly."""
 
-CURVES = {
-    "loss": ("Pretraining loss", "What the training minimises; arms with other terms have another scale"),
-    "knn": ("Online kNN accuracy, %", "Of the encoder while it trains; it decides nothing"),
-    "alignment": ("Alignment", "Mean of 2 - 2 cos between the two views of an image; 0 when they agree"),
-    "effective_rank": ("Effective rank", "Dimensions that the embeddings fill; a fall towards 1 is collapse"),
-    "feature_std": ("Feature std", "Spread of the normalised embeddings; 0 is collapse"),
-}
-"""Curves that are always explained; every other number in the metrics is shown as a term of the loss."""
 SAMPLES = "Samples of the diffusion model without an anchor: it should draw what the data look like."
 DENOISED = (
-    "Images noised to {share:g} of the noise levels, the most it was trained for, then denoised without an anchor."
+    "Images noised to {part:g} of the noise levels, the most it was trained for, then denoised without an anchor."
 )
 NEIGHBOURS = (
     " Right of it: the images nearest to it in the embedding, nearest first. "
     "A good encoder finds the same kind of thing."
 )
-DIAGNOSES = {"center_norm": "Length of the mean embedding; 1 when all images get the same"}
-NO_TERMS = {
-    "gradient_norm",
-    "step",
-    "epoch",
-    "lr",
-    "learning_rate",
-    "seconds",
-    "time",
-    "images",
-    "images_per_second",
-    "rate",
-}
 
 
-def data(folder: Folder) -> Html:
+def data(study: Study) -> Html:
     """Counts, shape, notes, and what was left out."""
-    images = folder.images
+    folder, images = study.folder, study.folder.images
     if not images:
         return Html()
     size = images.get("size")
@@ -105,9 +82,9 @@ def _excluded(images: Mapping[str, Any]) -> Html:
     return details(title, listed, open_=len(left_out) <= FEW)
 
 
-def positives(folder: Folder) -> Html:
+def positives(study: Study) -> Html:
     """The bank of synthetic positives: its sheet and its measures."""
-    manifest = folder.json("positives/manifest.json")
+    folder, manifest = study.folder, study.folder.json("positives/manifest.json")
     sheet = folder.picture("positives/sheet.png")
     if not manifest and not sheet:
         return Html()
@@ -139,21 +116,22 @@ def _measures(measures: Mapping[str, Any]) -> Html:
     return element("dl", terms, class_="measures") if terms else Html()
 
 
-def views(folder: Folder) -> Html:
-    """What augmentation makes of the images."""
-    sheet = folder.picture("encoder/views.png")
-    if not sheet:
+def views(study: Study) -> Html:
+    """What augmentation makes of the images, in the main arm's training."""
+    first = next(iter(sorted(study.folder.path.glob(f"arms/{study.main}/seed-*/views.png"))), None)
+    if not first:
         return Html()
     caption = [
         element("b", "Left, apart: the image."),
         " Right of it what the last training step saw: its two views, and the augmented additional positive, which may"
         " stand in the second view's place.",
     ]
-    return picture(sheet, "Rows of augmented views; all views of a row come from the same image", caption)
+    return picture(first, "Rows of augmented views; all views of a row come from the same image", caption)
 
 
-def diffusion(folder: Folder) -> Html:
+def diffusion(study: Study) -> Html:
     """The loss of the diffusion model and its samples."""
+    folder = study.folder
     loss = series_of(folder.lines("diffusion/metrics.jsonl"), "loss")
     samples = folder.picture("diffusion/samples.png")
     stage = folder.stages.get("diffusion", {})
@@ -161,12 +139,12 @@ def diffusion(folder: Folder) -> Html:
         return Html()
     parts: list[Html] = []
     if loss:
-        curve = [Series("loss", "arm-0", loss)]
-        chart = line_chart(curve, label="Loss of the diffusion model over steps", log=True)
+        drawn = [curve("loss", "arm-0", [loss], log=True)]
+        chart = curve_chart(drawn, label="Loss of the diffusion model over steps", log=True)
         parts.append(panel("Denoising loss", chart, "Logarithmic; faint: every step, line: running mean."))
     if samples:
-        share = float(mapping(stage.get("settings")).get("max_strength", 1.0))
-        start, told = ("noised images", DENOISED.format(share=share)) if share < 1.0 else ("noise alone", SAMPLES)
+        part = float(mapping(stage.get("settings")).get("max_strength", 1.0))
+        start, told = ("noised images", DENOISED.format(part=part)) if part < 1.0 else ("noise alone", SAMPLES)
         parts.append(picture(samples, f"A grid of images drawn by the diffusion model from {start}", told))
     return join([_facts(stage), element("div", parts, class_="grid wide")])
 
@@ -177,32 +155,9 @@ def _facts(stage: Mapping[str, Any]) -> Html:
     return definitions(facts) if facts else Html()
 
 
-def training(folder: Folder) -> Html:
-    """The pretraining curves of all arms, with one legend."""
-    records = {arm: folder.lines(f"{path}/metrics.jsonl") for arm, path in folder.arms.items()}
-    records = {arm: lines for arm, lines in records.items() if lines}
-    if not records:
-        return Html()
-    keys = dict.fromkeys(key for lines in records.values() for record in lines for key in record)
-    terms = [key for key in keys if key not in NO_TERMS and key not in CURVES]
-    shown = (
-        {"loss": CURVES["loss"]}
-        | {key: (words(key), DIAGNOSES.get(key, "A term of the loss")) for key in terms}
-        | CURVES
-    )
-    charts = []
-    for key, (title, meaning) in shown.items():
-        lines = [Series(arm, folder.colours[arm], series_of(found, key)) for arm, found in records.items()]
-        chart = line_chart(lines, label=f"{title} over training steps, one curve per arm")
-        if chart:
-            charts.append(panel(title, chart, f"{meaning}."))
-    legend = element("p", [element("span", swatch(folder, arm)) for arm in records], class_="legend")
-    return join([_facts(folder.stages.get("encoder", {})), legend, element("div", charts, class_="grid")])
-
-
-def neighbours(folder: Folder) -> Html:
+def neighbours(study: Study) -> Html:
     """Nearest neighbours in the embedding."""
-    sheet = folder.picture("evaluation/neighbours.png")
+    sheet = study.folder.picture("evaluation/neighbours.png")
     if not sheet:
         return Html()
     alt = "Rows of images: the first of each row is the query, the others are its nearest neighbours"
@@ -210,19 +165,14 @@ def neighbours(folder: Folder) -> Html:
     return picture(sheet, alt, caption)
 
 
-def settings(folder: Folder) -> Html:
-    """Everything that is needed to repeat the run and to use its encoder."""
-    parts: list[Content] = [_times(folder), command(folder, "run")]
-    # The page may travel: it names the run's folder, not where that folder lay.
+def settings(study: Study) -> Html:
+    """Everything that is needed to repeat the study and to use its encoder."""
+    folder, told = study.folder, study.folder.recipe.get("command")
+    repeated = join([paragraph("This repeats it:"), code(str(told))]) if told else Html()
+    # The page may travel: it names the study's folder, not where that folder lay.
     snippet = folder.text("encoder/snippet.py").strip().replace(str(folder.path.resolve()), folder.path.resolve().name)
-    parts += [paragraph("This loads the encoder:"), code(snippet)] if snippet else []
-    return join(join(part) for part in [*parts, provenance(folder)])
-
-
-def command(folder: Folder, kind: str) -> Html:
-    """The call that made the folder, which is a ``kind`` of work."""
-    told = folder.recipe.get("command")
-    return join([paragraph(f"This repeats the {kind}:"), code(str(told))]) if told else Html()
+    loaded = join([paragraph(f"This loads the encoder of {study.main}:"), code(snippet)]) if snippet else Html()
+    return join([_times(study), repeated, loaded, provenance(folder)])
 
 
 def provenance(folder: Folder) -> Html:
@@ -237,22 +187,31 @@ def provenance(folder: Folder) -> Html:
     return join(parts)
 
 
-def _times(folder: Folder) -> Html:
-    """The time of each stage, as number and bar."""
-    told = {name: stage.get("seconds") for name, stage in folder.stages.items()}
-    seconds = {name: float(value) for name, value in told.items() if is_number(value)}
-    if not seconds:
-        return Html()
-    arms = {path: arm for arm, path in folder.arms.items()}
-    longest, total = max(*seconds.values(), 1e-9), sum(seconds.values())
+def _times(study: Study) -> Html:
+    """The time of each kind of work, as number and bar."""
+    spent: dict[str, float] = {}
+    ends: dict[str, set[str]] = {}
+    for name, stage in study.folder.stages.items():
+        if is_number(stage.get("seconds")):
+            kind = _work(name)
+            spent[kind] = spent.get(kind, 0.0) + float(stage["seconds"])
+            ends.setdefault(kind, set()).add(str(stage.get("status") or ""))
+    longest, total = max(*spent.values(), 1e-9, 1e-9), sum(spent.values())
     rows: list[list[Content]] = []
-    for name, value in seconds.items():
-        status = str(folder.stages[name].get("status") or "")
-        arm = arms.get(name)
-        label = f"Pretraining {arm}" if arm else TITLES.get(name, words(name))
-        colour = folder.colours[arm] if arm else ""
+    for kind, value in spent.items():
+        arm = kind.removeprefix("Pretraining ")
+        colour = study.colours.get(arm, "")
         bar = element("span", class_=f"bar {colour}".strip(), style=f"width:{100 * value / longest:.1f}%")
-        note = element("small", status) if status not in {"", "done", "finished", "complete"} else ""
-        rows.append([[label, note], duration(value), f"{100 * value / max(total, 1e-9):.0f} %", bar])
-    head = ["Stage", "Time", "Share", ""]
-    return table(head, rows, caption=f"All stages together: {duration(total)}.", class_="times")
+        note = element("small", ", ".join(sorted(ends[kind] - {"", "done", "finished", "complete"})))
+        rows.append([[kind, note], duration(value), f"{100 * value / max(total, 1e-9):.0f} %", bar])
+    told = f"All stages together: {duration(total)}."
+    return table(["Stage", "Time", "Fraction", ""], rows, caption=told, class_="times") if rows else Html()
+
+
+def _work(stage: str) -> str:
+    """What a stage does, by its folder."""
+    parts = stage.split("/")
+    if parts[-1] == "evaluation":
+        return "Evaluation"
+    known = {"diffusion": "Diffusion model", "positives": "Synthetic positives"}
+    return f"Pretraining {parts[1]}" if len(parts) == 3 else known.get(stage, words(stage))

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, ConfigDict
 from pydantic.dataclasses import dataclass as checked
+from typing_extensions import dataclass_transform
 
 Config = TypeVar("Config", bound=type)
 Base = TypeVar("Base")

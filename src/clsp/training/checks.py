@@ -22,6 +22,12 @@ def shows_generated(config: PretrainConfig) -> bool:
     return config.extra or (source is not None and source.generated)
 
 
+def sees_labels(config: PretrainConfig) -> bool:
+    """Return whether the training sees the labels: an upper bound, never a rival."""
+    source = config.positive.chosen
+    return METHODS[config.method].sees_labels or (source is not None and source.needs_labels)
+
+
 def check_together(config: PretrainConfig, images: Images) -> None:
     """Refuse what method, positives, views and backbone cannot do together.
 

@@ -22,12 +22,12 @@ from clsp.settings.types import AtLeastTwo, NonNegativeInt, extended, sections
 class Positives:
     """The additional positive by its three values: where it comes from, where it stands, and what pulls it."""
 
-    source: Literal[*SOURCES.names()] | None = None  # type: ignore[valid-type]
+    source: Literal[SOURCES.names()] | None = None  # type: ignore[valid-type]
     """Where it comes from; null: there is none. An arm of a study says it: simclr+bank."""
     placement: Literal["third", "host"] = "third"
     """Where it stands. third: a third view, with a term of its own; host: in the second view's place, where the method's
     own objective pulls it."""
-    objective: Literal[*OBJECTIVES.names()] = "alignment"  # type: ignore[valid-type]
+    objective: Literal[OBJECTIVES.names()] = "alignment"  # type: ignore[valid-type]
     """What pulls a third view: the paper's mean(2 - 2 cos), or InfoNCE, in which other images repel it."""
 
     @property
@@ -55,7 +55,7 @@ class Positives:
 class Pretrain:
     """Pretraining; the defaults are CLSP-SimCLR's for CIFAR."""
 
-    method: Literal[*METHODS.names()] = "simclr"  # type: ignore[valid-type]
+    method: Literal[METHODS.names()] = "simclr"  # type: ignore[valid-type]
     """The method: an objective, heads, and what its positives are."""
     images: AtLeastTwo | None = None
     """Train images that serve as anchors, chosen at random by the seed; null: all (with a bank: all of the bank)."""

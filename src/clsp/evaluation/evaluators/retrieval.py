@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clsp.evaluation.config import EvaluateConfig
+from clsp.evaluation.evaluator import Evaluator
+from clsp.evaluation.measure import Measure
+from clsp.evaluation.task import Task
+from clsp.evaluation.trained import Trained
 from clsp.images.imageset import subset
 
 _CHUNK = 4_000_000
 """Elements of the largest similarity matrix that is held at once (16 MB, and up to ten times that with its ranks)."""
 
 
-@dataclass(frozen=True)
-class Retrieval:
-    """How well images find the others of their class."""
+class Retrieval(Evaluator):
+    """How well test images find the others of their class."""
 
-    map: float
-    """Mean average precision in percent."""
-    protocol: str
-    """What was done, in one sentence."""
+    settings: EvaluateConfig
+    place = 30
 
-    def record(self) -> dict[str, object]:
-        """The values for metrics.json."""
-        return dict(vars(self))
-
-    def __str__(self) -> str:
-        return f"retrieval mAP {self.map:.2f} %"
+    def __call__(self, trained: Trained, data: Task) -> list[Measure]:
+        """Let each test image, at most so many, rank all others; nothing where no class has two test images."""
+        labels, queries = data.test.column("label"), self.settings.retrieval_queries
+        return retrieve(trained.test, labels, queries=queries, seed=data.seed, note=data.note)
 
 
-def rate_retrieval(features: Tensor, labels: np.ndarray, *, queries: int, seed: int, note: str) -> Retrieval | None:
+def retrieve(features: Tensor, labels: np.ndarray, *, queries: int, seed: int, note: str) -> list[Measure]:
     """Let each test image rank all other test images; those with its label are the ones to find.
 
     Args:
@@ -43,27 +41,29 @@ def rate_retrieval(features: Tensor, labels: np.ndarray, *, queries: int, seed: 
         note: where the test images come from.
 
     Returns:
-        None where no class has two test images: then there is nothing to find.
+        One measure; none where no class has two test images: then there is nothing to find.
     """
     sizes = np.bincount(labels)
     able = np.flatnonzero(sizes[labels] > 1)
     if not len(able):
-        return None
+        return []
     rows = able[subset(len(able), queries, seed=seed + 9)]
-    found = average_precisions(features, torch.from_numpy(labels), torch.from_numpy(rows))
+    found = average_precisions(features, torch.from_numpy(labels), torch.from_numpy(rows)).numpy()
     chance = (sizes[labels[rows]] - 1).mean() / (len(labels) - 1)
     protocol = (
-        f"mean average precision over {len(rows)} queries, each a rated image that ranks all {len(labels) - 1} others "
+        f"mean average precision over {len(rows)} queries, each a test image that ranks all {len(labels) - 1} others "
         "by the cosine similarity of frozen features; those with its label count as found (a random order reaches "
         f"about {100 * chance:.1f} %); of {note}"
     )
-    return Retrieval(round(100 * float(found.mean()), 2), protocol)
+    value = round(100 * float(found.mean()), 2)
+    title = "retrieval"
+    return [Measure(name=title, title=title, quantity="mAP", metric="map", value=value, protocol=protocol, each=found)]
 
 
 def average_precisions(features: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
     """Average precision of each query's ranking of all other rows by cosine similarity.
 
-    It is the mean, over the rows that share the query's label, of the share of relevant rows among all that are at
+    It is the mean, over the rows that share the query's label, of the fraction of relevant rows among all that are at
     least as similar. So equally similar rows have one rank, and the order of the rows plays no part.
 
     Args:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 _ITERATIONS = 500
 
 _FINE, _ROUGH = 1e-4, 1e-3
-"""Largest gradient at which a fit ends: of a probe that rates (scikit-learn's default), and of one that chooses C."""
+"""Largest gradient at which a fit ends: of the last probe (scikit-learn's default), and of one that chooses C."""
 
 _PATIENCE = 2
 """Values of C in a row that are no better than the best, after which larger ones are not tried."""

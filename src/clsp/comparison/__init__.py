@@ -1,1 +1,0 @@
-"""Comparison: a grid of arms and seeds, and the one table it ends in."""

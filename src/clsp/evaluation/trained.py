@@ -1,0 +1,137 @@
+"""What was trained, as evaluators see it: features of the task's images, computed once, and of any others."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from clsp import files
+from clsp.encoders.export import EncoderSpec, read_spec
+from clsp.errors import UserError
+from clsp.evaluation.features import encode_by
+from clsp.evaluation.task import Task
+
+
+class Trained(ABC):
+    """Something that makes features of images.
+
+    Args:
+        folder: where it lies.
+        data: the task that it is evaluated on.
+        device: where it works; what it makes comes back to the CPU.
+    """
+
+    kind: ClassVar[str]
+    """``encoder``, or what else it is; evaluators that need more than features ask for it."""
+    note: str = ""
+    """What every protocol is to say of it, behind its own words."""
+
+    def __init__(self, folder: Path, data: Task, *, device: torch.device | str = "cpu") -> None:
+        self.folder, self.data, self.device = folder, data, device
+
+    @abstractmethod
+    def features(self, images: files.Array) -> Tensor:
+        """Features of uint8 images [N, C, H, W]: float32 [N, D], on the CPU."""
+
+    def outputs(self, name: str, images: files.Array) -> Tensor:
+        """What the exported head ``name`` makes of images, [N, ...] on the CPU.
+
+        Raises:
+            UserError: there is no such head.
+        """
+        raise UserError(f"{self.folder} has no head '{name}' beside its features")
+
+    @property
+    def train(self) -> Tensor:
+        """Features of the task's train images, float32 [N, D]."""
+        return self._parts[0]
+
+    @property
+    def test(self) -> Tensor:
+        """Features of the task's test images, float32 [M, D]."""
+        return self._parts[1]
+
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        return self.features(self.data.train.images), self.features(self.data.test.images)
+
+
+class Encoder(Trained):
+    """An encoder's folder.
+
+    Args:
+        folder: an encoder's folder; nothing is written there.
+        data: the task that it is evaluated on.
+        device: where it works.
+        batch_size: images encoded at once.
+        cache: file that keeps the features; it is used when encoder and task are the same.
+
+    Raises:
+        UserError: the encoder takes other images than the task has.
+    """
+
+    kind = "encoder"
+
+    def __init__(
+        self,
+        folder: Path,
+        data: Task,
+        *,
+        device: torch.device | str = "cpu",
+        batch_size: int = 500,
+        cache: Path | None = None,
+    ) -> None:
+        super().__init__(folder, data, device=device)
+        self.batch_size, self._cache, self.spec = batch_size, cache, read_spec(folder)
+        require_channels(folder, self.spec, data)
+
+    def features(self, images: files.Array) -> Tensor:
+        """Pooled features float32 [N, D]."""
+        return self._encoded(images)[0]
+
+    def _encoded(self, *parts: files.Array) -> list[Tensor]:
+        return encode_by(self.folder, parts, device=self.device, batch_size=self.batch_size)
+
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        key = files.fingerprint([files.file_hash(self.folder / "encoder.safetensors"), self.data.key])
+        if self._cache is not None and (kept := _read(self._cache, key)) is not None:
+            return kept
+        train, test = self._encoded(self.data.train.images, self.data.test.images)
+        if self._cache is not None:
+            mark = torch.frombuffer(bytearray(key.encode()), dtype=torch.uint8)
+            files.write_bytes(self._cache, save({"train": train, "test": test, "key": mark}))
+        return train, test
+
+
+def require_channels(folder: Path, spec: EncoderSpec, data: Task) -> None:
+    """Refuse images of other channels than the encoder takes.
+
+    Raises:
+        UserError: they differ.
+    """
+    channels = data.train.images.shape[1]
+    if spec.channels != channels:
+        raise UserError(
+            f"--encoder {folder} takes {spec.channels}-channel images, the data have {channels}; "
+            f"add --images.channels {spec.channels}"
+        )
+
+
+def _read(cache: Path, key: str) -> tuple[Tensor, Tensor] | None:
+    """The features kept in ``cache``; None where it is missing, damaged, or another encoder's or task's."""
+    if not cache.exists():
+        return None
+    try:
+        stored = load_file(cache)
+        found = bytes(stored["key"].numpy()).decode() == key
+        return (stored["train"], stored["test"]) if found else None
+    except (SafetensorError, KeyError, UnicodeDecodeError):
+        return None

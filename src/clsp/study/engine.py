@@ -1,0 +1,199 @@
+"""The work on a study: every arm with every seed is trained and evaluated alike; what is finished is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clsp import console, distributed, files
+from clsp.engine.launch import launch
+from clsp.errors import InUseError
+from clsp.evaluation.stage import evaluate_into, show
+from clsp.positives.bank import PositiveBank
+from clsp.recipes.arms import DIFFUSION, Arm
+from clsp.recipes.fit import check_arm, check_generator
+from clsp.recipes.prepare import Prepared
+from clsp.report.page import build_report
+from clsp.study.collect import collect, metrics_of
+from clsp.study.record import describe, require_same_data, write_record
+from clsp.study.stages import bank_stage, diffusion_stage
+from clsp.study.study import Study
+from clsp.study.table import document
+from clsp.training.checks import needs_bank
+from clsp.training.pretrain import pretrain
+
+Made = TypeVar("Made")
+
+_POLL = 5.0
+"""Seconds between two looks at what another process works on."""
+
+_TAKEN = ("*.safetensors", "config.json", "snippet.py")
+"""What a user takes away."""
+
+
+def conduct(
+    prepared: Prepared,
+    out: Path,
+    source: str,
+    arms: list[Arm],
+    seeds: list[int],
+    *,
+    command: str,
+    baseline: Arm | None = None,
+    bank: Path | None = None,
+    diffusion: str | None = None,
+    shared: bool = False,
+) -> dict[str, Any]:
+    """Train and evaluate every arm with every seed, and write the table, the page and the encoder to take away.
+
+    The diffusion model and its bank are made once, by the recipe's seed; the seeds name weights, order and views of the
+    pretrainings. A second call finishes what is missing; more seeds or arms may be added to a finished study.
+
+    Args:
+        prepared: data and recipe.
+        out: the study's folder.
+        source: the data as the user named them.
+        arms: the rows of the table; the first that is not the baseline is the main one, if it has an encoder.
+        seeds: of the pretrainings.
+        command: the command that does the same.
+        baseline: what the others are compared with; default the first arm.
+        bank: a bank that exists; default: it is made.
+        diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
+        shared: whether calls that run at the same time share the work, each taking the next run that no other works on;
+            else a second one is refused.
+
+    Returns:
+        What comparison.json holds; nothing in all processes but the first, which writes it.
+
+    Raises:
+        UserError: the input is wrong, or the folder belongs to another study.
+    """
+    launch(prepared.recipe.hardware)
+    describe(prepared.images)
+    _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
+    require_same_data(out, prepared.images)
+    if not (out / "recipe.yaml").exists():
+        write_record(out, prepared, source, command)
+    at_work = _when_free if shared else _at_once
+    needed = any(not arm.trains or needs_bank(prepared.recipe.pretraining(arm)) for arm in arms)
+    chosen = at_work(lambda: _bank(prepared, out, bank, diffusion)) if needed else None
+    base = baseline or arms[0]
+    main = next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
+    study = Study(prepared, out, arms, seeds, main, base, chosen)
+    _work(study, shared=shared)
+    if distributed.rank() != 0:
+        return {}
+    write_record(out, prepared, source, command)  # only now may it replace an earlier call's: every stage agreed
+    return at_work(lambda: _finish(study))
+
+
+def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, *, own_model: bool) -> None:
+    """Refuse what would fail only after the bank is made: every method brings its own batch and number of images."""
+    if own_model:
+        check_generator(prepared.recipe)
+    anchors = None if bank is None else len(PositiveBank.open(bank))
+    for arm in arms:
+        check_arm(prepared.recipe, arm, prepared.images, anchors=anchors)
+
+
+def _bank(prepared: Prepared, out: Path, given: Path | None, diffusion: str | None) -> PositiveBank:
+    if given is not None:
+        return PositiveBank.open(given)
+    model = diffusion or diffusion_stage(prepared, out / "diffusion")
+    return bank_stage(prepared, model, out / "positives")
+
+
+def _work(study: Study, *, shared: bool) -> None:
+    """Do all cells, seed by seed, so that an interrupted study has all arms equally often; those in use come last."""
+    in_use = []
+    for seed in study.seeds:
+        for arm in study.arms:
+            try:
+                _cell(study, arm, seed)
+            except InUseError:
+                # Of several processes the others have begun the cell that this one would leave.
+                if not shared or distributed.world_size() > 1:
+                    raise
+                in_use.append((arm, seed))
+    for arm, seed in in_use:
+        _when_free(partial(_cell, study, arm, seed))
+
+
+def _at_once(work: Callable[[], Made]) -> Made:
+    return work()
+
+
+def _when_free(work: Callable[[], Made]) -> Made:
+    """Do ``work`` as soon as no other process does the same: then what that one finished is found."""
+    while True:
+        try:
+            return work()
+        except InUseError as error:
+            console.say(str(error).partition(";")[0])
+            time.sleep(_POLL)
+
+
+def _cell(study: Study, arm: Arm, seed: int) -> None:
+    """Train and evaluate one arm with one seed."""
+    recipe, folder = study.prepared.recipe, study.folder(arm, seed)
+    console.say(f"arm {arm.name}, seed {seed}")
+    if arm.trains:
+        config, images = recipe.pretraining(arm), study.prepared.images
+        bank, anchors = study.bank if needs_bank(config) else None, study.anchors()
+        pretrain(images, config, recipe.hardware, seed=seed, folder=folder, bank=bank, anchors=anchors)
+    encoder, there = study.identity(arm, seed)
+    evaluate_into(
+        folder / "evaluation",
+        (lambda: study.trained(arm, seed)) if there else None,
+        lambda: study.task,
+        recipe.evaluate,
+        seed=recipe.seed,
+        data=study.data,
+        made={"encoder": encoder, "test": study.test},
+    )
+
+
+def _finish(study: Study) -> dict[str, Any]:
+    """Collect what all cells found, and write what a user looks at and takes away."""
+    out, recipe, arm, seed = study.out, study.prepared.recipe, study.main, study.seeds[0]
+    result = collect(study)
+    encoder, there = study.identity(arm, seed)
+    made = {"encoder": encoder, "test": study.test, "bank": study.bank.fingerprint if study.bank else "none"}
+    judged: dict[str, Any] = {}
+    if there:
+        judged = show(
+            out / "evaluation",
+            lambda: study.trained(arm, seed),
+            lambda: study.task,
+            study.prepared.images,
+            study.bank,
+            recipe.evaluate,
+            seed=recipe.seed,
+            data=study.data,
+            made=made,
+            device=study.device,
+        )
+        _take_away(study.folder(arm, seed), out / "encoder")
+    keep = files.json.dumps
+    _write(out / "evaluation" / "metrics.json", keep(metrics_of(study, judged), indent=2, allow_nan=False) + "\n")
+    _write(out / "comparison.json", keep(result, indent=2, allow_nan=False) + "\n")
+    _write(out / "comparison.md", document(result))
+    files.sweep(out)  # of killed calls
+    console.say(f"report: {build_report(out)}")
+    return result
+
+
+def _take_away(cell: Path, target: Path) -> None:
+    """Copy the encoder of a cell."""
+    for path in (path for pattern in _TAKEN for path in sorted(cell.glob(pattern))):
+        if not (target / path.name).exists() or files.file_hash(target / path.name) != files.file_hash(path):
+            files.write_bytes(target / path.name, path.read_bytes())
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text where it is not there already."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        files.write_text(path, text)

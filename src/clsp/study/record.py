@@ -1,0 +1,90 @@
+"""What stands beside a result: the recipe with all its values, the command that repeats it, and what the data are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clsp import console, distributed, files
+from clsp.errors import UserError
+from clsp.images.imageset import Images
+from clsp.provenance import machine, versions
+from clsp.recipes.prepare import Prepared
+from clsp.recipes.recipe import Recipe
+from clsp.settings.describe import as_text
+from clsp.settings.values import flat, plain
+
+
+def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> str:
+    """Write the command that does the same: of a call from Python, too.
+
+    Args:
+        name: the command.
+        own: its own options; those that are None were not given.
+        overrides: nested settings that were given.
+    """
+    given = {option: value for option, value in own.items() if value is not None}
+    options = {**given, **flat(overrides or {}, Recipe)}
+    words = [word for option, value in options.items() for word in (f"--{option}", as_text(value))]
+    return " ".join(shlex.quote(word) for word in ("clsp", name, *words))
+
+
+def describe(images: Images) -> None:
+    """Say what the data are."""
+    shape = f"{images.channels} x {images.size} x {images.size}"
+    test = f", {len(images.test)} test images" if images.test is not None else ""
+    labels = f", {len(images.classes)} classes" if images.classes else ", no labels"
+    console.say(f"images: {len(images.train)} train images{test} of {shape}{labels} from {images.source}")
+    if images.excluded:
+        console.say(f"images: {len(images.excluded)} files could not be read and are left out; images.json lists them")
+        for excluded in images.excluded[:5]:
+            console.say(f"  {excluded.name}: {excluded.reason}")
+
+
+def require_same_data(out: Path, images: Images) -> None:
+    """Refuse to continue a study with other images, before any work is done.
+
+    Raises:
+        UserError: the folder was made from other images.
+    """
+    path = out / "images.json"
+    if path.exists() and (old := files.read_json(path))["fingerprint"] != images.fingerprint:
+        raise UserError(
+            f"{out} was made from other images ({old['source']}, {old['train']} images, fingerprint "
+            f"{old['fingerprint']}; now {len(images.train)} images, {images.fingerprint}); choose another --out"
+        )
+
+
+def write_record(out: Path, prepared: Prepared, data: str, command: str) -> None:
+    """Write ``recipe.yaml`` (every value that is used, versions, hardware, data) and ``images.json``."""
+    if distributed.rank() != 0:
+        return
+    images = prepared.images
+    out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "recipe": Path(prepared.name).name,
+        "command": command,
+        "data": {"source": data, "fingerprint": images.fingerprint, "train": len(images.train)},
+        "versions": versions(),
+        "machine": machine(),
+        **plain(prepared.recipe),
+    }
+    files.write_text(out / "recipe.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    labels = images.train.labels
+    found = {
+        "source": images.source,
+        "train": len(images.train),
+        "test": None if images.test is None else len(images.test),
+        "channels": images.channels,
+        "size": images.size,
+        "classes": list(images.classes) if images.classes else None,
+        "labelled_train": 0 if labels is None else int((labels >= 0).sum()),
+        "fingerprint": images.fingerprint,
+        "notes": list(images.notes),
+        "excluded": [vars(excluded) for excluded in images.excluded],
+    }
+    files.write_json(out / "images.json", found)

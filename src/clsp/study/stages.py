@@ -1,0 +1,99 @@
+"""The stages one by one, each on prepared data and a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsp.encoders.export import read_spec
+from clsp.engine.hardware import device_of
+from clsp.errors import UserError, suggest
+from clsp.positives.bank import PositiveBank
+from clsp.positives.sources import SOURCES
+from clsp.recipes.arms import EXTRA, Arm
+from clsp.recipes.prepare import Prepared, prepare
+from clsp.recipes.recipe import Recipe
+from clsp.settings.values import Tree, merge
+
+if TYPE_CHECKING:
+    from clsp.evaluation.evaluate import Result
+
+
+def diffusion_stage(prepared: Prepared, out: Path) -> Path:
+    """Train the diffusion model into ``out``."""
+    from clsp.diffusion.training import train_diffusion
+
+    recipe = prepared.recipe
+    train_diffusion(prepared.images, recipe.diffusion, recipe.hardware, seed=recipe.seed, folder=out)
+    return out
+
+
+def bank_stage(prepared: Prepared, diffusion: str | Path, out: Path) -> PositiveBank:
+    """Draw the bank into ``out``."""
+    from clsp.positives.synthesize import synthesize
+
+    recipe = prepared.recipe
+    return synthesize(prepared.images, diffusion, recipe.synthesize, recipe.hardware, seed=recipe.seed, folder=out)
+
+
+def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -> Path:
+    """Train an encoder into ``out``.
+
+    Args:
+        prepared: data and recipe.
+        out: the encoder's folder.
+        positives: the additional positive: None (as the recipe says), a bank's folder, the name of a source that needs no
+            bank (``view``, ``nearest``, ...), or ``NAME:BANK`` for one that does (``noise:BANK``, ``extra:BANK``).
+
+    Raises:
+        UserError: ``positives`` is neither.
+    """
+    from clsp.training.pretrain import pretrain
+
+    recipe = prepared.recipe
+    arm, bank = _arm(recipe, positives)
+    pretrain(prepared.images, recipe.pretraining(arm), recipe.hardware, seed=recipe.seed, folder=out, bank=bank)
+    return out
+
+
+def _arm(recipe: Recipe, positives: str | Path | None) -> tuple[Arm, PositiveBank | None]:
+    """Read what ``--positives`` says."""
+    method = recipe.pretrain.method
+    if positives is None:
+        return Arm(method, recipe.pretrain.positive.source, extra=recipe.pretrain.extra), None
+    text = str(positives)
+    name, colon, place = text.partition(":")
+    known = (*SOURCES.names(), EXTRA)
+    if name not in known or (name == "bank" and not colon):
+        if not Path(text).exists():
+            raise UserError(
+                f"--positives '{text}' is neither a bank's folder nor one of {', '.join(known)}{suggest(name, known)}"
+            )
+        name, place = "bank", text
+    bank = PositiveBank.open(place) if place else None
+    return (Arm(method, extra=True) if name == EXTRA else Arm(method, name)), bank
+
+
+def encoder_folder(place: str | Path) -> Path:
+    """The encoder's folder; the folder of a run stands for its encoder."""
+    folder = Path(place)
+    return folder / "encoder" if (folder / "encoder" / "config.json").exists() else folder
+
+
+def prepare_for(folder: Path, data: str, *, recipe: str | None, overrides: Tree) -> Prepared:
+    """Open the data as the encoder in ``folder`` takes them: its channels and size, unless the user says otherwise."""
+    spec = read_spec(folder)
+    wanted = {"images": {"channels": spec.channels, "size": spec.size}}
+    return prepare(data, recipe=recipe, overrides=merge(Recipe, wanted, overrides))
+
+
+def evaluate_stage(folder: Path, prepared: Prepared) -> Result:
+    """Evaluate the encoder in ``folder``."""
+    from clsp.evaluation.evaluate import evaluate
+    from clsp.evaluation.task import make_task
+    from clsp.evaluation.trained import Encoder
+
+    recipe = prepared.recipe
+    task = make_task(prepared.images, recipe.evaluate, seed=recipe.seed)
+    encoder = Encoder(folder, task, device=device_of(recipe.hardware), batch_size=recipe.evaluate.batch_size)
+    return evaluate(encoder, task, recipe.evaluate)

@@ -1,0 +1,114 @@
+"""A study in the making: which arms, with which seeds, on which images, in which folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clsp import files
+from clsp.engine.hardware import device_of
+from clsp.errors import UserError
+from clsp.evaluation.bottleneck import Diffusion
+from clsp.evaluation.task import Task, make_task
+from clsp.evaluation.trained import Encoder, Trained
+from clsp.images.imageset import split_fingerprint, subset
+from clsp.positives.bank import PositiveBank
+from clsp.recipes.arms import DIFFUSION, Arm
+from clsp.recipes.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Study:
+    """Every arm with every seed, on the same images and bank."""
+
+    prepared: Prepared
+    out: Path
+    arms: list[Arm]
+    seeds: list[int]
+    main: Arm
+    """The arm whose first seed a user takes away, and of which there are pictures."""
+    baseline: Arm
+    """What the others are compared with."""
+    bank: PositiveBank | None
+
+    def folder(self, arm: Arm, seed: int) -> Path:
+        """Where a cell lies: what was trained, and its evaluation."""
+        return self.out / "arms" / arm.name / f"seed-{seed}"
+
+    def compared(self) -> list[tuple[Arm, Arm]]:
+        """The differences that are told first: the main arm to all others, or all others to the baseline."""
+        if self.main != self.baseline and len(self.seeds) == 1:
+            return [(self.main, arm) for arm in self.arms if arm != self.main]
+        return [(arm, self.baseline) for arm in self.arms if arm != self.baseline]
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks work."""
+        return device_of(self.prepared.recipe.hardware)
+
+    @cached_property
+    def task(self) -> Task:
+        """What every cell is evaluated on."""
+        return make_task(self.prepared.images, self.prepared.recipe.evaluate, seed=self.prepared.recipe.seed)
+
+    @property
+    def data(self) -> str:
+        """The fingerprint of the train images."""
+        return self.prepared.images.fingerprint
+
+    @cached_property
+    def test(self) -> str:
+        """The fingerprint of the test images."""
+        images = self.prepared.images
+        return split_fingerprint(images.test) if images.test is not None else "none"
+
+    def trained(self, arm: Arm, seed: int) -> Trained:
+        """What a cell trained, ready to be evaluated."""
+        config = self.prepared.recipe.evaluate
+        if not arm.trains:
+            return Diffusion(self.diffusion(), self.task, seed=seed, device=self.device)
+        shown = (arm, seed) == (self.main, self.seeds[0])  # its features serve the pictures, too
+        cache = self.out / "evaluation" / "features.safetensors" if shown else None
+        folder = self.folder(arm, seed)
+        return Encoder(folder, self.task, device=self.device, batch_size=config.batch_size, cache=cache)
+
+    def identity(self, arm: Arm, seed: int) -> tuple[str, bool]:
+        """A fingerprint of what a cell trained, and whether that is still there.
+
+        The weights of what was evaluated may be deleted: many arms fill a disk.
+        """
+        if not arm.trains:
+            assert self.bank is not None
+            return str(self.bank.manifest["unet"]), True
+        folder = self.folder(arm, seed)
+        weights, evaluated = folder / "encoder.safetensors", folder / "evaluation" / "stage.json"
+        if not weights.exists() and evaluated.exists():
+            return str(files.read_json(evaluated)["inputs"]["encoder"]), False
+        return files.file_hash(weights)[:16], True
+
+    def diffusion(self) -> Path:
+        """The folder of the diffusion model that made the bank: where a study puts it, beside the bank.
+
+        Raises:
+            UserError: it is not there, or another model is.
+        """
+        assert self.bank is not None
+        folder = self.bank.folder.resolve().parent / "diffusion"
+        path = folder / "stage.json"
+        if not path.is_file() or files.read_json(path)["facts"].get("unet") != self.bank.manifest["unet"]:
+            raise UserError(
+                f"arm '{DIFFUSION}' evaluates the model that made the bank, and {folder} does not hold it; "
+                "give a bank that lies beside its model, as 'clsp run' makes it"
+            )
+        return folder
+
+    def anchors(self) -> np.ndarray:
+        """The images that all arms and seeds are trained on: with a bank, those that have candidates."""
+        recipe, total = self.prepared.recipe, len(self.prepared.images.train)
+        if recipe.pretrain.images is None and self.bank is not None:
+            return self.bank.ids
+        return subset(total, recipe.pretrain.images, seed=recipe.seed)
