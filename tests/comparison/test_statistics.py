@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from clsp.comparison.statistics import interval, paired
 from scipy import stats
 
 from clsp.comparison.arms import parse_arm, parse_arms
-from clsp.comparison.statistics import interval, paired
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.unet import build_unet
 from clsp.errors import UserError

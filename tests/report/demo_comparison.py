@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from demo_run import digits, dump, dump_lines, write_images, write_positives
-
 from clsp.comparison.statistics import interval, paired
+from demo_run import digits, dump, dump_lines, write_images, write_positives
 
 PROTOCOLS = {"linear": "logistic regression, C = 0.1", "knn": "cosine, k = 20"}
 METHODS = {

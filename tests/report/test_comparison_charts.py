@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from clsp.comparison.statistics import interval
+from clsp.report.bands import band, extent
+from clsp.report.comparison import build_comparison
 from comparison_reading import arms_of, chart, circles
 from demo_comparison import SIXTEEN, write_comparison
 from test_report_browser import CHROMIUM
 from test_report_browser import dump as browse
 
-from clsp.comparison.statistics import interval
-from clsp.report.bands import band, extent
-from clsp.report.comparison import build_comparison
 from clsp.report.costs import flops, short_time
 from clsp.report.labels import HEIGHT, overlap, place
 from clsp.report.numbers import signed

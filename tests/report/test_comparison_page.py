@@ -7,13 +7,13 @@ from html import escape, unescape
 from pathlib import Path
 
 import pytest
+from clsp.report.comparison import build_comparison
 from comparison_reading import arms_of, chart, circles
 from demo_comparison import FOUR, SIXTEEN, write_comparison
 from test_report_page import change, parse
 
 from clsp.cli.main import dispatch
 from clsp.errors import UserError
-from clsp.report.comparison import build_comparison
 from clsp.report.numbers import fixed, signed
 
 HOSTILE = "<i>\"x\" & 'y'"
