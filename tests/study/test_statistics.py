@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clsp.comparison.statistics import interval, paired
 from scipy import stats
 
 from clsp.comparison.arms import parse_arm, parse_arms
@@ -14,6 +13,7 @@ from clsp.errors import UserError
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.recipes.options import parse_recipe
+from clsp.study.statistics import interval, paired
 
 TINY = DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4, steps=3, batch_size=2)
 
