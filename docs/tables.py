@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clsp.comparison.table import shown
+from clsp.study.table import shown
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "results" / "fashion-mnist"

@@ -24,6 +24,7 @@ RUN = (
     "--synthesize.anchors", 48, "--synthesize.shard_anchors", 16, "--pretrain.images", 48, "--pretrain.batch_size", 16,
     "--pretrain.epochs", 2,
 )  # fmt: skip
+ENCODER = "arms/simclr+bank/seed-0"
 RESULTS = (
     "diffusion/unet/diffusion_pytorch_model.safetensors", "positives/shard-00000000.npy",
     "positives/shard-00000016.npy", "positives/shard-00000032.npy", "positives/manifest.json",
@@ -55,7 +56,7 @@ def kept(folder):
     found = {}
     for path in folder.rglob("stage.json"):
         if files.read_json(path)["status"] == "finished":
-            found |= {f"{path.parent.name}/{name}": time for name, time in stamps(path.parent).items()}
+            found |= {f"{path.parent.relative_to(folder)}/{name}": time for name, time in stamps(path.parent).items()}
     for path in (folder / "positives").glob("shard-*.npy"):
         if path.with_suffix(".json").exists():
             found[f"positives/{path.name}"] = path.stat().st_mtime_ns
@@ -88,7 +89,7 @@ def test_killed_in_a_stage(golden, tmp_path, fault, finished):
     assert died.status == -signal.SIGKILL
     before = kept(folder)
     assert {name.split("/")[0] for name in before if name.endswith("stage.json")} == finished
-    record = folder / ("diffusion", "positives", "encoder")[len(finished)] / "stage.json"
+    record = folder / ("diffusion", "positives", ENCODER)[len(finished)] / "stage.json"
     spent = files.read_json(record)["seconds"]
     assert spent > 0  # SIGKILL leaves no time to write it down
     done = finish(folder, before)
@@ -99,14 +100,15 @@ def test_killed_in_a_stage(golden, tmp_path, fault, finished):
     else:
         assert "16 of 48 anchors were done before" in done.err
     assert results(folder) == results(golden)
-    for stage in ("diffusion", "encoder"):
+    for stage in ("diffusion", ENCODER):
         assert losses(folder, stage) == losses(golden, stage)  # no step is told twice
 
 
 def test_killed_in_evaluation(golden, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(golden, folder)
-    shutil.rmtree(folder / "evaluation")
+    for place in ("evaluation", f"{ENCODER}/evaluation"):
+        shutil.rmtree(folder / place)
     died = shared().clsp(*RUN, "--out", folder, fault="write:3:kill")
     assert died.status == -signal.SIGKILL
     assert not (folder / "evaluation" / "metrics.json").exists()
@@ -163,7 +165,7 @@ def test_a_full_disk(golden, tmp_path, number):
 def test_a_full_disk_spares_what_was_there(golden, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(golden, folder)
-    shutil.rmtree(folder / "encoder")
+    shutil.rmtree(folder / ENCODER)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
     done = shared().clsp(*RUN, "--out", folder, fault="write:4:enospc")
     assert done.status == 2
@@ -182,8 +184,8 @@ def test_a_broken_disk(tmp_path):
     [
         ("loss:5:nan", "the loss term noise prediction became non-finite at step 4", "diffusion"),
         ("gradient:5:nan", "the gradient norm became non-finite at step 4", "diffusion"),
-        (f"loss:{STEPS + 3}:nan", "the loss term nt_xent and positive became non-finite at step 2", "encoder"),
-        (f"gradient:{STEPS + 3}:nan", "the gradient norm became non-finite at step 2", "encoder"),
+        (f"loss:{STEPS + 3}:nan", "the loss term nt_xent and positive became non-finite at step 2", ENCODER),
+        (f"gradient:{STEPS + 3}:nan", "the gradient norm became non-finite at step 2", ENCODER),
     ],
 )
 def test_a_loss_that_is_not_finite(golden, tmp_path, fault, named, stage):

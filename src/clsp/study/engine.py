@@ -147,6 +147,8 @@ def _cell(study: Study, arm: Arm, seed: int) -> None:
             study.prepared, folder, arm.pretraining(recipe), arm.positives, study.bank,
             seed=seed, anchors=study.anchors(),
         )  # fmt: skip
+        if (arm, seed) == (study.main, study.seeds[0]) and distributed.rank() == 0:
+            _take_away(folder, study.out / "encoder")
     encoder, there = study.identity(arm, seed)
     evaluate_into(
         folder / "evaluation",
@@ -170,7 +172,6 @@ def _finish(study: Study) -> dict[str, Any]:
             out / "evaluation", lambda: study.trained(arm, seed), lambda: study.task, study.prepared.images, study.bank,
             recipe.evaluate, seed=recipe.seed, inputs=inputs, device=study.device,
         )  # fmt: skip
-        _take_away(study.folder(arm, seed), out / "encoder")
     keep = files.json.dumps
     _write(out / "evaluation" / "metrics.json", keep(metrics_of(study, judged), indent=2, allow_nan=False) + "\n")
     _write(out / "comparison.json", keep(result, indent=2, allow_nan=False) + "\n")
