@@ -114,7 +114,8 @@ def run(
     settings = prepared.recipe
     arms = [Arm(settings.pretrain.method, positives) for positives in settings.sources()]
     plain = next((arm for arm in arms if arm.positives == "none"), None)
-    return conduct(prepared, Path(out), data, arms, [settings.seed], baseline=plain, diffusion=diffusion)
+    where = (prepared, Path(out), data)
+    return conduct(*where, arms, [settings.seed], main=arms[0], baseline=plain, diffusion=diffusion)
 
 
 def diffusion_stage(prepared: Prepared, out: Path) -> Path:

@@ -34,7 +34,7 @@ def test_an_arm_has_its_methods_settings(monkeypatch, make_images, tmp_path):
     monkeypatch.setattr(training, "pretrain", noted)
     recipe = parse_recipe("cifar10", ["--pretrain.batch_size", "8"])
     arms = parse_arms("simclr,moco,moco+view,nnclr")
-    cells = Study(Prepared(recipe, "cifar10", make_images()), tmp_path, arms, [0], arms[0], arms[0], None)
+    cells = Study(Prepared(recipe, "cifar10", make_images()), tmp_path, arms, [0], arms[0], arms[0], [], None)
     for arm in arms:
         try:
             engine._cell(cells, arm, 0)
@@ -63,7 +63,7 @@ def test_a_given_bank_says_how_many_anchors_there_are(monkeypatch, make_images, 
 
 def smoke(images, folder):
     arms = parse_arms("simclr")
-    return Study(Prepared(parse_recipe("smoke", []), "smoke", images), folder, arms, [0], arms[0], arms[0], None)
+    return Study(Prepared(parse_recipe("smoke", []), "smoke", images), folder, arms, [0], arms[0], arms[0], [], None)
 
 
 def test_of_several_processes_none_leaves_a_cell_that_the_others_have_begun(make_images, tmp_path, monkeypatch):

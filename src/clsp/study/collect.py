@@ -100,7 +100,7 @@ def collect(study: Study) -> dict[str, Any]:
         "data": study.prepared.images.source,
         "baseline": study.baseline.name,
         "measures": measures,
-        "compared": [[one.name, other.name] for one, other in study.compared()],
+        "compared": [[one.name, other.name] for one, other in study.compared],
         "protocols": {name: first[name]["protocol"] for name in first["measures"]},
         "arms": [_record(study, row, rows) for row in rows],
     }

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from clsp import console, distributed, files, workflow
 from clsp.comparison.arms import DIFFUSION, Arm
-from clsp.errors import InUseError
+from clsp.errors import InUseError, UserError
 from clsp.evaluation.stage import evaluate_into, show
 from clsp.positives.bank import PositiveBank
 from clsp.positives.pairs import pairs_for
@@ -40,6 +40,7 @@ def conduct(
     arms: list[Arm],
     seeds: list[int],
     *,
+    main: Arm | None = None,
     baseline: Arm | None = None,
     bank: Path | None = None,
     diffusion: str | None = None,
@@ -54,8 +55,10 @@ def conduct(
         prepared: data and recipe.
         out: the study's folder.
         source: the data as the user named them.
-        arms: the rows of the table; the first that is not the baseline is the main one, if it has an encoder.
+        arms: the rows of the table.
         seeds: of the pretrainings.
+        main: the arm that the study is about: the others are subtracted from it. Default: the study is about all, which
+            are compared with the baseline; the first other one with an encoder is what a user takes away.
         baseline: what the others are compared with; default the first arm.
         bank: a bank that exists; default: it is made.
         diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
@@ -71,14 +74,19 @@ def conduct(
     workflow.describe(prepared.images)
     _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
     workflow.require_same_data(out, prepared.images)
+    if (out / "encoder" / "stage.json").exists():
+        raise UserError(
+            f"{out} was made by an older version, which laid its folders out otherwise; choose another --out"
+        )
     if not (out / "recipe.yaml").exists():
         workflow.write_provenance(out, prepared, source)
     at_work = _when_free if shared else _at_once
     needed = any(arm.positives in NEEDS_BANK or arm.method == DIFFUSION for arm in arms)
     chosen = at_work(lambda: _bank(prepared, out, bank, diffusion)) if needed else None
     base = baseline or arms[0]
-    main = next((arm for arm in arms if arm not in (base, Arm(DIFFUSION, "none"))), arms[0])
-    study = Study(prepared, out, arms, seeds, main, base, chosen)
+    pairs = [(main or arm, arm if main else base) for arm in arms if arm != (main or base)]
+    shown = main or next((arm for arm in arms if arm not in (base, Arm(DIFFUSION, "none"))), arms[0])
+    study = Study(prepared, out, arms, seeds, shown, base, pairs, chosen)
     _work(study, shared=shared)
     if distributed.rank() != 0:
         return {}
