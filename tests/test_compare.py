@@ -152,3 +152,5 @@ def test_arms_of_an_earlier_call_stand_in_the_table_with_their_own_seeds(grid, t
     other = shared().clsp("compare", *SMALL, *where, "--methods", "nnclr", "--seeds", "1", "--pretrain.lr", "0.01")
     assert "arm byol: 2 runs with other settings are left out" in other.err
     assert [row["arm"] for row in files.read_json(tmp_path / "R" / "comparison.json")["arms"]] == ["nnclr"]
+    taken, trained = (tmp_path / "R" / place / "encoder.safetensors" for place in ("encoder", "arms/nnclr/seed-0"))
+    assert taken.read_bytes() == trained.read_bytes()

@@ -56,7 +56,8 @@ def kept(folder):
     found = {}
     for path in folder.rglob("stage.json"):
         if files.read_json(path)["status"] == "finished":
-            found |= {f"{path.parent.relative_to(folder)}/{name}": time for name, time in stamps(path.parent).items()}
+            own = {name: time for name, time in stamps(path.parent).items() if not name.startswith("evaluation/")}
+            found |= {f"{path.parent.relative_to(folder)}/{name}": time for name, time in own.items()}
     for path in (folder / "positives").glob("shard-*.npy"):
         if path.with_suffix(".json").exists():
             found[f"positives/{path.name}"] = path.stat().st_mtime_ns

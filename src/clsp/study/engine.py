@@ -75,9 +75,7 @@ def conduct(
     _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
     workflow.require_same_data(out, prepared.images)
     if (out / "encoder" / "stage.json").exists():
-        raise UserError(
-            f"{out} was made by an older version, which laid its folders out otherwise; choose another --out"
-        )
+        raise UserError(f"{out} was made by an older version, with another layout of folders; choose another --out")
     if not (out / "recipe.yaml").exists():
         workflow.write_provenance(out, prepared, source)
     at_work = _when_free if shared else _at_once
@@ -169,24 +167,31 @@ def _cell(study: Study, arm: Arm, seed: int) -> None:
 
 
 def _finish(study: Study) -> dict[str, Any]:
-    """Collect what all cells found, and write what a user looks at and takes away."""
-    out, recipe, arm, seed = study.out, study.prepared.recipe, study.main, study.seeds[0]
-    result = collect(study)
-    encoder, there = study.identity(arm, seed)
-    inputs = {"encoder": encoder, **study.data, "bank": study.bank.fingerprint if study.bank else "none"}
-    judged: dict[str, Any] = {}
-    if there:
-        judged = show(
-            out / "evaluation", lambda: study.trained(arm, seed), lambda: study.task, study.prepared.images, study.bank,
-            recipe.evaluate, seed=recipe.seed, inputs=inputs, device=study.device,
-        )  # fmt: skip
-    keep = files.json.dumps
-    _write(out / "evaluation" / "metrics.json", keep(metrics_of(study, judged), indent=2, allow_nan=False) + "\n")
-    _write(out / "comparison.json", keep(result, indent=2, allow_nan=False) + "\n")
+    """Collect what all cells found, and write what a user looks at."""
+    out, result = study.out, collect(study)
+    metrics = metrics_of(study, _pictures(study))
+    for name, content in (("evaluation/metrics.json", metrics), ("comparison.json", result)):
+        _write(out / name, files.json.dumps(content, indent=2, allow_nan=False) + "\n")
     _write(out / "comparison.md", document(result))
     files.sweep(out)  # of killed calls
     console.say(f"report: {build_report(out)}")
     return result
+
+
+def _pictures(study: Study) -> dict[str, Any]:
+    """Show the main arm's first run; return what the judge says of the bank's candidates."""
+    recipe, arm, seed, folder = study.prepared.recipe, study.main, study.seeds[0], study.out / "evaluation"
+    encoder, there = study.identity(arm, seed)
+    inputs = {"encoder": encoder, **study.data, "bank": study.bank.fingerprint if study.bank else "none"}
+    drawn = files.read_json(folder / "stage.json") if (folder / "stage.json").exists() else {"facts": {}}
+    if not there:
+        return drawn["facts"].get("candidates") or {}
+    if drawn.get("inputs", inputs) != inputs:  # those of another call's main arm: its encoder made way, too
+        (folder / "stage.json").unlink()
+    return show(
+        folder, lambda: study.trained(arm, seed), lambda: study.task, study.prepared.images, study.bank,
+        recipe.evaluate, seed=recipe.seed, inputs=inputs, device=study.device,
+    )  # fmt: skip
 
 
 def _take_away(cell: Path, target: Path) -> None:
