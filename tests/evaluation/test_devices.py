@@ -21,13 +21,11 @@ from clsp.engine import hardware, pixels
 from clsp.evaluation import bottleneck, classifier, distance, features, judge, trained
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import few_labels
-from clsp.evaluation.stage import show
-from clsp.evaluation.task import make_task
-from clsp.evaluation.trained import Encoder
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.options import parse_recipe
 from clsp.study import engine
 from clsp.study import study as studies
+from clsp.study.evaluation import show
 from clsp.workflow import Prepared
 
 CONFIG = EvaluateConfig(
@@ -72,16 +70,17 @@ def test_an_encoder_is_measured_and_fine_tuned_on_the_recipes_device(encoder, ma
     assert seen == {"encoded": [META] * 3, "trained": [META]}  # train, test, and test again by the tuned encoder
 
 
-def test_a_run_hands_its_device_to_the_judge_as_well(encoder, make_images, seen, tmp_path):
+def test_a_study_hands_its_device_to_the_judge_as_well(encoder, make_images, monkeypatch, seen, tmp_path):
     images = make_images()
     candidates = images.train.images[:12].transpose(0, 2, 3, 1)[:, None]
-    bank = PositiveBank(None, {"candidates": 1, "shape": [16, 16, 3]}, np.arange(12), [candidates])
+    manifest = {"candidates": 1, "shape": [16, 16, 3], "data": "d", "unet": "u", "sampler": {}, "anchors": 12}
+    bank = PositiveBank(None, manifest, np.arange(12), [candidates])
     config = dataclasses.replace(CONFIG, label_fractions=[], classifier_epochs=1)
-    task = make_task(images, config, seed=0)
-    show(
-        tmp_path, lambda: Encoder(encoder, task, device=META), lambda: task, images, bank, config, seed=0, inputs={},
-        device=META,
-    )  # fmt: skip
+    arms = parse_arms("simclr")
+    study = studies.Study(prepared(images, config), tmp_path, arms, [0], arms[0], arms[0], [], bank)
+    shutil.copytree(encoder, study.folder(arms[0], 0))
+    monkeypatch.setattr(studies, "device_of", lambda settings: META)
+    show(study)
     assert seen == {"encoded": [META] * 4, "trained": [META]}
 
 

@@ -16,9 +16,9 @@ from clsp.errors import InUseError, UserError
 from clsp.evaluation.evaluator import Evaluator
 from clsp.evaluation.evaluators import EVALUATORS
 from clsp.evaluation.measure import Measure
-from clsp.evaluation.stage import evaluate_into
 from clsp.recipes.options import parse_recipe
 from clsp.study import engine
+from clsp.study.evaluation import evaluate_cell
 from clsp.study.study import Study
 from clsp.training import pretrain as training
 from clsp.workflow import Prepared
@@ -99,27 +99,29 @@ def counted(monkeypatch):
             return [Measure(name="count", title="count", value=1.0, protocol="p", each=np.ones(3))]
 
     monkeypatch.setattr(EVALUATORS, "_members", {"count": Count}, raising=False)
+    monkeypatch.setattr(Study, "trained", lambda study, arm, seed: SimpleNamespace(note=""))
+    monkeypatch.setattr(Study, "identity", lambda study, arm, seed: ("a", True))
     return Count
 
 
-def evaluated(study, folder, **more):
-    given = {"seed": 0, "inputs": {"encoder": "a"}, **more}
-    trained = SimpleNamespace(note="")
-    evaluate_into(folder, lambda: trained, lambda: study.task, study.prepared.recipe.evaluate, **given)
+def evaluated(study):
+    evaluate_cell(study, study.main, 0)
+    return study.folder(study.main, 0) / "evaluation"
 
 
 def test_the_first_process_evaluates_and_the_others_wait_for_it(monkeypatch, make_images, tmp_path, counted):
     """They share a folder; only what the first one finds is kept."""
-    study, path = smoke(make_images(), tmp_path), tmp_path / "stage.json"
-    evaluated(study, tmp_path)
-    assert files.read_json(tmp_path / "metrics.json")["count"] == {"top1": 1.0, "protocol": "p"}
+    study = smoke(make_images(), tmp_path)
+    folder = evaluated(study)
+    path = folder / "stage.json"
+    assert files.read_json(folder / "metrics.json")["count"] == {"top1": 1.0, "protocol": "p"}
     assert (files.read_json(path)["facts"], counted.asked) == ({"evaluators": ["count"]}, 1)
     record = files.read_json(path)
     path.unlink()
     monkeypatch.setenv("RANK", "1")
     later = Timer(0.5, files.write_json, (path, record))
     later.start()
-    evaluated(study, tmp_path)
+    evaluated(study)
     assert path.exists()
     assert counted.asked == 1
     later.join()
@@ -135,22 +137,22 @@ def test_an_evaluator_that_came_since_is_asked_and_what_was_measured_before_is_k
             return [Measure(name="later", title="later", value=2.0, protocol="q", better="lower")]
 
     study = smoke(make_images(), tmp_path)
-    evaluated(study, tmp_path)
+    evaluated(study)
     monkeypatch.setattr(EVALUATORS, "_members", {"count": counted, "later": Later}, raising=False)
-    evaluated(study, tmp_path)
-    evaluated(study, tmp_path)
-    found = files.read_json(tmp_path / "metrics.json")
+    evaluated(study)
+    folder = evaluated(study)
+    found = files.read_json(folder / "metrics.json")
     assert (found["count"]["top1"], found["later"]["top1"], counted.asked) == (1.0, 2.0, 1)
     assert set(found["measures"]) == {"count", "later"}
-    assert files.read_json(tmp_path / "stage.json")["status"] == "finished"
+    assert files.read_json(folder / "stage.json")["status"] == "finished"
 
 
 def test_what_changes_no_number_does_not_identify_an_evaluation(make_images, tmp_path, counted):
     study = smoke(make_images(), tmp_path)
-    evaluated(study, tmp_path)
+    evaluated(study)
     study.prepared.recipe.evaluate.batch_size = 7
     study.prepared.recipe.evaluate.classifier_epochs = 3
-    evaluated(study, tmp_path)
+    evaluated(study)
     study.prepared.recipe.evaluate.retrieval_queries = 7
     with pytest.raises(UserError, match="retrieval_queries 10000 -> 7"):
-        evaluated(study, tmp_path)
+        evaluated(study)

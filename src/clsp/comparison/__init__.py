@@ -1,1 +1,1 @@
-"""Comparison: a grid of arms and seeds, and the one table it ends in."""
+"""Arms of a study."""

@@ -14,9 +14,9 @@ from clsp.engine.stage import completed, plain
 from clsp.errors import UserError
 from clsp.evaluation.config import EvaluateConfig, identity
 from clsp.evaluation.measure import difference
-from clsp.evaluation.stage import each_of, evaluation_settings
 from clsp.positives.registry import MADE_BY_GENERATOR
 from clsp.study.cost import Cost
+from clsp.study.evaluation import each_of, settings_of_evaluation
 from clsp.study.statistics import interval, paired
 from clsp.study.study import Study
 from clsp.training.config import PretrainConfig
@@ -79,7 +79,7 @@ def gap(first: Row, second: Row, name: str, seeds: Sequence[int] | None = None) 
         return None
     if len(common) > 1:
         return {**found.record(), "limits": SEEDS}
-    paths = [each_of(row.folders[common[0]] / "evaluation", name) for row in (first, second)]
+    paths = [each_of(row.folders[common[0]], name) for row in (first, second)]
     if all(path.is_file() for path in paths):
         each, other = (files.read_array(path) for path in paths)
         if len(each) == len(other):
@@ -150,7 +150,7 @@ def _is_alike(study: Study, arm: Arm, folder: Path) -> bool:
     evaluated = completed(
         files.read_json(folder / "evaluation" / "stage.json")["settings"], plain(identity(EvaluateConfig()))
     )
-    if evaluated != plain(evaluation_settings(recipe.evaluate, recipe.seed)):
+    if evaluated != plain(settings_of_evaluation(recipe)):
         return False
     if arm.method == DIFFUSION:
         return True

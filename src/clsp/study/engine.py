@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from clsp import console, distributed, files, workflow
 from clsp.comparison.arms import DIFFUSION, Arm
 from clsp.errors import InUseError, UserError
-from clsp.evaluation.stage import evaluate_into, show
 from clsp.positives.bank import PositiveBank
 from clsp.positives.pairs import pairs_for
 from clsp.positives.registry import NEEDS_BANK
 from clsp.recipes.limits import check_backbone, check_fit, check_values
 from clsp.report.page import build_report
 from clsp.study.collect import collect, metrics_of
+from clsp.study.evaluation import evaluate_cell, show
 from clsp.study.study import Study
 from clsp.study.table import document
 from clsp.training.config import check_positives
@@ -78,7 +78,7 @@ def conduct(
         raise UserError(f"{out} was made by an older version, with another layout of folders; choose another --out")
     if not (out / "recipe.yaml").exists():
         workflow.write_provenance(out, prepared, source)
-    at_work = _when_free if shared else _at_once
+    at_work: Callable[[Callable[[], Any]], Any] = _when_free if shared else lambda work: work()
     needed = any(arm.positives in NEEDS_BANK or arm.method == DIFFUSION for arm in arms)
     chosen = at_work(lambda: _bank(prepared, out, bank, diffusion)) if needed else None
     base = baseline or arms[0]
@@ -89,7 +89,8 @@ def conduct(
     if distributed.rank() != 0:
         return {}
     workflow.write_provenance(out, prepared, source)  # only now may it replace an earlier call's: every stage agreed
-    return at_work(lambda: _finish(study))
+    result: dict[str, Any] = at_work(lambda: _finish(study))
+    return result
 
 
 def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, *, own_model: bool) -> None:
@@ -130,10 +131,6 @@ def _work(study: Study, *, shared: bool) -> None:
         _when_free(partial(_cell, study, arm, seed))
 
 
-def _at_once(work: Callable[[], Made]) -> Made:
-    return work()
-
-
 def _when_free(work: Callable[[], Made]) -> Made:
     """Do ``work`` as soon as no other process does the same: then what that one finished is found."""
     while True:
@@ -155,43 +152,19 @@ def _cell(study: Study, arm: Arm, seed: int) -> None:
         )  # fmt: skip
         if (arm, seed) == (study.main, study.seeds[0]) and distributed.rank() == 0:
             _take_away(folder, study.out / "encoder")
-    encoder, there = study.identity(arm, seed)
-    evaluate_into(
-        folder / "evaluation",
-        (lambda: study.trained(arm, seed)) if there else None,
-        lambda: study.task,
-        recipe.evaluate,
-        seed=recipe.seed,
-        inputs={"encoder": encoder, **study.data},
-    )
+    evaluate_cell(study, arm, seed)
 
 
 def _finish(study: Study) -> dict[str, Any]:
     """Collect what all cells found, and write what a user looks at."""
     out, result = study.out, collect(study)
-    metrics = metrics_of(study, _pictures(study))
+    metrics = metrics_of(study, show(study))
     for name, content in (("evaluation/metrics.json", metrics), ("comparison.json", result)):
         _write(out / name, files.json.dumps(content, indent=2, allow_nan=False) + "\n")
     _write(out / "comparison.md", document(result))
     files.sweep(out)  # of killed calls
     console.say(f"report: {build_report(out)}")
     return result
-
-
-def _pictures(study: Study) -> dict[str, Any]:
-    """Show the main arm's first run; return what the judge says of the bank's candidates."""
-    recipe, arm, seed, folder = study.prepared.recipe, study.main, study.seeds[0], study.out / "evaluation"
-    encoder, there = study.identity(arm, seed)
-    inputs = {"encoder": encoder, **study.data, "bank": study.bank.fingerprint if study.bank else "none"}
-    drawn = files.read_json(folder / "stage.json") if (folder / "stage.json").exists() else {"facts": {}}
-    if not there:
-        return drawn["facts"].get("candidates") or {}
-    if drawn.get("inputs", inputs) != inputs:  # those of another call's main arm: its encoder made way, too
-        (folder / "stage.json").unlink()
-    return show(
-        folder, lambda: study.trained(arm, seed), lambda: study.task, study.prepared.images, study.bank,
-        recipe.evaluate, seed=recipe.seed, inputs=inputs, device=study.device,
-    )  # fmt: skip
 
 
 def _take_away(cell: Path, target: Path) -> None:
