@@ -7,7 +7,7 @@ from typing import Any
 
 from studies import SCORES, about, result, rows
 
-from clsp.comparison.table import shown
+from clsp.study.table import shown
 
 MEASURES = ("agreement", "squared pixel distance in a row", "KID")
 ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")

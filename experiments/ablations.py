@@ -20,7 +20,6 @@ from typing import Any
 import yaml
 
 from clsp import files
-from clsp.comparison.statistics import interval, paired
 from clsp.encoders.export import read_spec
 from clsp.engine.hardware import device_of
 from clsp.evaluation.distance import distance_seen_by
@@ -29,6 +28,7 @@ from clsp.evaluation.task import make_task
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.options import flat_options, parse_recipe
+from clsp.study.statistics import interval, paired
 from clsp.workflow import prepare
 
 BASE, TOGETHER, ALONE = "base", "together", "alone"

@@ -39,7 +39,10 @@ def test_the_table_has_every_arm_with_its_difference_to_the_first(grid):
         assert row["cost"]["pretraining_flops"] > 0
         assert (row["cost"]["generator_flops"] > 0) == (row["arm"] == "simclr+bank")
         assert set(row["versus"]) == {"simclr", "nnclr", "simclr+bank"} - {row["arm"]}
-        assert f"| {row['arm']} | 2 |" in done.out
+        assert [row["arm"], "2"] in [line.split()[:2] for line in done.out.splitlines()]
+        assert f"| {row['arm']} | 2 |" in (folder / "comparison.md").read_text()
+        assert set(row["runs"]) == set(result["measures"]) == {"linear", "knn", "retrieval"}
+        assert row["retrieval"]["limits"] == "95 % interval over the seeds"
     page = (folder / "comparison.md").read_text()
     assert page.startswith("| arm |")
     gap = result["arms"][1]["versus"]["simclr+bank"]["knn"]
@@ -60,14 +63,14 @@ def test_paired_differences_are_those_of_the_runs(grid):
 def test_a_second_call_trains_nothing(grid):
     folder, done = grid
     marks = {path: path.stat().st_mtime_ns for path in folder.rglob("encoder.safetensors")}
-    assert len(marks) == 6
+    assert len(marks) == 7  # and the one that a user takes away
     again = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclr,simclr+bank", "--seeds", "2", "--out", folder)
     assert again.status == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in marks} == marks
     assert again.out == done.out
 
 
-def test_the_weights_of_what_was_rated_may_be_deleted(grid, tmp_path):
+def test_the_weights_of_what_was_evaluated_may_be_deleted(grid, tmp_path):
     folder, done = grid
     kept = {path: path.read_bytes() for path in folder.rglob("seed-1/encoder.safetensors")}
     assert len(kept) == 3
@@ -90,9 +93,9 @@ def test_two_calls_at_the_same_time_share_the_work(tmp_path):
     until(lambda: "steps done" in read(told[1]))
     os.kill(first, signal.SIGCONT)
     until(lambda: gone(first) and gone(second))
-    assert len(list((tmp_path / "R" / "arms").glob("*/seed-*/rating/stage.json"))) == 6
+    assert len(list((tmp_path / "R" / "arms").glob("*/seed-*/evaluation/stage.json"))) == 6
     trained = [path.read_text().count("steps done") for path in told]
-    assert sum(trained) == 7  # the diffusion model and six encoders, none of them twice
+    assert sum(trained) == 8  # the diffusion model, six encoders and the judge of the bank, none of them twice
     assert min(trained) > 0
 
 
@@ -149,3 +152,5 @@ def test_arms_of_an_earlier_call_stand_in_the_table_with_their_own_seeds(grid, t
     other = shared().clsp("compare", *SMALL, *where, "--methods", "nnclr", "--seeds", "1", "--pretrain.lr", "0.01")
     assert "arm byol: 2 runs with other settings are left out" in other.err
     assert [row["arm"] for row in files.read_json(tmp_path / "R" / "comparison.json")["arms"]] == ["nnclr"]
+    taken, trained = (tmp_path / "R" / place / "encoder.safetensors" for place in ("encoder", "arms/nnclr/seed-0"))
+    assert taken.read_bytes() == trained.read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -22,9 +23,14 @@ RUN_FILES = (
     "diffusion/unet/diffusion_pytorch_model.safetensors", "diffusion/samples.png",
     "diffusion/scheduler/scheduler_config.json", "diffusion/metrics.jsonl", "diffusion/stage.json",
     "positives/manifest.json", "positives/sheet.png", "positives/ids.npy", "positives/stage.json",
-    "encoder/encoder.safetensors", "encoder/config.json", "encoder/snippet.py", "encoder/metrics.jsonl",
-    "encoder/stage.json", "controls/simclr/encoder.safetensors", "controls/simclr+view/encoder.safetensors",
-    "evaluation/metrics.json", "evaluation/neighbours.png", "evaluation/stage.json",
+    "encoder/encoder.safetensors", "encoder/config.json", "encoder/snippet.py",
+    *(
+        f"arms/{arm}/seed-0/{name}" for arm in ARMS for name in (
+            "encoder.safetensors", "config.json", "snippet.py", "metrics.jsonl", "stage.json", "views.png",
+            "evaluation/stage.json", "evaluation/metrics.json", "evaluation/each/linear.npy",
+        )
+    ),
+    "evaluation/metrics.json", "evaluation/neighbours.png", "evaluation/stage.json", "comparison.json", "comparison.md",
 )  # fmt: skip
 
 
@@ -69,7 +75,8 @@ def test_metrics(run):
 
 def test_prints_table_snippet_and_report(run):
     folder, done = run
-    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.startswith("simclr")}
+    table = done.stdout[: done.stdout.index("\n\n")]
+    rows = {line.split()[0]: line.split() for line in table.splitlines() if line.startswith("simclr")}
     assert set(rows) == set(ARMS)
     metrics = files.read_json(folder / "evaluation" / "metrics.json")
     assert f"{metrics['linear']['top1']:.2f}" in rows["simclr+bank"]
@@ -102,6 +109,28 @@ def test_other_settings_in_the_same_folder_change_nothing(run):
     assert "lr 0.1 -> 0.2" in done.error
     after = stamps(folder)
     assert {name for name in after if after[name] != before.get(name) and not name.endswith(".lock")} == set()
+
+
+def test_a_run_is_a_study_that_a_comparison_goes_on_with(run, tmp_path):
+    """One layout and one rule for what identifies a stage: the arms of a run are not trained again."""
+    folder = tmp_path / "R"
+    shutil.copytree(run[0], folder)
+    before = stamps(folder, "arms/*/seed-0/*.*")
+    layout = {path.relative_to(folder) for path in folder.rglob("*") if "seed-" not in str(path)}
+    methods = ("--methods", "simclr,simclr+bank,simclr+view", "--seeds", 2)
+    done = shared().clsp("compare", "--data", "digits", "--recipe", "smoke", "--controls", *methods, "--out", folder)
+    assert done.status == 0, done.err
+    assert {name: time for name, time in stamps(folder, "arms/*/seed-0/*.*").items() if "lock" not in name} == {
+        name: time for name, time in before.items() if "lock" not in name
+    }
+    assert {path.relative_to(folder) for path in folder.rglob("*") if "seed-" not in str(path)} == layout
+    old, new = (files.read_json(place / "comparison.json") for place in (run[0], folder))
+    assert {row["arm"]: row["seeds"] for row in new["arms"]} == dict.fromkeys(ARMS, 2)
+    for row in old["arms"]:
+        assert row["linear"]["limits"] == "95 % interval over the test images"
+        again = next(known for known in new["arms"] if known["arm"] == row["arm"])
+        assert again["runs"]["linear"]["0"] == row["runs"]["linear"]["0"]
+        assert again["linear"]["limits"] == "95 % interval over the seeds"
 
 
 def test_loads_without_clsp(run, tmp_path):
@@ -155,7 +184,7 @@ def test_stages_one_by_one_equal_the_run(run, tmp_path):
         ("model/unet/diffusion_pytorch_model.safetensors", "diffusion/unet/diffusion_pytorch_model.safetensors"),
         ("bank/shard-00000032.npy", "positives/shard-00000032.npy"),
         ("enc/encoder.safetensors", "encoder/encoder.safetensors"),
-        ("view/encoder.safetensors", "controls/simclr+view/encoder.safetensors"),
+        ("view/encoder.safetensors", "arms/simclr+view/seed-0/encoder.safetensors"),
     ):
         assert files.file_hash(tmp_path / mine) == files.file_hash(folder / whole), mine
     assert files.read_json(tmp_path / "moco" / "config.json")["clsp"]["method"] == "moco"
@@ -298,8 +327,8 @@ def test_a_mixed_folder_without_labels(tmp_path):
         "--per_method", "{simclr: {lr: 0.03}, simclr+view: {lr: 0.02}}", folder=tmp_path,
     )  # fmt: skip
     assert done.status == 0, done.err
-    for arm, lr in (("encoder", 0.03), ("controls/simclr", 0.03), ("controls/simclr+view", 0.02)):
-        assert files.read_json(tmp_path / "r" / arm / "stage.json")["settings"]["lr"] == lr
+    for arm, lr in (("simclr+bank", 0.03), ("simclr", 0.03), ("simclr+view", 0.02)):
+        assert files.read_json(tmp_path / "r" / "arms" / arm / "seed-0" / "stage.json")["settings"]["lr"] == lr
     found = files.read_json(tmp_path / "r" / "images.json")
     assert found["train"] == 294
     assert found["labelled_train"] == 0
@@ -340,7 +369,7 @@ def test_clsp_run_from_python(tmp_path):
         "few = small | {'pretrain.images': None}\n"
         "encoder = clsp.pretrain('digits', 'e', positives='b', recipe='smoke', settings=few)\n"
         "result = clsp.evaluate(encoder, 'digits', recipe='smoke')\n"
-        "assert 0 <= result.linear.top1 <= 100\n"
+        "assert 0 <= result['linear'].value <= 100\n"
     )
     done = shared().python(code, tmp_path)
     assert done.status == 0, done.err

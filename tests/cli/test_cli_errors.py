@@ -109,7 +109,7 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--synthesize.start", "noise", "anchor, other"),
         ("--diffusion.patch", "3", "power of 2"),
         ("--diffusion.patch", "0", "at least 1"),
-        ("--evaluate.test_share", "3", "between 0 and 1"),
+        ("--evaluate.test_fraction", "3", "between 0 and 1"),
         ("--hardware.accelerator", "tpu", "auto, cpu, gpu"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The diffusion model's own features, rated like an encoder's."""
+"""The diffusion model's own features, measured like an encoder's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.errors import UserError
 from clsp.evaluation import bottleneck
 from clsp.evaluation.config import EvaluateConfig
+from clsp.evaluation.evaluate import evaluate
 from clsp.evaluation.task import make_task
 from clsp.images.imageset import Images, Split
 
@@ -62,10 +63,11 @@ def test_the_noise_level_is_chosen_on_held_out_train_images(pipeline, monkeypatc
         return seen[-1]
 
     monkeypatch.setattr(bottleneck, "_held_out", counted)
-    result = bottleneck.evaluate_bottleneck("there", task, config, seed=0)
+    result = evaluate(bottleneck.Diffusion("there", task, seed=0), task, config)
     assert len(seen) == len(bottleneck.LEVELS)
-    assert f"at noise level {bottleneck.LEVELS[2]:g} of its range" in result.linear.protocol
-    assert result.linear.top1 == 100.0
+    assert f"at noise level {bottleneck.LEVELS[2]:g} of its range" in result["linear"].protocol
+    assert result["linear"].value == 100.0
+    assert set(result.record()["measures"]) == {"linear", "knn", "retrieval"}
 
 
 def test_noise_levels_that_the_model_does_not_know_are_not_tried(pipeline, monkeypatch):
@@ -80,15 +82,14 @@ def test_noise_levels_that_the_model_does_not_know_are_not_tried(pipeline, monke
         return true(pipeline, images, level, seed=seed)
 
     monkeypatch.setattr(bottleneck, "bottleneck", noted)
-    config = EvaluateConfig()
-    bottleneck.evaluate_bottleneck("there", make_task(images, config, seed=0), config, seed=0)
+    assert bottleneck.Diffusion("there", make_task(images, EvaluateConfig(), seed=0), seed=0).test.shape[0] == 40
     assert tried[:-1] == [0.01, 0.05, 0.1, 0.15]  # the last one is the chosen level's, on the test images
 
 
-def test_without_labels_there_is_nothing_to_rate(pipeline):
+def test_without_labels_there_is_nothing_to_measure(pipeline):
     part = gray(20, np.zeros(20, dtype=np.int64))
     bare = Split(images=part.images, names=part.names, labels=None)
     task = make_task(Images(train=bare, test=None, classes=None, source="made"),
                      EvaluateConfig(), seed=0)  # fmt: skip
-    with pytest.raises(UserError, match="rated by labels"):
-        bottleneck.evaluate_bottleneck("there", task, EvaluateConfig(), seed=0)
+    with pytest.raises(UserError, match="evaluated by labels"):
+        bottleneck.Diffusion("there", task, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,22 +13,23 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from clsp import SyntheticPositivePipeline, console, workflow
 from clsp.cli import commands
-from clsp.comparison import compare, grid
 from clsp.comparison.arms import parse_arms
 from clsp.diffusion.samplers import make_sampler
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.encoders.export import load_encoder, read_spec
 from clsp.engine import hardware, pixels
-from clsp.evaluation import bottleneck, classifier, distance, evaluate, features, few_labels, judge
+from clsp.evaluation import bottleneck, classifier, distance, features, judge, trained
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.stage import evaluate_run
-from clsp.evaluation.task import make_task
+from clsp.evaluation.evaluators import few_labels
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.options import parse_recipe
+from clsp.study import engine
+from clsp.study import study as studies
+from clsp.study.evaluation import show
 from clsp.workflow import Prepared
 
 CONFIG = EvaluateConfig(
-    regularisation=[1.0], neighbours=[1], temperatures=[0.07], label_shares=[0.5], label_draws=1, fine_tune_epochs=1
+    regularisation=[1.0], neighbours=[1], temperatures=[0.07], label_fractions=[0.5], label_draws=1, fine_tune_epochs=1
 )
 META = torch.device("meta")
 """Any machine has it, and what is there is not on the CPU."""
@@ -62,18 +64,23 @@ def pipeline_of(config):
     return SyntheticPositivePipeline(build_unet(config, channels=3, size=16).eval(), scheduler)
 
 
-def test_an_encoder_is_rated_and_fine_tuned_on_the_recipes_device(encoder, make_images, monkeypatch, seen):
+def test_an_encoder_is_measured_and_fine_tuned_on_the_recipes_device(encoder, make_images, monkeypatch, seen):
     monkeypatch.setattr(hardware, "device_of", lambda settings: META)
-    workflow.rate(encoder, prepared(make_images()))
+    workflow.evaluate(encoder, prepared(make_images()))
     assert seen == {"encoded": [META] * 3, "trained": [META]}  # train, test, and test again by the tuned encoder
 
 
-def test_a_run_hands_its_device_to_the_judge_as_well(encoder, make_images, seen, tmp_path):
+def test_a_study_hands_its_device_to_the_judge_as_well(encoder, make_images, monkeypatch, seen, tmp_path):
     images = make_images()
     candidates = images.train.images[:12].transpose(0, 2, 3, 1)[:, None]
-    bank = PositiveBank(None, {"candidates": 1, "shape": [16, 16, 3]}, np.arange(12), [candidates])
-    config = dataclasses.replace(CONFIG, label_shares=[], classifier_epochs=1)
-    evaluate_run(tmp_path, {"simclr": encoder}, images, bank, config, seed=0, device=META)
+    manifest = {"candidates": 1, "shape": [16, 16, 3], "data": "d", "unet": "u", "sampler": {}, "anchors": 12}
+    bank = PositiveBank(None, manifest, np.arange(12), [candidates])
+    config = dataclasses.replace(CONFIG, label_fractions=[], classifier_epochs=1)
+    arms = parse_arms("simclr")
+    study = studies.Study(prepared(images, config), tmp_path, arms, [0], arms[0], arms[0], [], bank)
+    shutil.copytree(encoder, study.folder(arms[0], 0))
+    monkeypatch.setattr(studies, "device_of", lambda settings: META)
+    show(study)
     assert seen == {"encoded": [META] * 4, "trained": [META]}
 
 
@@ -92,30 +99,29 @@ def test_commands_encode_on_the_recipes_device(command, encoder, make_images, mo
     assert seen["encoded"] == [META] * (2 if command == "embed" else 1)
 
 
-def test_a_comparison_rates_on_the_recipes_device(make_images, monkeypatch, tmp_path, tiny_diffusion, encoder):
+def test_a_study_measures_on_the_recipes_device(make_images, monkeypatch, tmp_path, tiny_diffusion, encoder):
     """Encoders and the diffusion model."""
-    devices = []
-    monkeypatch.setattr(compare, "device_of", lambda settings: META)
-    monkeypatch.setattr(grid.Grid, "diffusion", lambda self: tmp_path)
-    monkeypatch.setattr("clsp.training.pretrain.pretrain", lambda *rest, **more: None)
+    devices, known = [], lambda images, *rest: devices.append(rest[-1]) or torch.randn(len(images), 3)
+    monkeypatch.setattr(studies, "device_of", lambda settings: META)
+    monkeypatch.setattr(studies.Study, "diffusion", lambda self: tmp_path)
+    monkeypatch.setattr(workflow, "train", lambda *rest, **more: None)
     monkeypatch.setattr(
-        compare, "_rate", lambda grid, folder, rated, rate: rate(make_task(make_images(), CONFIG, seed=0))
+        trained, "encode_by", lambda folder, parts, *, device, batch_size: [known(part, device) for part in parts]
     )
-    monkeypatch.setattr(evaluate, "_features", lambda *given: devices.append(given[-1]) or sized)
-    monkeypatch.setattr(evaluate, "rate_few_labels", lambda *rest, device: devices.append(device) or [])
+    monkeypatch.setattr(few_labels, "fit_classifier", lambda model, *rest, **more: None)
+    monkeypatch.setattr(few_labels, "encode_images", lambda model, images, *rest, **more: known(images, META))
+    monkeypatch.setattr(few_labels, "feature_count", lambda encoder: 3)
     monkeypatch.setattr(SyntheticPositivePipeline, "from_pretrained", lambda source: pipeline_of(tiny_diffusion()))
     monkeypatch.setattr(
-        bottleneck, "bottleneck", lambda pipeline, images, *rest, **more: devices.append(pipeline.unet.device) or
-        torch.randn(len(images), 3)
-    )  # fmt: skip
-    sized = torch.randn(48, 3), torch.randn(24, 3)
+        bottleneck, "bottleneck", lambda pipeline, images, *rest, **more: known(images, pipeline.unet.device)
+    )
     arms = parse_arms("simclr,diffusion")
     bank = SimpleNamespace(manifest={"unet": "u"}, ids=np.arange(48))
-    cells = grid.Grid(prepared(make_images()), tmp_path, arms, [0], arms[0], bank)
-    monkeypatch.setattr(grid.Grid, "folder", lambda self, arm, seed: encoder)
+    cells = studies.Study(prepared(make_images()), tmp_path, arms, [0], arms[0], arms[0], [], bank)
+    shutil.copytree(encoder, cells.folder(arms[0], 0))
     for arm in arms:
-        compare._cell(cells, arm, 0)
-    assert devices == [META] * (2 + len(bottleneck.LEVELS) + 1)
+        engine._cell(cells, arm, 0)
+    assert devices == [META] * (3 + len(bottleneck.LEVELS) + 1)
 
 
 @pytest.fixture

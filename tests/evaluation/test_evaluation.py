@@ -8,19 +8,19 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from measuring import measured
 from scipy.stats import binomtest
 
 from clsp.encoders.export import read_spec, save_encoder
 from clsp.engine import neighbours
 from clsp.engine.neighbours import nearest
 from clsp.errors import UserError
-from clsp.evaluation import evaluate as evaluation
-from clsp.evaluation import knn, linear
+from clsp.evaluation import trained as training
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import evaluate_encoder
+from clsp.evaluation.evaluators import knn, linear
 from clsp.evaluation.features import encode_images
+from clsp.evaluation.measure import accuracy, difference
 from clsp.evaluation.online import OnlineKNN
-from clsp.evaluation.score import difference, score
 from clsp.evaluation.task import make_task
 from clsp.images.imageset import Images, Split
 
@@ -43,11 +43,11 @@ def test_encoding_changes_neither_weights_nor_statistics_nor_mode(make_images):
 
 def test_evaluation_leaves_the_files_of_the_encoder_as_they_are(encoder, make_images):
     before = {path.name: path.read_bytes() for path in encoder.iterdir()}
-    result = evaluate_encoder(encoder, make_task(make_images(), CONFIG, seed=0), CONFIG)
+    result, trained = measured(encoder, make_task(make_images(), CONFIG, seed=0), CONFIG)
     assert {path.name: path.read_bytes() for path in encoder.iterdir()} == before
-    assert result.linear.top1 > 50
-    assert result.knn.top1 > 50
-    assert result.features.shape == (24, 16)
+    assert result["linear"].value > 50
+    assert result["knn"].value > 50
+    assert trained.test.shape == (24, 16)
 
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (5, 0.02), (20, 1.0)])
@@ -139,9 +139,9 @@ def test_choosing_sees_no_test_image(encoder, make_images, monkeypatch):
         monkeypatch.setattr(
             module, "choose", lambda *a, original=original: (seen.append((a, original(*a))), seen[-1][1])[1]
         )
-    evaluate_encoder(encoder, task, CONFIG)
+    measured(encoder, task, CONFIG)
     labels = dataclasses.replace(task.test, labels=(task.test.labels + 1) % 3, images=255 - task.test.images)
-    evaluate_encoder(encoder, dataclasses.replace(task, test=labels), CONFIG)
+    measured(encoder, dataclasses.replace(task, test=labels), CONFIG)
     assert len(seen) == 4
     for (arguments, chosen), (others, again) in zip(seen[:2], seen[2:]):
         assert getattr(chosen, "regularisation", chosen) == getattr(again, "regularisation", again)
@@ -192,7 +192,7 @@ def test_images_without_label_are_left_out_of_probe_and_knn(encoder, make_images
     assert len(task.train) == 30
     assert task.train.labels.min() == 0
     assert task.classes == 3
-    assert evaluate_encoder(encoder, task, CONFIG).linear.protocol.count("30 labelled") == 1
+    assert measured(encoder, task, CONFIG)[0]["linear"].protocol.count("30 labelled") == 1
     online = OnlineKNN.of(images.train, seed=0)
     assert len(online.references) + len(online.queries) == 30
     assert int(torch.cat([online.reference_labels, online.query_labels]).min()) == 0
@@ -202,28 +202,29 @@ def test_without_labels_nothing_is_scored(encoder, make_images):
     labelled = make_images()
     images = Images(source="made", train=Split(images=labelled.train.images, names=labelled.train.names))
     task = make_task(images, CONFIG, seed=0)
-    result = evaluate_encoder(encoder, task, CONFIG)
-    assert (task.classes, result.linear, result.knn) == (0, None, None)
-    assert result.features.shape == (48, 16)
+    result, trained = measured(encoder, task, CONFIG)
+    assert (task.classes, result.measures) == (0, ())
+    assert "few_labels need labels, and this source has none: skipped" in result.record()["skipped"]
+    assert trained.test.shape == (48, 16)
     assert OnlineKNN.of(images.train, seed=0) is None
 
 
 def test_features_are_kept_for_the_same_encoder_and_task_alone(encoder, make_images, tmp_path, monkeypatch):
     calls = []
-    original = evaluation.encode_by
-    monkeypatch.setattr(evaluation, "encode_by", lambda *a, **k: (calls.append(1), original(*a, **k))[1])
+    original = training.encode_by
+    monkeypatch.setattr(training, "encode_by", lambda *a, **k: (calls.append(1), original(*a, **k))[1])
     cache, images = tmp_path / "cache.safetensors", make_images()
 
     def run(images=images, folder=encoder, config=CONFIG):
         calls.clear()
-        result = evaluate_encoder(folder, make_task(images, config, seed=0), config, cache=cache)
-        return bool(calls), result
+        _, trained = measured(folder, make_task(images, config, seed=0), config, cache=cache)
+        return bool(calls), trained
 
     fresh, first = run()
     assert fresh
     fresh, again = run()
     assert not fresh
-    assert torch.equal(first.features, again.features)
+    assert torch.equal(first.test, again.test)
     assert run(config=dataclasses.replace(CONFIG, train_images=30))[0]
     assert run()[0]
     assert run(make_images(seed=1))[0]
@@ -243,33 +244,37 @@ def test_features_are_kept_for_the_same_encoder_and_task_alone(encoder, make_ima
 
 def test_an_encoder_of_other_channels_is_refused(encoder, make_images):
     with pytest.raises(UserError, match=r"takes 3-channel images, the data have 1; add --images.channels 3"):
-        evaluate_encoder(encoder, make_task(make_images(channels=1), CONFIG, seed=0), CONFIG)
+        measured(encoder, make_task(make_images(channels=1), CONFIG, seed=0), CONFIG)
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 10), (7, 10), (10, 10), (431, 1000)])
 def test_the_interval_is_wilsons(right, total):
     scores = np.eye(3)[np.where(np.arange(total) < right, 0, 1)]
-    result = score(scores, np.zeros(total, int), "p")
+    result = score(scores, np.zeros(total, int))
     z, p = 1.959963985, right / total
     middle, half = p + z**2 / (2 * total), z * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
-    assert result.top1 == pytest.approx(100 * p)
+    assert result.value == pytest.approx(100 * p)
     assert result.low == pytest.approx(100 * (middle - half) / (1 + z**2 / total), abs=0.011)
     assert result.high == pytest.approx(100 * (middle + half) / (1 + z**2 / total), abs=0.011)
-    assert result.top5 is None
-    assert binomtest(right, total).k == int(result.correct.sum())
+    assert result.details["top5"] is None
+    assert binomtest(right, total).k == int(result.each.sum())
+
+
+def score(scores, labels):
+    return accuracy(scores, labels, name="linear", title="linear", protocol="p")
 
 
 def test_top5_is_counted_where_there_are_more_classes():
     scores = np.tile(np.arange(8.0), (8, 1))  # ranks 7, 6, 5, ...
-    assert score(scores, np.arange(8), "p").top5 == pytest.approx(62.5)
-    assert score(scores, np.arange(8), "p").top1 == pytest.approx(12.5)
+    assert score(scores, np.arange(8)).details["top5"] == pytest.approx(62.5)
+    assert score(scores, np.arange(8)).value == pytest.approx(12.5)
 
 
 def test_the_difference_is_paired():
     labels = np.zeros(200, int)
     rng = np.random.default_rng(0)
-    wrong = [rng.random(200) < share for share in (0.3, 0.4)]
-    first, second = (score(np.eye(2)[w.astype(int)], labels, "p") for w in wrong)
+    wrong = [rng.random(200) < fraction for fraction in (0.3, 0.4)]
+    first, second = (score(np.eye(2)[w.astype(int)], labels).each for w in wrong)
     gaps = 100 * (wrong[1].astype(float) - wrong[0].astype(float))
     found, spread = difference(first, second), 1.96 * gaps.std(ddof=1) / 200**0.5
     assert [found["mean"], found["low"], found["high"]] == pytest.approx(

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from measuring import Given, measured
 
 from clsp.__main__ import main
 from clsp.encoders.export import load_encoder
 from clsp.errors import UserError
-from clsp.evaluation import few_labels, linear
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import evaluate_encoder
-from clsp.evaluation.few_labels import draw_labels, fine_tune, rate_few_labels
-from clsp.evaluation.stage import table
+from clsp.evaluation.evaluators import few_labels, linear
+from clsp.evaluation.evaluators.few_labels import FewLabels, draw_labels, fine_tune
 from clsp.evaluation.task import make_task
 from clsp.recipes.limits import check_values
 from clsp.recipes.options import parse_recipe
-from clsp.report import build_report
 
-CONFIG = EvaluateConfig(regularisation=[0.1, 1.0], neighbours=[1, 5], temperatures=[0.07], label_shares=[0.1, 0.5])
-TUNED = dataclasses.replace(CONFIG, label_shares=[0.25], label_draws=2, fine_tune_epochs=10)
+CONFIG = EvaluateConfig(regularisation=[0.1, 1.0], neighbours=[1, 5], temperatures=[0.07], label_fractions=[0.1, 0.5])
+TUNED = dataclasses.replace(CONFIG, label_fractions=[0.25], label_draws=2, fine_tune_epochs=10)
 
 
 @pytest.fixture
@@ -41,18 +38,18 @@ def features_of(task, noise=0.0):
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"), [(0.001, [1, 1, 1]), (0.1, [10, 10, 10]), (0.4, [40, 40, 20]), (1.0, [100, 100, 20])]
+    ("fraction", "expected"), [(0.001, [1, 1, 1]), (0.1, [10, 10, 10]), (0.4, [40, 40, 20]), (1.0, [100, 100, 20])]
 )
-def test_draws_are_balanced_as_far_as_the_classes_go(share, expected):
+def test_draws_are_balanced_as_far_as_the_classes_go(fraction, expected):
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 3], [150, 130, 20]))
-    rows = draw_labels(labels, share, seed=0, number=0)
+    rows = draw_labels(labels, fraction, seed=0, number=0)
     assert np.unique(labels[rows], return_counts=True)[1].tolist() == expected
     assert len(set(rows.tolist())) == len(rows)
 
 
 def test_draws_are_named_by_seed_and_number_and_smaller_ones_lie_in_larger_ones():
     labels = np.arange(300) % 5
-    drawn = [draw_labels(labels, share, seed=0, number=0).tolist() for share in (0.02, 0.1, 0.5, 1.0)]
+    drawn = [draw_labels(labels, fraction, seed=0, number=0).tolist() for fraction in (0.02, 0.1, 0.5, 1.0)]
     for smaller, larger in pairwise(drawn):
         assert set(smaller) < set(larger)
     assert drawn[-1] == list(range(300))
@@ -69,35 +66,39 @@ def test_the_order_of_the_draw_is_that_of_chance():
     assert 60 < drawn.min() <= drawn.max() < 140
 
 
-def test_perfect_features_need_one_label_of_each_class(tmp_path, task):
-    one = dataclasses.replace(CONFIG, label_shares=[0.001], label_draws=4)
-    (found,) = rate_few_labels(tmp_path, task, features_of(task), one)
-    assert (found.labels, found.draws, found.fine_tuned) == (3, 4, None)
-    assert dataclasses.astuple(found.probe) == (100, 100, 100)
+def few(task, features, config):
+    return FewLabels(config)(Given(task, features), task)
+
+
+def test_perfect_features_need_one_label_of_each_class(task):
+    one = dataclasses.replace(CONFIG, label_fractions=[0.001], label_draws=4)
+    (found,) = few(task, features_of(task), one)
+    assert found.details == {"fraction": 0.001, "labels": 3, "draws": 4}
+    assert (found.low, found.value, found.high) == (100, 100, 100)
     assert "3 of 120 labelled train images (1 of each class), drawn 4 times" in found.protocol
     assert "C = 1, not chosen" in found.protocol
     assert "60 test images" in found.protocol
 
 
-def test_the_spread_is_that_of_the_draws(tmp_path, task):
-    config, features = dataclasses.replace(CONFIG, label_shares=[0.1]), features_of(task, noise=0.5)
-    (found,) = rate_few_labels(tmp_path, task, features, config)
+def test_the_spread_is_that_of_the_draws(task):
+    config, features = dataclasses.replace(CONFIG, label_fractions=[0.1]), features_of(task, noise=0.5)
+    (found,) = few(task, features, config)
     each = []
     for number in range(3):
         rows = draw_labels(task.train.labels, 0.1, seed=0, number=number)
         probe = linear.LinearProbe(features[0].numpy()[rows], task.train.labels[rows], 1.0)
         each.append(100 * (probe.scores(features[1].numpy(), 3).argmax(1) == task.test.labels).mean())
-    assert found.probe.mean == pytest.approx(np.mean(each), abs=0.006)
-    assert (found.probe.low, found.probe.high) == pytest.approx((min(each), max(each)), abs=0.006)
-    assert found.probe.low < found.probe.high
+    assert found.value == pytest.approx(np.mean(each), abs=0.006)
+    assert (found.low, found.high) == pytest.approx((min(each), max(each)), abs=0.006)
+    assert found.low < found.high
 
 
-def test_c_is_chosen_on_drawn_labels_alone_and_only_where_they_suffice(tmp_path, task, monkeypatch):
+def test_c_is_chosen_on_drawn_labels_alone_and_only_where_they_suffice(task, monkeypatch):
     seen, original = [], linear.choose
     monkeypatch.setattr(linear, "choose", lambda *a: (seen.append(a), original(*a))[1])
     features = features_of(task, noise=0.5)
-    few, many = rate_few_labels(tmp_path, task, features, CONFIG)
-    assert "not chosen" in few.protocol
+    less, many = few(task, features, CONFIG)
+    assert "not chosen" in less.protocol
     assert "chosen on a fifth of each draw" in many.protocol
     assert len(seen) == 3
     for number, (fit, labels, _, held, _) in enumerate(seen):
@@ -105,17 +106,16 @@ def test_c_is_chosen_on_drawn_labels_alone_and_only_where_they_suffice(tmp_path,
         assert np.array_equal(fit, features[0].numpy()[rows])
         assert np.bincount(labels[held]).tolist() == [4, 4, 4]
     other = dataclasses.replace(task.test, labels=(task.test.labels + 1) % 3)
-    again = rate_few_labels(tmp_path, dataclasses.replace(task, test=other), features, CONFIG)
-    assert [found.protocol for found in again] == [few.protocol, many.protocol]
-    assert again[1].probe.mean < 50 < many.probe.mean
+    again = few(dataclasses.replace(task, test=other), features, CONFIG)
+    assert [found.protocol for found in again] == [less.protocol, many.protocol]
+    assert again[1].value < 50 < many.value
 
 
-def test_more_labels_of_the_same_draw_do_better(tmp_path, task):
-    few, many = rate_few_labels(
-        tmp_path, task, features_of(task, noise=0.7), dataclasses.replace(CONFIG, label_shares=[0.03, 1.0])
-    )
-    assert (few.labels, many.labels) == (3, 120)
-    assert few.probe.mean < many.probe.mean
+def test_more_labels_of_the_same_draw_do_better(task):
+    config = dataclasses.replace(CONFIG, label_fractions=[0.03, 1.0])
+    less, many = few(task, features_of(task, noise=0.7), config)
+    assert (less.details["labels"], many.details["labels"]) == (3, 120)
+    assert less.value < many.value
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [0, 2], [1, 3]])
@@ -132,16 +132,15 @@ def test_a_probe_is_one_linear_layer(labels):
 def test_fine_tuning_learns_and_leaves_the_encoder_as_it_was(encoder, task):
     before = {path.name: path.read_bytes() for path in encoder.iterdir()}
     longer = dataclasses.replace(TUNED, fine_tune_epochs=40, fine_tune_lr=0.003)
-    result = evaluate_encoder(encoder, task, longer)
+    result, _ = measured(encoder, task, longer)
     assert {path.name: path.read_bytes() for path in encoder.iterdir()} == before
-    (found,) = result.few_labels
-    assert found.labels == 30
-    assert found.fine_tuned.low <= found.fine_tuned.mean <= found.fine_tuned.high
-    assert found.fine_tuned.mean > found.probe.mean
-    assert "40 steps of AdamW with highest rate 0.003, not chosen" in found.protocol
-    again = evaluate_encoder(encoder, task, longer)
-    assert again.few_labels == (found,)
-    assert torch.equal(again.features, result.features)
+    probe, tuned = (result[f"few_labels_0.25_{kind}"] for kind in ("probe", "fine_tuned"))
+    assert tuned.details["labels"] == 30
+    assert tuned.low <= tuned.value <= tuned.high
+    assert tuned.value > probe.value
+    assert "40 steps of AdamW with highest rate 0.003, not chosen" in tuned.protocol
+    again, _ = measured(encoder, task, longer)
+    assert again.record() == result.record()
 
 
 def test_fine_tuning_changes_all_weights_and_no_statistics(encoder, task):
@@ -156,7 +155,7 @@ def test_fine_tuning_changes_all_weights_and_no_statistics(encoder, task):
 
 
 def test_fine_tuning_begins_as_the_probe(encoder, task):
-    features = evaluate_encoder(encoder, task, dataclasses.replace(CONFIG, label_shares=[])).features
+    features = measured(encoder, task, dataclasses.replace(CONFIG, label_fractions=[]))[1].test
     probe = linear.LinearProbe(features.numpy(), task.test.labels, 1.0)
     rows = np.arange(30)
     still = dataclasses.replace(TUNED, fine_tune_lr=1e-12)
@@ -169,9 +168,9 @@ def test_fine_tuning_begins_as_the_probe(encoder, task):
 
 def test_fine_tuning_is_the_same_beside_other_processes(encoder, task, monkeypatch):
     """Evaluation is the first process's alone: it does not take a share of each batch."""
-    alone = evaluate_encoder(encoder, task, TUNED).few_labels
+    alone = measured(encoder, task, TUNED)[0].record()
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert evaluate_encoder(encoder, task, TUNED).few_labels == alone
+    assert measured(encoder, task, TUNED)[0].record() == alone
 
 
 @pytest.mark.parametrize(("count", "epochs", "steps"), [(10, 30, 30), (100, 30, 47), (640, 5, 50), (50_000, 100, 1000)])
@@ -180,20 +179,12 @@ def test_steps_of_the_fine_tuning_are_bounded(count, epochs, steps):
 
 
 def test_nothing_is_done_with_few_labels_unless_asked(encoder, task):
-    result = evaluate_encoder(encoder, task, dataclasses.replace(CONFIG, label_shares=[]))
-    assert result.few_labels == ()
-    assert set(result.record()) == {"linear", "knn", "retrieval"}
+    result, _ = measured(encoder, task, dataclasses.replace(CONFIG, label_fractions=[]))
+    assert set(result.record()) == {"measures", "linear", "knn", "retrieval"}
 
 
-def test_the_record_and_the_table(encoder, task):
-    record = json.loads(json.dumps(evaluate_encoder(encoder, task, TUNED).record()))
-    (few,) = record["few_labels"]
-    assert {name: few[name] for name in ("share", "labels", "draws")} == {"share": 0.25, "labels": 30, "draws": 2}
-    assert set(few["probe"]) == set(few["fine_tuned"]) == {"mean", "low", "high"}
-    shown = table({"arm": "simclr+bank", "controls": {"simclr": record}, **record}).splitlines()
-    assert shown[1].split()[-1] == f"{record['retrieval']['map']:.2f}"
-    assert shown[3].startswith("simclr          top-1 of 30 labels, 2 draws: probe ")
-    assert f"fine-tuned {few['fine_tuned']['mean']:.2f} (" in shown[4]
+def test_a_diffusion_model_has_a_probe_and_no_fine_tuning(task):
+    assert [found.name for found in few(task, features_of(task), TUNED)] == ["few_labels_0.25_probe"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -202,36 +193,25 @@ def test_transfer_to_images_of_other_channels_and_size(encoder, make_images, tmp
     parts = {"x_train": images.train.images, "y_train": images.train.labels}
     np.savez(tmp_path / "other.npz", **parts, x_test=images.test.images, y_test=images.test.labels)
     arguments = ["evaluate", "--encoder", encoder, "--data", tmp_path / "other.npz", "--out", tmp_path / "scores.json"]
-    options = ["--label-shares", "[0.1]", "--fine-tune-epochs", "2", "--label-draws", "1"]
+    options = ["--label-fractions", "[0.1]", "--fine-tune-epochs", "2", "--label-draws", "1"]
     assert main([str(argument) for argument in [*arguments, *options]]) == 0
     record = json.loads((tmp_path / "scores.json").read_text())
-    assert set(record) == {"encoder", "data", "notes", "linear", "knn", "retrieval", "few_labels"}
+    few = "few_labels_0.1_probe"
+    names = ("linear", "knn", "retrieval", few, "few_labels_0.1_fine_tuned")
+    assert set(record) == {"encoder", "data", "notes", "measures", *names}
     assert all(record[name]["protocol"] for name in ("linear", "knn", "retrieval"))
     assert ("gray repeated to 3 channels" in " ".join(record["notes"])) == (channels == 1)
     said = capsys.readouterr().out
     assert f"retrieval mAP {record['retrieval']['map']:.2f} %" in said
-    assert f"top-1 of 12 labels: probe {record['few_labels'][0]['probe']['mean']:.2f} %" in said
-    assert record["few_labels"][0]["protocol"] in said
-
-
-def test_the_report_shows_retrieval_and_few_labels(encoder, task, tmp_path):
-    record = evaluate_encoder(encoder, task, TUNED).record()
-    run = tmp_path / "run"
-    (run / "evaluation").mkdir(parents=True)
-    (run / "evaluation" / "metrics.json").write_text(json.dumps({"arm": "simclr", "controls": {}, **record}))
-    page = build_report(run).read_text(encoding="utf-8")
-    for column in ("Retrieval mAP", "30 labels, probe", "30 labels, fine‑tuned"):
-        assert page.count(column) == 1
-    few = record["few_labels"][0]["probe"]
-    assert f"<span>{few['mean']:.1f}</span><small>{few['low']:.1f}–{few['high']:.1f}</small>" in page
-    assert f"{html.escape(record['few_labels'][0]['protocol'])}." in page
+    assert f"12 labels, probe accuracy {record[few]['top1']:.2f} % (lowest and highest draw" in said
+    assert record[few]["protocol"] in said
 
 
 @pytest.mark.parametrize(
     ("option", "value", "allowed"),
     [
-        ("label_shares", "[0.1, 1.5]", "between 0 and 1"),
-        ("label_shares", "[0]", "above 0"),
+        ("label_fractions", "[0.1, 1.5]", "between 0 and 1"),
+        ("label_fractions", "[0]", "above 0"),
         ("label_draws", "0", "at least 1"),
         ("fine_tune_epochs", "-1", "at least 0"),
         ("fine_tune_lr", "0", "above 0"),

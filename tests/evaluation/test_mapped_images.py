@@ -9,19 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from measuring import measured
 
 from clsp import files
 from clsp.encoders.export import read_spec
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import evaluate_encoder
 from clsp.evaluation.features import encode_images
 from clsp.evaluation.look import draw_neighbours
 from clsp.evaluation.task import make_task
 from clsp.images.imageset import Images, Split
 
 CONFIG = EvaluateConfig(
-    regularisation=[1.0], neighbours=[1, 5], temperatures=[0.07], label_shares=[0.25], label_draws=1, fine_tune_epochs=4
+    regularisation=[1.0],
+    neighbours=[1, 5],
+    temperatures=[0.07],
+    label_fractions=[0.25],
+    label_draws=1,
+    fine_tune_epochs=4,
 )
 SOME = dataclasses.replace(CONFIG, train_images=50, validation_images=20)
 
@@ -64,11 +69,11 @@ def test_a_part_that_is_used_whole_is_the_sources_own(make_images, tmp_path):
 def test_the_numbers_are_those_of_copies(encoder, make_images, tmp_path, config):
     task = make_task(mapped(make_images(120, 60), tmp_path), config, seed=0)
     copy = dataclasses.replace(task, train=copied(task.train), test=copied(task.test))
-    found, expected = (evaluate_encoder(encoder, some, config) for some in (task, copy))
-    assert torch.equal(found.features, expected.features)
+    (found, ours), (expected, theirs) = (measured(encoder, some, config) for some in (task, copy))
+    assert torch.equal(ours.test, theirs.test)
     assert found.record() == expected.record()
     for name, some in (("found", task), ("expected", copy)):
-        draw_neighbours(found.features, some, tmp_path / name, seed=0)
+        draw_neighbours(ours.test, some, tmp_path / name, seed=0)
     assert (tmp_path / "found").read_bytes() == (tmp_path / "expected").read_bytes()
 
 
@@ -87,7 +92,7 @@ def test_a_classifier_learns_the_same_from_rows_as_from_a_copy(encoder, make_ima
 
 
 @pytest.mark.parametrize(
-    "config", [EvaluateConfig(), EvaluateConfig(train_images=3900), EvaluateConfig(test_share=0.5)]
+    "config", [EvaluateConfig(), EvaluateConfig(train_images=3900), EvaluateConfig(test_fraction=0.5)]
 )
 def test_a_mapped_train_part_is_not_copied(tmp_path, config):
     path, labels = tmp_path / "images.npy", np.arange(4000) % 2
@@ -97,7 +102,7 @@ def test_a_mapped_train_part_is_not_copied(tmp_path, config):
     array = files.read_array(path, mapped=True)
     names = [str(number) for number in range(4000)]
     test = Split(images=whole[:10], names=names[:10], labels=labels[:10])
-    test = None if config.test_share == 0.5 else test  # half of train is rated then
+    test = None if config.test_fraction == 0.5 else test  # half of train is rated then
     images = Images(source="made", train=Split(images=array, names=names, labels=labels), test=test)
     network, mean = Mean(), torch.zeros(3)
     tracemalloc.start()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from measuring import measured
 from sklearn.metrics import average_precision_score
 
-from clsp.evaluation import retrieval
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import evaluate_encoder
-from clsp.evaluation.retrieval import average_precisions, rate_retrieval
+from clsp.evaluation.evaluators import retrieval
+from clsp.evaluation.evaluators.retrieval import average_precisions, retrieve
 from clsp.evaluation.task import make_task
 
 
-def rate(features, labels, **changes):
+def found_by(features, labels, **changes):
     settings = {"queries": 10_000, "seed": 0, "note": "made images"}
-    return rate_retrieval(features, np.asarray(labels), **{**settings, **changes})
+    measures = retrieve(features, np.asarray(labels), **{**settings, **changes})
+    return measures[0].record() if measures else None
 
 
 def by_sklearn(features, labels):
@@ -55,54 +56,55 @@ def test_equally_similar_images_have_one_rank_in_whatever_order_they_come():
     np.testing.assert_allclose(mixed.numpy(), found[order], rtol=1e-12)
 
 
-def test_perfect_features_reach_all_and_a_collapsed_encoder_the_share_of_the_class():
+def test_perfect_features_reach_all_and_a_collapsed_encoder_the_fraction_of_the_class():
     labels = np.arange(40) % 4
-    assert rate(torch.eye(4)[torch.from_numpy(labels)], labels).map == 100
-    collapsed = rate(torch.ones(40, 3), labels)
-    assert collapsed.map == pytest.approx(100 * 9 / 39, abs=0.005)
-    assert "a random order reaches about 23.1 %" in collapsed.protocol
+    assert found_by(torch.eye(4)[torch.from_numpy(labels)], labels)["map"] == 100
+    collapsed = found_by(torch.ones(40, 3), labels)
+    assert collapsed["map"] == pytest.approx(100 * 9 / 39, abs=0.005)
+    assert "a random order reaches about 23.1 %" in collapsed["protocol"]
 
 
-def test_random_features_reach_about_the_share_of_the_class():
+def test_random_features_reach_about_the_fraction_of_the_class():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], [300, 900])
-    found = rate(torch.from_numpy(rng.normal(size=(1200, 32))), labels)
-    shares = (0.25 * 299 + 0.75 * 899) / 1199
-    assert found.map == pytest.approx(100 * shares, abs=2)
-    assert f"about {100 * shares:.1f} %" in found.protocol
+    found = found_by(torch.from_numpy(rng.normal(size=(1200, 32))), labels)
+    fractions = (0.25 * 299 + 0.75 * 899) / 1199
+    assert found["map"] == pytest.approx(100 * fractions, abs=2)
+    assert f"about {100 * fractions:.1f} %" in found["protocol"]
 
 
 def test_the_length_of_a_feature_plays_no_part():
     rng = np.random.default_rng(0)
     features, labels = torch.from_numpy(rng.normal(size=(50, 8))), rng.integers(0, 3, 50)
     lengths = torch.from_numpy(rng.uniform(0.1, 10, (50, 1)))
-    assert rate(features * lengths, labels) == rate(features, labels)
+    assert found_by(features * lengths, labels) == found_by(features, labels)
 
 
 def test_an_image_without_its_like_is_no_query_but_is_searched():
     features = torch.tensor([[1.0, 0.0], [1.0, 0.2], [1.0, 0.1]])  # the stranger lies between the two
-    found = rate(features, [0, 0, 1])
-    assert found.map == 50
-    assert "over 2 queries" in found.protocol
-    assert rate(features, [0, 1, 2]) is None
+    found = found_by(features, [0, 0, 1])
+    assert found["map"] == 50
+    assert "over 2 queries" in found["protocol"]
+    assert found_by(features, [0, 1, 2]) is None
 
 
 def test_queries_are_capped_by_a_choice_of_the_seed_and_search_all_images():
     rng = np.random.default_rng(0)
     features, labels = torch.from_numpy(rng.normal(size=(200, 8))), rng.integers(0, 3, 200)
-    few = rate(features, labels, queries=20)
-    assert "over 20 queries" in few.protocol
-    assert "ranks all 199 others" in few.protocol
-    assert rate(features, labels, queries=20) == few
-    assert rate(features, labels, queries=20, seed=1) != few
-    assert rate(features, labels, queries=200) == rate(features, labels)
+    few = found_by(features, labels, queries=20)
+    assert "over 20 queries" in few["protocol"]
+    assert "ranks all 199 others" in few["protocol"]
+    assert found_by(features, labels, queries=20) == few
+    assert found_by(features, labels, queries=20, seed=1) != few
+    assert found_by(features, labels, queries=200) == found_by(features, labels)
 
 
-def test_it_is_always_rated_on_the_test_images(encoder, make_images):
+def test_it_is_always_measured_on_the_test_images(encoder, make_images):
     config = EvaluateConfig()
     task = make_task(make_images(), config, seed=0)
-    result = evaluate_encoder(encoder, task, config)
-    expected = np.mean(by_sklearn(result.features, task.test.labels))
-    assert result.retrieval.map == pytest.approx(100 * expected, abs=0.01)
-    assert result.record()["retrieval"] == {"map": result.retrieval.map, "protocol": result.retrieval.protocol}
-    assert "24 test images" in result.retrieval.protocol
+    result, trained = measured(encoder, task, config)
+    found, expected = result["retrieval"], by_sklearn(trained.test, task.test.labels)
+    assert found.value == pytest.approx(100 * np.mean(expected), abs=0.01)
+    np.testing.assert_allclose(found.each, expected, rtol=1e-6)
+    assert found.record() == {"map": found.value, "protocol": found.protocol}
+    assert "24 test images" in found.protocol

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from demo_run import digits, dump, dump_lines, write_images, write_positives
 
-from clsp.comparison.statistics import interval, paired
+from clsp.study.statistics import interval, paired
 
 PROTOCOLS = {"linear": "logistic regression, C = 0.1", "knn": "cosine, k = 20"}
 METHODS = {
@@ -123,9 +123,9 @@ def _write_recipe(out: Path, arms: list[str], seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    from clsp.report.comparison import build_comparison
+    from clsp.report.page import build_report
 
     root = Path(sys.argv[1])
-    print(build_comparison(write_comparison(root / "many", SIXTEEN, 5)))
-    print(build_comparison(write_comparison(root / "few", FOUR, 5)))
-    print(build_comparison(write_comparison(root / "single", ["simclr", "moco", "simclr+bank"], 1)))
+    print(build_report(write_comparison(root / "many", SIXTEEN, 5)))
+    print(build_report(write_comparison(root / "few", FOUR, 5)))
+    print(build_report(write_comparison(root / "single", ["simclr", "moco", "simclr+bank"], 1)))

@@ -120,13 +120,13 @@ def write_positives(run: Path, images: np.ndarray, labels: np.ndarray, rng: np.r
             "How much the candidates of one anchor differ; 0 means that they are all the same.",
         ),
         "duplicates": (0, "Pairs of identical candidates."),
-        "saturated": (0.0042, "Share of pixels that are pure black or white beyond what the data have."),
+        "saturated": (0.0042, "Fraction of pixels that are pure black or white beyond what the data have."),
         "nonfinite": (0, "Candidates with values that are no numbers."),
         "neighbour_label_agreement": (
             0.742,
-            "Share of candidates whose nearest real image has the anchor's label.",
+            "Fraction of candidates whose nearest real image has the anchor's label.",
         ),
-        "classifier_agreement": (0.71, "Share of candidates to which a classifier gives the anchor's label."),
+        "classifier_agreement": (0.71, "Fraction of candidates to which a classifier gives the anchor's label."),
     }
     manifest = {
         "candidates": 8,
@@ -161,35 +161,62 @@ def write_encoder(folder: Path, level: float, seconds: float, rng: np.random.Gen
     dump(folder / "stage.json", {"stage": "pretrain", "status": "done", "seconds": seconds, "facts": facts})
 
 
+PROTOCOLS = {
+    "linear": "multinomial L-BFGS on frozen features, C chosen on a fifth of the training images",
+    "knn": "k = 20, cosine, temperature 0.07",
+}
+MEASURES = {
+    "linear": {"title": "linear", "quantity": "accuracy", "unit": "%", "better": "higher", "metric": "top1"},
+    "knn": {"title": "kNN", "quantity": "accuracy", "unit": "%", "better": "higher", "metric": "top1"},
+}
+REACHED = {"simclr+bank": (85.4, 83.9), "simclr": (83.5, 81.2), "simclr+view": (83.3, 81.4)}
+GAPS = {"simclr+bank": (1.9, 0.9, 2.9), "simclr+view": (-0.2, -1.2, 0.8)}
+IMAGES = "95 % interval over the test images"
+
+
 def probes(linear: float, knn: float) -> dict:
-    return {
-        "linear": {
-            "top1": linear,
-            "top5": 99.2,
-            "low": linear - 1.2,
-            "high": linear + 1.1,
-            "protocol": "multinomial L-BFGS on frozen features, C chosen on a fifth of the training images",
-        },
-        "knn": {
-            "top1": knn,
-            "low": knn - 1.3,
-            "high": knn + 1.2,
-            "protocol": "k = 20, cosine, temperature 0.07",
-        },
+    found = {"linear": (linear, 1.2, 1.1, round(linear + 13.8, 1)), "knn": (knn, 1.3, 1.2, None)}
+    return {"measures": MEASURES} | {
+        name: {"top1": value, "top5": top5, "low": value - low, "high": value + high, "protocol": PROTOCOLS[name]}
+        for name, (value, low, high, top5) in found.items()
     }
+
+
+def compared() -> dict:
+    """What comparison.json holds."""
+    arms = []
+    for arm, (linear, knn) in REACHED.items():
+        found = {
+            name: {"mean": record["top1"], "low": record["low"], "high": record["high"], "limits": IMAGES}
+            for name, record in probes(linear, knn).items()
+            if name in MEASURES
+        }
+        cost = {"pretraining_seconds": 200.0, "generator_seconds": 945.0 * (arm == "simclr+bank")}
+        cost |= {"pretraining_flops": 3e14, "generator_flops": 1e15 * (arm == "simclr+bank")}
+        gaps = dict(zip(("mean", "low", "high"), GAPS.get(arm, ())))
+        versus = {"simclr": {"linear": {**gaps, "limits": IMAGES}}} if gaps else {}
+        if arm == "simclr+bank":
+            versus["simclr+view"] = {"linear": {"mean": 2.1, "low": 1.0, "high": 3.2, "limits": IMAGES}}
+        runs = {"linear": {"0": linear}, "knn": {"0": knn}}
+        arms.append({"arm": arm, "seeds": 1, **found, "cost": cost, "versus": versus, "runs": runs})
+    return {
+        "data": "digits", "baseline": "simclr", "measures": MEASURES, "protocols": PROTOCOLS, "arms": arms,
+        "compared": [["simclr+bank", "simclr"], ["simclr+bank", "simclr+view"]],
+    }  # fmt: skip
 
 
 def write_evaluation(run: Path, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
     metrics = {
         "arm": "simclr+bank",
-        **probes(85.4, 83.9),
-        "controls": {"simclr": probes(83.5, 81.2), "simclr+view": probes(83.3, 81.4)},
+        **probes(*REACHED["simclr+bank"]),
+        "controls": {arm: probes(*REACHED[arm]) for arm in ("simclr", "simclr+view")},
         "differences": {
             "simclr": {"linear": {"mean": 1.9, "low": 0.9, "high": 2.9}},
             "simclr+view": {"linear": {"mean": 2.1, "low": 1.0, "high": 3.2}},
         },
     }
     dump(run / "evaluation/metrics.json", metrics)
+    dump(run / "comparison.json", compared())
     dump(run / "evaluation/stage.json", {"stage": "evaluate", "status": "done", "seconds": 38.7})
     near = [np.concatenate([images[k : k + 1], images[labels == labels[k]][1:9]]) for k in range(6)]
     save_sheet(run / "evaluation/neighbours.png", np.stack(near), scale=7, separate_first=True)
@@ -221,19 +248,19 @@ def write_run(run: Path) -> Path:
     write_images(run)
     write_diffusion(run, images, rng)
     write_positives(run, images, labels, rng)
-    write_encoder(run / "encoder", 84, 212.0, rng, True)
-    write_encoder(run / "controls/simclr", 81, 151.4, rng, False)
-    write_encoder(run / "controls/simclr+view", 81.5, 209.9, rng, False)
+    write_encoder(run / "arms/simclr+bank/seed-0", 84, 212.0, rng, True)
+    write_encoder(run / "arms/simclr/seed-0", 81, 151.4, rng, False)
+    write_encoder(run / "arms/simclr+view/seed-0", 81.5, 209.9, rng, False)
     views = np.stack([np.stack([np.roll(images[k], (s, -s), (1, 2)) for s in range(-3, 5)]) for k in range(5)])
-    save_sheet(run / "encoder/views.png", noisy(views, 12, rng), scale=7)
+    save_sheet(run / "arms/simclr+bank/seed-0/views.png", noisy(views, 12, rng), scale=7)
     write_evaluation(run, images, labels, rng)
     return run
 
 
 if __name__ == "__main__":
-    from clsp.report.page import build_report, build_report_of_runs
+    from clsp.report.page import build_report, build_report_of_several
 
     out = Path(sys.argv[1])
     print(build_report(write_run(out / "digits-0")))
     (out / "empty").mkdir(exist_ok=True)
-    print(build_report_of_runs([out / "digits-0", out / "empty"], out / "both.html"))
+    print(build_report_of_several([out / "digits-0", out / "empty"], out / "both.html"))

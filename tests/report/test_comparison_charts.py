@@ -9,16 +9,16 @@ from demo_comparison import SIXTEEN, write_comparison
 from test_report_browser import CHROMIUM
 from test_report_browser import dump as browse
 
-from clsp.comparison.statistics import interval
-from clsp.report.bands import band, extent
-from clsp.report.comparison import build_comparison
+from clsp.report import build_report
 from clsp.report.costs import flops, short_time
+from clsp.report.curves import curve, extent
 from clsp.report.labels import HEIGHT, overlap, place
 from clsp.report.numbers import signed
+from clsp.study.statistics import interval
 
 
 def test_zero_stands_where_the_differences_change_sign(many: Path) -> None:
-    drawing = chart(build_comparison(many), "Linear accuracy of each arm minus")
+    drawing = chart(build_report(many), "Linear accuracy of each arm minus")
     zero = float(re.search(r'<line x1="([\d.]+)"[^>]*class="axis"', drawing)[1])
     for arm, (x, _) in circles(drawing, "dot").items():
         gap = arms_of(many)[arm].get("versus", {}).get("simclr", {}).get("linear", {"mean": 0.0})["mean"]
@@ -27,7 +27,7 @@ def test_zero_stands_where_the_differences_change_sign(many: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "label"), [("flops", "FLOP"), ("seconds", "time")])
 def test_order_of_dots_is_that_of_the_costs(many: Path, unit: str, label: str) -> None:
-    drawing, rows = chart(build_comparison(many), f"Linear accuracy of each arm against {label}"), arms_of(many)
+    drawing, rows = chart(build_report(many), f"Linear accuracy of each arm against {label}"), arms_of(many)
     dots, hollow = circles(drawing, "dot"), circles(drawing, "hollow")
     assert set(dots) == set(SIXTEEN)
 
@@ -47,7 +47,7 @@ def test_order_of_dots_is_that_of_the_costs(many: Path, unit: str, label: str) -
 
 
 def test_arms_without_a_generator_have_no_hollow_dot(tmp_path: Path) -> None:
-    page = build_comparison(write_comparison(tmp_path / "R", ["simclr", "moco"], 2))
+    page = build_report(write_comparison(tmp_path / "R", ["simclr", "moco"], 2))
     assert not circles(chart(page, "Linear accuracy of each arm against FLOP"), "hollow")
     assert "Hollow" not in page.read_text()
 
@@ -64,14 +64,14 @@ def test_names_find_places_that_do_not_overlap() -> None:
 
 def test_band_is_the_interval_of_three_seeds_and_the_range_of_two() -> None:
     curves = [[(1.0, 5.0), (2.0, 8.0), (3.0, 0.0)], [(1.0, 6.0), (2.0, 9.0)], [(1.0, 7.0), (2.0, 13.0)]]
-    three, two, one = band("a", "base", curves), band("a", "base", curves[:2]), band("a", "base", curves[:1])
+    three, two, one = curve("a", "base", curves), curve("a", "base", curves[:2]), curve("a", "base", curves[:1])
     assert [level.step for level in three.levels] == [1, 2]  # the steps that all have
     known = interval([8.0, 9.0, 13.0])
     assert (three.levels[1].mean, three.levels[1].low, three.levels[1].high) == (known.mean, known.low, known.high)
     assert (two.levels[1].mean, two.levels[1].low, two.levels[1].high) == (8.5, 8, 9)
     assert (one.levels[1].low, one.levels[1].high) == (8, 8)
-    assert band("a", "base", []).levels == []
-    assert extent([band("a", "base", [])]) is None
+    assert curve("a", "base", []).levels == []
+    assert extent([curve("a", "base", [])]) is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_flops_are_short(value: float, written: str) -> None:
 def test_small_numbers_are_short_and_zero_has_no_sign() -> None:
     times = [short_time(seconds).replace("\u00a0", " ") for seconds in (1.5, 600, 5400, 172800)]
     assert times == ["1.5 s", "10 min", "1.5 h", "2 d"]
-    assert [signed(value, 2) for value in (-0.004, 0.004, 0.006, -1)] == ["0.00", "0.00", "+0.01", "−1.00"]
+    assert [signed(value) for value in (-0.004, 0.004, 0.006, -1)] == ["0.00", "0.00", "+0.01", "−1.00"]
 
 
 LOOK = """<script>
@@ -114,7 +114,7 @@ setTimeout(() => {
 def test_browser_shows_it_whole(which: str, width: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     folder = request.getfixturevalue(which)
     page = tmp_path / "looked.html"
-    page.write_text(build_comparison(folder).read_text().replace("</body>", LOOK))
+    page.write_text(build_report(folder).read_text().replace("</body>", LOOK))
     dom, console = browse(page, tmp_path / "profile", width)
     body = dom[dom.index("<body") :].split(">", 1)[0]
     told = dict(re.findall(r'data-(\w+)="(.*?)"', body))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clsp.report import build_report, build_report_of_runs
+from clsp.report import build_report, build_report_of_several
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
@@ -66,6 +66,6 @@ def test_pointing_shows_values(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [500, 1280])
 def test_page_does_not_scroll_sideways(run: Path, tmp_path: Path, width: int) -> None:
     page = tmp_path / "narrow.html"
-    page.write_text(build_report_of_runs([run], page).read_text().replace("</body>", POINT))
+    page.write_text(build_report_of_several([run], page).read_text().replace("</body>", POINT))
     dom, _ = dump(page, tmp_path / "profile", width)
     assert 'data-wide="false"' in dom

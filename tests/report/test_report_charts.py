@@ -6,7 +6,8 @@ import re
 import pytest
 
 from clsp.report import numbers
-from clsp.report.charts import Axis, Estimate, Series, interval_chart, line_chart, scatter, series_of, smooth
+from clsp.report.charts import Axis, Estimate, interval_chart, scatter
+from clsp.report.curves import curve, curve_chart, series_of, smooth
 from clsp.report.html import Html, data_block, element
 
 
@@ -56,23 +57,23 @@ def test_smoothing_keeps_a_constant_and_the_first_value() -> None:
     assert smooth([(k, float(k)) for k in range(100)])[0] == (0, 0.0)
 
 
-def test_line_chart_thins_long_curves_and_keeps_the_last_point() -> None:
+def test_curve_chart_thins_long_curves_and_keeps_the_last_point() -> None:
     points = [(float(k), 1.0 + k % 7) for k in range(50_000)]
-    chart = line_chart([Series("a", "arm-0", points)], label="x")
+    chart = curve_chart([curve("a", "arm-0", [points])], label="x")
     assert len(chart) < 40_000
     hover = json.loads(re.findall(r'class="hover">(.*?)</script>', chart)[0])
     assert hover[0]["points"][-1][2] == "49,999"
 
 
-def test_line_chart_without_points_is_nothing() -> None:
-    assert line_chart([Series("a", "arm-0", [])], label="x") == ""
-    assert line_chart([Series("a", "arm-0", [(0, -1.0)])], label="x", log=True) == ""
+def test_curve_chart_without_points_is_nothing() -> None:
+    assert curve_chart([curve("a", "arm-0", [[]])], label="x") == ""
+    assert curve_chart([curve("a", "arm-0", [[(0, -1.0)]], log=True)], label="x", log=True) == ""
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_line_chart_of_one_point_and_of_equal_values(log: bool) -> None:
+def test_curve_chart_of_one_point_and_of_equal_values(log: bool) -> None:
     for points in ([(3.0, 2.0)], [(1.0, 2.0), (2.0, 2.0)]):
-        assert "nan" not in line_chart([Series("a", "arm-0", points)], label="x", log=log)
+        assert "nan" not in curve_chart([curve("a", "arm-0", [points], log=log)], label="x", log=log)
 
 
 def test_interval_chart_holds_every_row_and_the_zero() -> None:

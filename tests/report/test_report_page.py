@@ -11,7 +11,7 @@ import pytest
 from demo_run import HOSTILE
 
 from clsp.errors import UserError
-from clsp.report import build_report, build_report_of_runs
+from clsp.report import build_report, build_report_of_several
 from clsp.report.page import SECTIONS
 
 VOID = {"img", "br", "meta", "link"}
@@ -73,27 +73,40 @@ def test_page_needs_nothing_but_itself(run: Path) -> None:
 def test_every_section_and_picture_is_there(run: Path) -> None:
     outline = parse(build_report(run))
     assert set(SECTIONS) <= set(outline.values("id"))
-    assert "not run" not in outline.text
     pictures = [name for tag, name, value in outline.attributes if tag == "img" and name == "alt" and value]
     assert len(pictures) == len(outline.values("src")) == 5
 
 
-def test_main_result_is_one_sentence(run: Path) -> None:
+def test_main_result_is_said_in_words(run: Path) -> None:
     text = parse(build_report(run)).text
-    assert "simclr+bank reaches 85.4 % linear accuracy, 1.9 points above simclr (95\u00a0% interval" in text
-    assert "interval 0.9 to 2.9, which excludes 0) and 2.1 points" in text
-    assert "and 2.1 points above simclr+view (95\u00a0% interval 1.0 to 3.2, which excludes 0)." in text
+    assert "In linear accuracy simclr+bank leads with 85.40\u00a0%, 1.90 points above the baseline simclr" in text
+    assert "(95\u00a0% interval 0.90 to 2.90, which excludes 0)" in text
+    assert "In kNN accuracy simclr+bank leads with 83.90\u00a0%" in text
+
+
+def test_every_pair_is_there_and_what_its_interval_is(run: Path) -> None:
+    text = parse(build_report(run)).text
+    assert "+2.10+1.00 to +3.20" in text
+    assert "95 % interval over the test images" in text
+    assert "does not contain the luck of its initial weights" in text
+    assert "Linear, top5" in text
 
 
 def test_best_of_each_column_is_bold_unless_all_are_equal(run: Path) -> None:
-    assert re.findall(r"<strong>(.*?)</strong>", build_report(run).read_text()) == ["85.4", "83.9"]
+    assert re.findall(r"<strong>(.*?)</strong>", build_report(run).read_text()) == ["85.40", "83.90"]
 
 
 def test_a_loss_is_said_as_a_loss(copy: Path) -> None:
-    gap = {"simclr": {"linear": {"mean": -0.4, "low": -1.4, "high": 0.6}}}
-    change(copy / "evaluation/metrics.json", differences=gap)
+    rows = json.loads((copy / "comparison.json").read_text())["arms"]
+    rows[0]["linear"]["mean"], rows[2]["linear"]["mean"] = 80.0, 80.1
+    rows[2]["versus"]["simclr"]["linear"] = {"mean": -0.4, "low": -1.4, "high": 0.6}
+    change(copy / "comparison.json", arms=rows)
     text = parse(build_report(copy)).text
-    assert "0.4 points below simclr (95\u00a0% interval −0.6 to 1.4, which includes 0)." in text
+    assert (
+        "no arm is better than the baseline simclr with 83.50\u00a0%; simclr+view comes nearest, 0.40 points below"
+        in text
+    )
+    assert "(95\u00a0% interval −0.60 to 1.40, which includes 0)." in text
 
 
 def test_samples_that_do_not_come_from_noise_alone_are_called_so(run: Path, copy: Path) -> None:
@@ -116,7 +129,7 @@ def test_markup_in_every_text_is_escaped(copy: Path) -> None:
     evil = "</script><img src=x onerror=alert(1)>"
     change(copy / "images.json", source=evil, notes=[evil], classes=[evil] * 10, fingerprint=evil)
     change(copy / "evaluation/map.json", classes=[evil] * 10, method=evil)
-    change(copy / "encoder/stage.json", facts={evil: evil}, status=evil)
+    change(copy / "arms/simclr+bank/seed-0/stage.json", facts={evil: evil}, status=evil)
     change(copy / "positives/manifest.json", measures={evil: {"value": evil, "meaning": evil}})
     (copy / "recipe.yaml").write_text(f"recipe: '{evil}'\ncommand: '{evil}'\nversions: {{'{evil}': '{evil}'}}\n")
     outline = parse(build_report(copy))
@@ -125,37 +138,38 @@ def test_markup_in_every_text_is_escaped(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "gone",
+    ("gone", "sections"),
     [
-        "recipe.yaml",
-        "images.json",
-        "diffusion",
-        "positives",
-        "encoder",
-        "controls",
-        "evaluation",
-        "encoder/snippet.py",
+        ("recipe.yaml", ""),
+        ("images.json", "data"),
+        ("diffusion", "diffusion"),
+        ("positives", "positives"),
+        ("arms", "training views"),
+        ("evaluation", "neighbours map"),
+        ("comparison.json", "measures cost runs protocols"),
+        ("encoder/snippet.py", ""),
     ],
 )
-def test_any_part_may_be_missing(copy: Path, gone: str) -> None:
+def test_any_part_may_be_missing(copy: Path, gone: str, sections: str) -> None:
     path = copy / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    text = parse(build_report(copy)).text
-    absent = {"images.json": 1, "diffusion": 1, "positives": 1, "encoder": 1, "evaluation": 2}.get(gone, 0)
-    assert text.count("not run") >= absent
+    page = parse(build_report(copy))
+    assert set(SECTIONS) - set(page.values("id")) == set(sections.split())
+    assert ("Evaluation: not run." in page.text) == (gone == "comparison.json")
 
 
-def test_empty_run_says_what_is_missing(tmp_path: Path) -> None:
-    text = parse(build_report(tmp_path)).text
-    assert text.count("not run") == len(SECTIONS) + 1
+def test_empty_run_says_so(tmp_path: Path) -> None:
+    page = parse(build_report(tmp_path))
+    assert "Evaluation: not run." in page.text
+    assert not set(SECTIONS) & set(page.values("id"))
 
 
 def test_run_without_labels(copy: Path) -> None:
-    (copy / "evaluation/metrics.json").write_text('{"arm": "simclr+bank", "skipped": "the images have no labels"}')
+    change(copy / "comparison.json", measures={}, protocols={}, skipped="linear need labels: skipped")
     change(copy / "images.json", classes=None)
     change(copy / "evaluation/map.json", labels=None, classes=None)
     text = parse(build_report(copy)).text
-    assert "The encoder was not measured: the images have no labels." in text
+    assert "Nothing was measured: linear need labels: skipped." in text
     assert "choose a class" not in text
 
 
@@ -168,21 +182,21 @@ def test_damaged_picture_is_said_and_left_out(copy: Path) -> None:
 
 
 def test_torn_last_line_of_metrics_is_left_out(copy: Path) -> None:
-    path = copy / "encoder/metrics.jsonl"
+    path = copy / "arms/simclr+bank/seed-0/metrics.jsonl"
     path.write_text(path.read_text() + '{"step": 901, "lo')
     assert 'class="chart curves"' in build_report(copy).read_text()
 
 
 def test_metrics_that_are_no_numbers_are_not_drawn(copy: Path) -> None:
     lines = ['{"step": 1, "loss": NaN, "remark": "x"}', '{"step": 2, "loss": 0.5}']
-    (copy / "encoder/metrics.jsonl").write_text("\n".join(lines))
+    (copy / "arms/simclr+bank/seed-0/metrics.jsonl").write_text("\n".join(lines))
     text = build_report(copy).read_text().lower()
     assert "nan" not in re.findall(r"[a-z]+", re.sub(r"base64,[^\"]*", "", text))
     assert "remark" not in text
 
 
 def test_unfinished_stage_is_said(copy: Path) -> None:
-    change(copy / "encoder/stage.json", status="interrupted")
+    change(copy / "arms/simclr+bank/seed-0/stage.json", status="interrupted")
     assert "interrupted" in parse(build_report(copy)).text
 
 
@@ -198,7 +212,7 @@ def test_missing_folder_is_the_users_error(tmp_path: Path) -> None:
 
 
 def test_several_runs_on_one_page(run: Path, copy: Path, tmp_path: Path) -> None:
-    out = build_report_of_runs([run, copy], tmp_path / "both" / "report.html")
+    out = build_report_of_several([run, copy], tmp_path / "both" / "report.html")
     outline = parse(out)
     ids = outline.values("id")
     assert len(ids) == len(set(ids))

@@ -50,12 +50,11 @@ def _tell(result: dict[str, Any], out: Path) -> None:
     """Print the table of a study, and where the rest of it lies."""
     from clsp.study.table import text
 
-    print(text(result))
+    print(f"{text(result)}\n\ntable:   {out / 'comparison.md'}")
     snippet = out / "encoder" / "snippet.py"
     if snippet.exists():
-        print(f"\nencoder: {snippet.parent}, loaded without clsp by {snippet}:\n")
+        print(f"encoder: {snippet.parent}, loaded without clsp by {snippet}:\n")
         print(snippet.read_text(encoding="utf-8"))
-    print(f"table:   {out / 'comparison.md'}")
     print(f"report:  {(out / 'report.html').resolve()}")
 
 

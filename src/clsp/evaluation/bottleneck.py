@@ -19,7 +19,7 @@ from clsp.diffusion.interpolation import add_noise, encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import Grid
 from clsp.errors import UserError
-from clsp.evaluation.probe import LinearProbe
+from clsp.evaluation.evaluators.linear import LinearProbe
 from clsp.evaluation.task import Task
 from clsp.evaluation.trained import Trained
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clsp.evaluation.config import EvaluateConfig
@@ -46,7 +46,8 @@ def evaluate(trained: Trained, data: Task, config: EvaluateConfig, *, without: C
         if missing:
             lacking.setdefault(" and ".join(f"{column.replace('_', ' ')}s" for column in missing), []).append(name)
         elif name not in without:
-            measures += [one.noted(trained.note) for one in kind.of(name, config)(trained, data)]
+            found = kind.of(name, config)(trained, data)
+            measures += [replace(one, protocol=one.protocol + trained.note) for one in found]
     skipped = "; ".join(
         f"{', '.join(names)} need {columns}, and this source has none" for columns, names in lacking.items()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -50,10 +50,6 @@ class Measure:
     def facts(self) -> dict[str, str]:
         """What a table needs to know of it, whatever it is."""
         return {name: getattr(self, name) for name in ("title", "quantity", "unit", "better", "metric", "limits")}
-
-    def noted(self, note: str) -> Measure:
-        """The same with an addition to its protocol."""
-        return replace(self, protocol=self.protocol + note)
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""

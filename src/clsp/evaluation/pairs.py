@@ -34,7 +34,7 @@ class MinedPairs:
     """Cosines, float32 [P]."""
 
     def agreement(self, labels: np.ndarray | None) -> float | None:
-        """Return the share of the pairs with the same label, among those with two labels; None without any."""
+        """Return the fraction of the pairs with the same label, among those with two labels; None without any."""
         if labels is None:
             return None
         first, second = labels[self.places].T

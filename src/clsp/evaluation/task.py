@@ -40,8 +40,8 @@ def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
     """Part the data into images to fit on and images to test on.
 
     A source with a test part is used as it is; else a fraction of its labelled train images is set apart, class by
-    class. With ``config.validation_images`` train images are tested on instead. Without labels all images serve, for the
-    map and the neighbours alone.
+    class. With ``config.validation_images`` train images are tested on instead. Without labels all images serve, for
+    the map and the neighbours alone.
 
     Raises:
         UserError: the validation images leave none to fit on.

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clsp import files
-from clsp.encoders.export import EncoderSpec, read_spec
+from clsp.encoders.export import read_spec
 from clsp.errors import UserError
 from clsp.evaluation.features import encode_by
 from clsp.evaluation.task import Task
@@ -90,7 +90,12 @@ class Encoder(Trained):
     ) -> None:
         super().__init__(folder, data, device=device)
         self.batch_size, self._cache, self.spec = batch_size, cache, read_spec(folder)
-        require_channels(folder, self.spec, data)
+        channels = data.train.images.shape[1]
+        if self.spec.channels != channels:
+            raise UserError(
+                f"--encoder {folder} takes {self.spec.channels}-channel images, the data have {channels}; "
+                f"add --images.channels {self.spec.channels}"
+            )
 
     def features(self, images: files.Array) -> Tensor:
         """Pooled features float32 [N, D]."""
@@ -109,20 +114,6 @@ class Encoder(Trained):
             mark = torch.frombuffer(bytearray(key.encode()), dtype=torch.uint8)
             files.write_bytes(self._cache, save({"train": train, "test": test, "key": mark}))
         return train, test
-
-
-def require_channels(folder: Path, spec: EncoderSpec, data: Task) -> None:
-    """Refuse images of other channels than the encoder takes.
-
-    Raises:
-        UserError: they differ.
-    """
-    channels = data.train.images.shape[1]
-    if spec.channels != channels:
-        raise UserError(
-            f"--encoder {folder} takes {spec.channels}-channel images, the data have {channels}; "
-            f"add --images.channels {spec.channels}"
-        )
 
 
 def _read(cache: Path, key: str) -> tuple[Tensor, Tensor] | None:

@@ -97,7 +97,7 @@ def _nearest(box: Box, point: Point) -> Point:
 def _passed(leader: tuple[Point, Point], obstacles: Sequence[tuple[Box, float]]) -> float:
     """The price of what a leader passes over, by points on it."""
     (x, y), (to_x, to_y) = leader
-    points = [(x + share * (to_x - x), y + share * (to_y - y)) for share in (0.35, 0.5, 0.65, 0.8, 0.95)]
+    points = [(x + part * (to_x - x), y + part * (to_y - y)) for part in (0.35, 0.5, 0.65, 0.8, 0.95)]
     return sum(
         8 * weight for box, weight in obstacles for a, b in points if box[0] < a < box[2] and box[1] < b < box[3]
     )

@@ -75,7 +75,8 @@ def _costs(study: Study, arm: str) -> list[Content]:
 
 def _caption(study: Study) -> str:
     told = ["On the test images" + (", the mean over the seeds" if study.seeds > 1 else "")]
-    told += [f"Small print: {' or '.join(study.limits())}"] if study.limits() else []
+    limits = study.limits(*study.measures)
+    told += [f"Small print: {limits}"] if limits else []
     if study.others:
         paired = "by seed" if study.seeds > 1 else "over the test images"
         known = any(one.low is not None for name in study.measures for one in study.estimates(name, gaps=True))
@@ -109,10 +110,10 @@ def measured(study: Study) -> Html:
     for name, one in study.measures.items():
         drawn, gaps = study.estimates(name), study.estimates(name, gaps=True)
         if len(drawn) > 1:
-            told = f"Dot: {'mean' if study.seeds > 1 else 'value'}; line: {' or '.join(study.limits())}."
-            known = any(estimate.low is not None for estimate in drawn)
+            limits = study.limits(name)
+            told = f"Dot: {'mean' if study.seeds > 1 else 'value'}; line: {limits}." if limits else ""
             chart = interval_chart(drawn, label=f"{one.told} of each arm", width=WIDTH)
-            panels.append(panel(one.head, chart, told if known else ""))
+            panels.append(panel(one.head, chart, told))
         if gaps:
             # The baseline's row says nothing new; with it the rows stand level with those of the chart beside.
             level = Estimate(study.baseline, BASE, 0.0, None, None)
@@ -202,6 +203,8 @@ def _further(study: Study) -> Html:
             for key, value in more.items():
                 if is_number(value):
                     found.setdefault(f"{one.title}, {words(key).lower()}", {})[arm] = value
+    if len(study.rows) > 1:  # what is the same for all, such as a number of draws, stands in the protocols
+        found = {head: column for head, column in found.items() if len(set(column.values())) > 1}
     rows = [[swatch(study, arm), *(fixed(column.get(arm)) for column in found.values())] for arm in study.rows]
     return (
         details("Further numbers of the first run", table(["Arm", *found], rows, class_="comparison"))

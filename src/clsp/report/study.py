@@ -128,15 +128,11 @@ class Study:
         """Mean and interval of an arm's measure minus another's (default: the baseline's); nothing for the same arm."""
         return mapping(mapping(mapping(self.rows[arm].get("versus")).get(other or self.baseline)).get(name))
 
-    def limits(self) -> list[str]:
-        """What the intervals of the table are, each once."""
-        found = {}
-        for arm in self.rows:
-            for name in self.measures:
-                known = self.score(arm, name)
-                if is_number(known.get("low")):
-                    found[str(known.get("limits") or SEEDS)] = True
-        return list(found)
+    def limits(self, *names: str) -> str:
+        """What the intervals of some measures are, each kind once; nothing where there are none."""
+        known = [self.score(arm, name) for name in names for arm in self.rows]
+        kinds = (str(found.get("limits") or SEEDS) for found in known if is_number(found.get("low")))
+        return " or ".join(dict.fromkeys(kinds))
 
     def cost(self, arm: str, part: str, unit: str) -> float:
         """The cost of a ``part`` (pretraining, generator) in a ``unit`` (seconds, flops)."""

@@ -12,10 +12,10 @@ from clsp import console, files
 from clsp.engine.stage import completed, plain
 from clsp.errors import UserError
 from clsp.evaluation.measure import difference
-from clsp.evaluation.stage import each_of
 from clsp.recipes.arms import Arm, parse_arm
 from clsp.settings.identity import identity
 from clsp.study.cost import Cost
+from clsp.study.evaluation import each_of
 from clsp.study.statistics import interval, paired
 from clsp.study.study import Study
 from clsp.training.checks import sees_labels, shows_generated
@@ -77,7 +77,7 @@ def gap(first: Row, second: Row, name: str, seeds: Sequence[int] | None = None) 
         return None
     if len(common) > 1:
         return {**found.record(), "limits": SEEDS}
-    paths = [each_of(row.folders[common[0]] / "evaluation", name) for row in (first, second)]
+    paths = [each_of(row.folders[common[0]], name) for row in (first, second)]
     if all(path.is_file() for path in paths):
         each, other = (files.read_array(path) for path in paths)
         if len(each) == len(other):
@@ -98,7 +98,7 @@ def collect(study: Study) -> dict[str, Any]:
         "data": study.prepared.images.source,
         "baseline": study.baseline.name,
         "measures": measures,
-        "compared": [[one.name, other.name] for one, other in study.compared()],
+        "compared": [[one.name, other.name] for one, other in study.compared],
         "protocols": {name: first[name]["protocol"] for name in first["measures"]},
         "arms": [_record(study, row, rows) for row in rows],
     }

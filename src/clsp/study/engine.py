@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from clsp import console, distributed, files
 from clsp.engine.launch import launch
-from clsp.errors import InUseError
-from clsp.evaluation.stage import evaluate_into, show
+from clsp.errors import InUseError, UserError
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.arms import DIFFUSION, Arm
 from clsp.recipes.fit import check_arm, check_generator
 from clsp.recipes.prepare import Prepared
 from clsp.report.page import build_report
 from clsp.study.collect import collect, metrics_of
+from clsp.study.evaluation import evaluate_cell, show
 from clsp.study.record import describe, require_same_data, write_record
 from clsp.study.stages import bank_stage, diffusion_stage
 from clsp.study.study import Study
@@ -42,6 +42,7 @@ def conduct(
     seeds: list[int],
     *,
     command: str,
+    main: Arm | None = None,
     baseline: Arm | None = None,
     bank: Path | None = None,
     diffusion: str | None = None,
@@ -56,9 +57,11 @@ def conduct(
         prepared: data and recipe.
         out: the study's folder.
         source: the data as the user named them.
-        arms: the rows of the table; the first that is not the baseline is the main one, if it has an encoder.
+        arms: the rows of the table.
         seeds: of the pretrainings.
         command: the command that does the same.
+        main: the arm that the study is about: the others are subtracted from it. Default: the study is about all, which
+            are compared with the baseline; the first other one with an encoder is what a user takes away.
         baseline: what the others are compared with; default the first arm.
         bank: a bank that exists; default: it is made.
         diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
@@ -75,14 +78,17 @@ def conduct(
     describe(prepared.images)
     _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
     require_same_data(out, prepared.images)
+    if (out / "encoder" / "stage.json").exists():
+        raise UserError(f"{out} was made by an older version, with another layout of folders; choose another --out")
     if not (out / "recipe.yaml").exists():
         write_record(out, prepared, source, command)
-    at_work = _when_free if shared else _at_once
+    at_work: Callable[[Callable[[], Any]], Any] = _when_free if shared else lambda work: work()
     needed = any(not arm.trains or needs_bank(prepared.recipe.pretraining(arm)) for arm in arms)
     chosen = at_work(lambda: _bank(prepared, out, bank, diffusion)) if needed else None
     base = baseline or arms[0]
-    main = next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
-    study = Study(prepared, out, arms, seeds, main, base, chosen)
+    pairs = [(main or arm, arm if main else base) for arm in arms if arm != (main or base)]
+    shown = main or next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
+    study = Study(prepared, out, arms, seeds, shown, base, pairs, chosen)
     _work(study, shared=shared)
     result: dict[str, Any] = {}
     if distributed.rank() == 0:
@@ -124,10 +130,6 @@ def _work(study: Study, *, shared: bool) -> None:
         _when_free(partial(_cell, study, arm, seed))
 
 
-def _at_once(work: Callable[[], Made]) -> Made:
-    return work()
-
-
 def _when_free(work: Callable[[], Made]) -> Made:
     """Do ``work`` as soon as no other process does the same: then what that one finished is found."""
     while True:
@@ -146,42 +148,17 @@ def _cell(study: Study, arm: Arm, seed: int) -> None:
         config, images = recipe.pretraining(arm), study.prepared.images
         bank, anchors = study.bank if needs_bank(config) else None, study.anchors()
         pretrain(images, config, recipe.hardware, seed=seed, folder=folder, bank=bank, anchors=anchors)
-    encoder, there = study.identity(arm, seed)
-    evaluate_into(
-        folder / "evaluation",
-        (lambda: study.trained(arm, seed)) if there else None,
-        lambda: study.task,
-        recipe.evaluate,
-        seed=recipe.seed,
-        data=study.data,
-        made={"encoder": encoder, "test": study.test},
-    )
+        if (arm, seed) == (study.main, study.seeds[0]) and distributed.rank() == 0:
+            _take_away(folder, study.out / "encoder")
+    evaluate_cell(study, arm, seed)
 
 
 def _finish(study: Study) -> dict[str, Any]:
-    """Collect what all cells found, and write what a user looks at and takes away."""
-    out, recipe, arm, seed = study.out, study.prepared.recipe, study.main, study.seeds[0]
-    result = collect(study)
-    encoder, there = study.identity(arm, seed)
-    made = {"encoder": encoder, "test": study.test, "bank": study.bank.fingerprint if study.bank else "none"}
-    judged: dict[str, Any] = {}
-    if there:
-        judged = show(
-            out / "evaluation",
-            lambda: study.trained(arm, seed),
-            lambda: study.task,
-            study.prepared.images,
-            study.bank,
-            recipe.evaluate,
-            seed=recipe.seed,
-            data=study.data,
-            made=made,
-            device=study.device,
-        )
-        _take_away(study.folder(arm, seed), out / "encoder")
-    keep = files.json.dumps
-    _write(out / "evaluation" / "metrics.json", keep(metrics_of(study, judged), indent=2, allow_nan=False) + "\n")
-    _write(out / "comparison.json", keep(result, indent=2, allow_nan=False) + "\n")
+    """Collect what all cells found, and write what a user looks at."""
+    out, result = study.out, collect(study)
+    metrics = metrics_of(study, show(study))
+    for name, content in (("evaluation/metrics.json", metrics), ("comparison.json", result)):
+        _write(out / name, files.json.dumps(content, indent=2, allow_nan=False) + "\n")
     _write(out / "comparison.md", document(result))
     files.sweep(out)  # of killed calls
     console.say(f"report: {build_report(out)}")

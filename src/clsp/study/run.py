@@ -40,4 +40,5 @@ def run(
     own = {"data": data, "out": str(out), "recipe": recipe, "diffusion": diffusion}
     command = command_line("run", own, overrides)
     seeds = [prepared.recipe.seed]
-    return conduct(prepared, Path(out), data, arms, seeds, command=command, baseline=alone, diffusion=diffusion)
+    where = (prepared, Path(out), data, arms, seeds)
+    return conduct(*where, command=command, main=arms[0], baseline=alone, diffusion=diffusion)

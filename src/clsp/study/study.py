@@ -33,17 +33,13 @@ class Study:
     """The arm whose first seed a user takes away, and of which there are pictures."""
     baseline: Arm
     """What the others are compared with."""
+    compared: list[tuple[Arm, Arm]]
+    """The differences that are told first: each first arm minus the second."""
     bank: PositiveBank | None
 
     def folder(self, arm: Arm, seed: int) -> Path:
         """Where a cell lies: what was trained, and its evaluation."""
         return self.out / "arms" / arm.name / f"seed-{seed}"
-
-    def compared(self) -> list[tuple[Arm, Arm]]:
-        """The differences that are told first: the main arm to all others, or all others to the baseline."""
-        if self.main != self.baseline and len(self.seeds) == 1:
-            return [(self.main, arm) for arm in self.arms if arm != self.main]
-        return [(arm, self.baseline) for arm in self.arms if arm != self.baseline]
 
     @property
     def device(self) -> torch.device:
@@ -80,15 +76,20 @@ class Study:
         """A fingerprint of what a cell trained, and whether that is still there.
 
         The weights of what was evaluated may be deleted: many arms fill a disk.
+
+        Raises:
+            UserError: they are gone, and were not evaluated.
         """
         if not arm.trains:
             assert self.bank is not None
             return str(self.bank.manifest["unet"]), True
         folder = self.folder(arm, seed)
         weights, evaluated = folder / "encoder.safetensors", folder / "evaluation" / "stage.json"
-        if not weights.exists() and evaluated.exists():
-            return str(files.read_json(evaluated)["inputs"]["encoder"]), False
-        return files.file_hash(weights)[:16], True
+        if weights.exists():
+            return files.file_hash(weights)[:16], True
+        if not evaluated.exists():
+            raise UserError(f"{weights} is gone, and was not evaluated before; delete {folder} to train it again")
+        return str(files.read_json(evaluated)["inputs"]["encoder"]), False
 
     def diffusion(self) -> Path:
         """The folder of the diffusion model that made the bank: where a study puts it, beside the bank.

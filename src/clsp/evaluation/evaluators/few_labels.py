@@ -15,9 +15,9 @@ from clsp.encoders.export import load_encoder, read_spec
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
+from clsp.evaluation.evaluators import linear
 from clsp.evaluation.features import encode_images
 from clsp.evaluation.measure import Measure
-from clsp.evaluation.probe import LinearProbe, choose
 from clsp.evaluation.task import Task, fraction_of_each
 from clsp.evaluation.trained import Encoder, Trained
 
@@ -107,21 +107,21 @@ def draw_labels(labels: np.ndarray, fraction: float, *, seed: int, number: int) 
 
 def _fit_probe(
     rows: np.ndarray, data: Task, features: Tensor, values: Sequence[float]
-) -> tuple[LinearProbe, float | None]:
+) -> tuple[linear.LinearProbe, float | None]:
     """Fit the probe on the train images ``rows``; also return the C that was chosen, or None where it is fixed."""
     assert data.train.labels is not None
     fit, labels = features.numpy()[rows], data.train.labels[rows]
     if np.unique(labels, return_counts=True)[1].min() < _ENOUGH:
-        return LinearProbe(fit, labels, _C), None
-    chosen = choose(fit, labels, data.classes, fraction_of_each(labels, _HELD), values)
-    return LinearProbe(fit, labels, chosen.regularisation, chosen), chosen.regularisation
+        return linear.LinearProbe(fit, labels, _C), None
+    chosen = linear.choose(fit, labels, data.classes, fraction_of_each(labels, _HELD), values)
+    return linear.LinearProbe(fit, labels, chosen.regularisation, chosen), chosen.regularisation
 
 
 def fine_tune(
     folder: Path,
     data: Task,
     rows: np.ndarray,
-    probe: LinearProbe,
+    probe: linear.LinearProbe,
     config: EvaluateConfig,
     *,
     title: str,
@@ -180,6 +180,6 @@ def _accuracy(scores: np.ndarray, data: Task) -> float:
     return float((scores.argmax(axis=1) == data.test.labels).mean())
 
 
-def _chosen(probes: Sequence[tuple[LinearProbe, float | None]]) -> str:
+def _chosen(probes: Sequence[tuple[linear.LinearProbe, float | None]]) -> str:
     values = ", ".join(f"{value:g}" for _, value in probes if value is not None)
     return f"C = {values} chosen on a fifth of each draw" if values else f"C = {_C:g}, not chosen"

@@ -7,13 +7,13 @@ import pytest
 from scipy import stats
 
 from clsp.comparison.arms import parse_arm, parse_arms
-from clsp.comparison.statistics import interval, paired
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.unet import build_unet
 from clsp.errors import UserError
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.recipes.options import parse_recipe
+from clsp.study.statistics import interval, paired
 
 TINY = DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4, steps=3, batch_size=2)
 
