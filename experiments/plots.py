@@ -40,7 +40,7 @@ LABELS = {
     "synthesize.clip_sample": "clamped",
     "synthesize.anchor_noise": "anchor's noise",
     "synthesize.sampler": "sampler",
-    "pretrain.positive_weight": "lambda",
+    "pretrain.positive.third.weight": "lambda",
     "diffusion.steps": "diffusion training steps",
     "diffusion.prediction_type": "predicts",
     "diffusion.min_snr_gamma": "min-SNR gamma",
