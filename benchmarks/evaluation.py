@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from clsp import files
 from clsp.engine.neighbours import nearest
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.evaluate import rate_features
+from clsp.evaluation.evaluate import evaluate
 from clsp.evaluation.features import encode_images
 from clsp.evaluation.task import Task, make_task
+from clsp.evaluation.trained import Trained
 from clsp.images.config import ImagesConfig
 from clsp.images.imageset import Images, Split
 from clsp.images.sources import open_images
@@ -64,6 +65,19 @@ def reference_probe(encoder: nn.Module, task: Task, *, epochs: int = EPOCHS) -> 
 
 def features_of(encoder: nn.Module, images: files.Array) -> Tensor:
     return encode_images(encoder, images, torch.tensor(SPEC.mean), torch.tensor(SPEC.std), batch_size=BATCH)
+
+
+class InMemory(Trained):
+    """An encoder that lies in no folder."""
+
+    kind = "encoder"
+
+    def __init__(self, encoder: nn.Module, data: Task) -> None:
+        super().__init__(Path(), data)
+        self._encoder = encoder
+
+    def features(self, images: files.Array) -> Tensor:
+        return features_of(self._encoder, images)
 
 
 def first_tests(images: Images, count: int) -> Images:
@@ -103,12 +117,10 @@ def main() -> None:
         config = EvaluateConfig(train_images=options.train)
         task = make_task(first_tests(images, options.test), config, seed=0)
         encoder = quality.judge(images.train, TRAINED, STEPS, spec=SPEC)[0]
-        accuracy: dict[str, float | None] = {}
+        accuracy: dict[str, float] = {}
 
         def ours() -> None:
-            train, test = features_of(encoder, task.train.images), features_of(encoder, task.test.images)
-            rated = rate_features(train, test, task, config).linear
-            accuracy["ours"] = None if rated is None else rated.top1
+            accuracy["ours"] = evaluate(InMemory(encoder, task), task, config)["linear"].value
 
         def theirs() -> float:
             epochs = TIMED if "reference" in accuracy else EPOCHS

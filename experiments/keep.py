@@ -4,10 +4,9 @@
 
 STUDY/result.json gets the numbers: comparison.json, and of a single seed also the main arm's evaluation and the bank's
 measures. STUDY/runs.jsonl.gz gets a line for each training: its settings, facts, seconds and evaluation (the field is
-called rating), and its log, thinned to 60 points. The recipe with all its values goes to STUDY/recipe.yaml, of a part to
-STUDY/recipes/PART.yaml. What was kept of the same part before is
-replaced. Encoders, banks and pages stay where they are. STUDY/study.yaml is written by hand; `python docs/tables.py`
-does the rest.
+called rating), and its log, thinned to 60 points. The recipe with all its values goes to STUDY/recipe.yaml, of a part
+to STUDY/recipes/PART.yaml. What was kept of the same part before is replaced. Encoders, banks and pages stay where
+they are. STUDY/study.yaml is written by hand; `python docs/tables.py` does the rest.
 """
 
 from __future__ import annotations
