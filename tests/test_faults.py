@@ -24,6 +24,7 @@ RUN = (
     "--synthesize.anchors", 48, "--synthesize.shard_anchors", 16, "--pretrain.images", 48, "--pretrain.batch_size", 16,
     "--pretrain.epochs", 2,
 )  # fmt: skip
+CELL = "arms/simclr+bank/seed-0"
 RESULTS = (
     "diffusion/unet/diffusion_pytorch_model.safetensors", "positives/shard-00000000.npy",
     "positives/shard-00000016.npy", "positives/shard-00000032.npy", "positives/manifest.json",
@@ -45,9 +46,7 @@ def results(folder):
 
 
 def losses(folder, stage):
-    return [
-        (line["step"], line["loss"]) for line in files.read_jsonl(folder / stage / "metrics.jsonl") if "loss" in line
-    ]
+    return files.read_jsonl(folder / stage / "metrics.jsonl")
 
 
 def kept(folder):
@@ -55,7 +54,10 @@ def kept(folder):
     found = {}
     for path in folder.rglob("stage.json"):
         if files.read_json(path)["status"] == "finished":
-            found |= {f"{path.parent.name}/{name}": time for name, time in stamps(path.parent).items()}
+            place = path.parent.relative_to(folder)
+            inner = tuple(f"{other.parent.relative_to(path.parent)}/" for other in path.parent.glob("*/stage.json"))
+            own = {name: time for name, time in stamps(path.parent).items() if not name.startswith(inner)}
+            found |= {f"{place}/{name}": time for name, time in own.items()}
     for path in (folder / "positives").glob("shard-*.npy"):
         if path.with_suffix(".json").exists():
             found[f"positives/{path.name}"] = path.stat().st_mtime_ns
@@ -88,7 +90,7 @@ def test_killed_in_a_stage(golden, tmp_path, fault, finished):
     assert died.status == -signal.SIGKILL
     before = kept(folder)
     assert {name.split("/")[0] for name in before if name.endswith("stage.json")} == finished
-    record = folder / ("diffusion", "positives", "encoder")[len(finished)] / "stage.json"
+    record = folder / ("diffusion", "positives", CELL)[len(finished)] / "stage.json"
     spent = files.read_json(record)["seconds"]
     assert spent > 0  # SIGKILL leaves no time to write it down
     done = finish(folder, before)
@@ -99,7 +101,7 @@ def test_killed_in_a_stage(golden, tmp_path, fault, finished):
     else:
         assert "16 of 48 anchors were done before" in done.err
     assert results(folder) == results(golden)
-    for stage in ("diffusion", "encoder"):
+    for stage in ("diffusion", CELL):
         assert losses(folder, stage) == losses(golden, stage)  # no step is told twice
 
 
@@ -107,9 +109,10 @@ def test_killed_in_evaluation(golden, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(golden, folder)
     shutil.rmtree(folder / "evaluation")
+    shutil.rmtree(folder / CELL / "evaluation")
     died = shared().clsp(*RUN, "--out", folder, fault="write:3:kill")
     assert died.status == -signal.SIGKILL
-    assert not (folder / "evaluation" / "metrics.json").exists()
+    assert not (folder / CELL / "evaluation" / "metrics.json").exists()
     finish(folder)
     assert results(folder) == results(golden)
 
@@ -163,7 +166,7 @@ def test_a_full_disk(golden, tmp_path, number):
 def test_a_full_disk_spares_what_was_there(golden, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(golden, folder)
-    shutil.rmtree(folder / "encoder")
+    shutil.rmtree(folder / CELL)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
     done = shared().clsp(*RUN, "--out", folder, fault="write:4:enospc")
     assert done.status == 2
@@ -180,10 +183,10 @@ def test_a_broken_disk(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "named", "stage"),
     [
-        ("loss:5:nan", "the loss term noise prediction became non-finite at step 4", "diffusion"),
+        ("loss:5:nan", "the loss term noise_prediction became non-finite at step 4", "diffusion"),
         ("gradient:5:nan", "the gradient norm became non-finite at step 4", "diffusion"),
-        (f"loss:{STEPS + 3}:nan", "the loss term nt_xent and positive became non-finite at step 2", "encoder"),
-        (f"gradient:{STEPS + 3}:nan", "the gradient norm became non-finite at step 2", "encoder"),
+        (f"loss:{STEPS + 3}:nan", "the loss term nt_xent and positive became non-finite at step 2", CELL),
+        (f"gradient:{STEPS + 3}:nan", "the gradient norm became non-finite at step 2", CELL),
     ],
 )
 def test_a_loss_that_is_not_finite(golden, tmp_path, fault, named, stage):
@@ -214,16 +217,15 @@ def test_two_processes_in_one_folder(tmp_path):
     long[long.index("--diffusion.steps") + 1] = 1_000_000
     first = shared().begin(*long)
     try:
-        lock = folder / "diffusion" / ".lock"
-        waited = 0.0
-        while not (lock.exists() and lock.read_text()) and waited < 60:
+        record, waited = folder / "diffusion" / "stage.json", 0.0
+        while not record.exists() and waited < 60:
             time.sleep(0.05)
             waited += 0.05
         second = shared().clsp(*long)
     finally:
         kill(first)
     assert second.status == 2
-    assert f"in use by process {first}" in second.error
+    assert f"in use by process {first} of" in second.error
     third = shared().clsp(*RUN, "--out", folder)  # the lock died with its holder
     assert third.status == 2
     assert "other settings" in third.error

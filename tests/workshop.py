@@ -29,7 +29,7 @@ import json, os, sys
 import lightning.pytorch, diffusers, timm, sklearn.linear_model, torchvision
 from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 import clsp.diffusion.training, clsp.positives.synthesize, clsp.training.pretrain, clsp.evaluation.stage
-import clsp.report.page, clsp.cli.commands, clsp.workflow, clsp.preflight
+import clsp.report.page, clsp.cli.commands, clsp.study.run, clsp.preflight
 from clsp.__main__ import main
 for line in sys.stdin:
     asked = json.loads(line)

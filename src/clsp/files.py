@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import platform
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ from clsp import faults
 
 _NODE = platform.node().replace(".", "_")
 """This machine: several may write to one folder."""
+
+_ENDING = ".clsp-tmp"
+_TEMPORARY = re.compile(r"\..+\.(?P<node>[^.]+)-(?P<process>\d+)" + re.escape(_ENDING))
+"""Names of files that are being written."""
 
 _DAY = 86_400
 """Seconds."""
@@ -39,12 +44,22 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file is untouched.
     """
+    with replaced(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a temporary path for others to write to; when the block ends, what is there takes the place of ``path``.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_NODE}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_NODE}-{os.getpid()}{_ENDING}")
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         faults.point("write")
         temporary.replace(path)
@@ -65,27 +80,28 @@ def _flush_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in ``folder``, and none that is still being written."""
-    for leftover in folder.rglob(".*.tmp"):
+    """Remove the temporary files that killed processes left in ``folder``, and none that is still being written.
+
+    Only files with a name that `atomic` gives count: nobody else's.
+    """
+    for leftover in folder.rglob(f".*{_ENDING}"):
+        named = _TEMPORARY.fullmatch(leftover.name)
         with suppress(FileNotFoundError):
-            if leftover.is_file() and _abandoned(leftover):
+            if named and leftover.is_file() and _abandoned(leftover, named["node"], int(named["process"])):
                 leftover.unlink()
 
 
-def _abandoned(temporary: Path) -> bool:
+def _abandoned(temporary: Path, node: str, process: int) -> bool:
     """Whether who wrote ``temporary`` is gone; of a process of another machine that is assumed after a day."""
-    node, dash, process = temporary.name.removesuffix(".tmp").rpartition(".")[2].rpartition("-")
-    if not dash or not process.isdecimal():
-        return True
     if node != _NODE:
         return time.time() - temporary.stat().st_mtime > _DAY
     try:
-        os.kill(int(process), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return True
     except PermissionError:  # another user's
         return False
-    return int(process) == os.getpid()  # what this process writes now it does not sweep
+    return process == os.getpid()  # what this process writes now it does not sweep
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -222,6 +222,8 @@ def check_names(own: Mapping[str, str]) -> None:
     from clsp.images.sources import check_source
     from clsp.recipes.names import recipe_path
 
+    if own.get("out") == "":
+        raise UserError("--out '' names no folder; give one, such as --out run")
     if "recipe" in own:
         recipe_path(own["recipe"])
     if "data" in own and own["data"] not in SHAPES:

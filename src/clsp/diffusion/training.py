@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from clsp import distributed, randomness
+from clsp import distributed, files, randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
@@ -152,15 +152,13 @@ def train_diffusion(
 
 
 def _save(training: DiffusionTraining, folder: Path) -> dict[str, Any]:
-    """Save the averaged weights through a temporary folder, so that no half-written pipeline is ever found."""
+    """Save the averaged weights, each file whole or not at all; the index, which makes it a pipeline, comes last."""
     unet = training.ema.average.eval().cpu()
-    temporary = folder / ".pipeline.tmp"
+    temporary = folder / ".pipeline.clsp-tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     DDPMPipeline(unet=unet, scheduler=training.noising).save_pretrained(temporary, safe_serialization=True)
-    for item in sorted(temporary.iterdir(), key=lambda path: path.name == "model_index.json"):
-        target = folder / item.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        item.replace(target)
-    temporary.rmdir()
+    made = [path for path in temporary.rglob("*") if path.is_file()]
+    for path in sorted(made, key=lambda path: path.name == "model_index.json"):
+        files.write_bytes(folder / path.relative_to(temporary), path.read_bytes())
+    shutil.rmtree(temporary)
     return {"unet": unet_hash(unet), "parameters": sum(p.numel() for p in unet.parameters())}

@@ -18,6 +18,12 @@ SMALL, MID = 48, 96
 """Largest image side, in pixels, for the small and for the mid stem."""
 
 
+ARGUMENTS = frozenset(
+    ["act_layer", "aa_layer", "attn_drop_rate", "attn_layer", "avg_down", "base_width", "block_reduce_first", "cardinality", "channels", "class_token", "conv_mult", "depth", "depths", "dims", "down_kernel_size", "drop_block_rate", "drop_path_rate", "drop_rate", "dynamic_img_pad", "dynamic_img_size", "embed_dim", "global_pool", "growth_rate", "head_dropout", "init_values", "layers", "mlp_ratio", "mlp_ratios", "norm_layer", "num_heads", "num_reg_tokens", "output_stride", "patch_size", "pos_embed", "proj_drop_rate", "qkv_bias", "reg_tokens", "replace_stem_pool", "stem_channels", "stem_pool_type", "stem_type", "stem_width", "width_mult", "widths", "window_size", "zero_init_last"]
+)
+"""Arguments of timm's models that a recipe may set: sizes and kinds of layers. Nothing that reads a file or a hub."""
+
+
 def stem_for(config: BackboneConfig, size: int) -> str:
     """Return the stem for images of ``size`` pixels, see `BackboneConfig`. A data set's name plays no part."""
     if config.stem != "auto":
@@ -33,6 +39,12 @@ def build_backbone(name: str, args: dict[str, Any], *, channels: int, size: int,
     """
     if name not in timm.list_models(name):
         raise UserError(f"backbone '{name}' is no model of timm{suggest(name, timm.list_models())}")
+    for argument in args:
+        if argument not in ARGUMENTS:
+            raise UserError(
+                f"--pretrain.backbone.args: '{argument}' is not one of {', '.join(sorted(ARGUMENTS))}"
+                f"{suggest(argument, ARGUMENTS)}"
+            )
     try:
         model: nn.Module = timm.create_model(name, num_classes=0, in_chans=channels, **args, **size_args(name, size))
     except (TypeError, RuntimeError, AssertionError) as error:

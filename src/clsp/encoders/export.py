@@ -139,19 +139,18 @@ def export_onnx(encoder: nn.Module, spec: EncoderSpec, path: Path) -> None:
         raise UserError("ONNX export needs two packages: pip install 'clsp[onnx]'") from error
     example = torch.rand(2, spec.channels, spec.size, spec.size)
     batch = torch.export.Dim("batch", min=1)
-    temporary = path.with_name(f".{path.name}.tmp")
-    torch.onnx.export(
-        Normalised(encoder, spec).eval(),
-        (example,),
-        str(temporary),
-        input_names=["images"],
-        output_names=["features"],
-        dynamic_shapes={"images": {0: batch}},
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
-    temporary.replace(path)
+    with files.replaced(path) as temporary:
+        torch.onnx.export(
+            Normalised(encoder, spec).eval(),
+            (example,),
+            str(temporary),
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes={"images": {0: batch}},
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
 
 
 class Normalised(nn.Module):

@@ -72,6 +72,7 @@ def stage(
     data: str,
     made: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    alone: bool = False,
 ) -> Iterator[Stage]:
     """Open the stage ``name`` in ``folder``; the block does the work unless ``finished`` says that it was done.
 
@@ -86,6 +87,7 @@ def stage(
         data: the fingerprint of the data.
         made: fingerprints of what the stage reads of earlier stages, by their names.
         settings: further values that identify it.
+        alone: whether the first of several processes does it by itself, and the others are elsewhere.
 
     Raises:
         UserError: the folder holds the result of other settings or data.
@@ -96,7 +98,7 @@ def stage(
     _ensure_folder(folder)
     with _locked(folder):
         current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
-        _take_up(current, usual)
+        _take_up(current, usual, alone=alone)
         if current.finished:
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
@@ -111,7 +113,7 @@ def stage(
             current.save("interrupted")
             raise
         current.save("finished")
-        current.facts = distributed.agreed(current.facts)
+        current.facts = current.facts if alone else distributed.agreed(current.facts)
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -120,13 +122,14 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-def _take_up(current: Stage, usual: dict[str, Any]) -> None:
+def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool) -> None:
     """Go on with what the folder holds of this stage."""
     path = current.folder / _RECORD
     record = files.read_json(path) if path.exists() else None
     if record is not None:
         _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"]["data"]})
-    distributed.barrier()  # all have read before the first process writes
+    if not alone:
+        distributed.barrier()  # all have read before the first process writes
     if record is None:
         return
     if record["inputs"] != current.inputs:

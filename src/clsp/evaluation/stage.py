@@ -81,6 +81,8 @@ def show(
 ) -> dict[str, Any]:
     """Draw the map and the neighbours of what was trained, and let a classifier of real labels judge the bank.
 
+    The first process does it.
+
     Args:
         folder: the stage's.
         trained: makes it ready.
@@ -97,7 +99,7 @@ def show(
         What the judge says of the candidates, see `clsp.evaluation.judge`; empty where it was not asked.
     """
     settings = {"classifier_epochs": config.classifier_epochs}
-    with stage("pictures", folder, config, seed=seed, data=data, made=made, settings=settings) as current:
+    with stage("pictures", folder, config, seed=seed, data=data, made=made, settings=settings, alone=True) as current:
         if not current.finished:
             model, parts = trained(), task()
             console.say("evaluation: drawing the map and the neighbours")

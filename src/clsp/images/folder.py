@@ -22,6 +22,9 @@ from clsp.images.layout import Layout, find_layout
 SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm")
 """Files are taken by these suffixes, in any case."""
 
+_OURS = ({"stage.json"}, {"recipe.yaml", "images.json"})
+"""Files that show a folder to be a stage or a run of clsp."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -36,31 +39,47 @@ class Listing:
 
 
 def list_images(folder: Path) -> Listing:
-    """List the images in ``folder``, however nested; links are followed, hidden files and folders are not."""
+    """List the images in ``folder``, however nested.
+
+    Links are followed, each folder once. Hidden files and folders are left out, and so is what clsp itself made there:
+    a run that lies among its own data is no data.
+    """
     ignored: Counter[str] = Counter()
-    found = sorted(_walk(folder, "", (), ignored))
+    found = sorted(_walk(folder, "", set(), ignored))
     stamps = tuple((size, changed) for _, size, changed in found)
     return Listing(names=tuple(name for name, _, _ in found), stamps=stamps, ignored=ignored)
 
 
 def _walk(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], ignored: Counter[str]
+    folder: Path, prefix: str, seen: set[tuple[int, int]], ignored: Counter[str]
 ) -> Iterator[tuple[str, int, int]]:
-    """Yield relative path, size, modification time; ``above``: the folders entered (circular links end)."""
+    """Yield relative path, size, modification time; ``seen``: the folders that were entered."""
     status = folder.stat()
-    here = status.st_dev, status.st_ino
-    if here in above:
+    if (here := (status.st_dev, status.st_ino)) in seen:
         return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                ignored["hidden"] += 1
-            elif entry.is_dir():
-                yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", (*above, here), ignored)
-            elif Path(entry.name).suffix.lower().lstrip(".") in SUFFIXES:
-                yield (prefix + entry.name, *_stamp(entry))
-            else:
-                ignored[Path(entry.name).suffix.lower() or entry.name] += 1
+    seen.add(here)
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
+    names = {entry.name for entry in entries}
+    if prefix and any(names >= marks for marks in _OURS):
+        ignored["results of clsp"] += 1
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            ignored["hidden"] += 1
+        elif _is_folder(entry):
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen, ignored)
+        elif Path(entry.name).suffix.lower().lstrip(".") in SUFFIXES:
+            yield (prefix + entry.name, *_stamp(entry))
+        else:
+            ignored[Path(entry.name).suffix.lower() or entry.name] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """From a plan of what to read to `Images`: decoded once, in parallel, into memory or a memory-mapped store.
 
-A store is a folder: ``train.npy`` and perhaps ``test.npy`` (uint8 [N, C, H, W]) and ``index.json`` with
+A store is a folder that is named by its key: ``train.npy`` and perhaps ``test.npy`` (uint8 [N, C, H, W]) and ``index.json`` with
 names, labels and the key of what was read. The index is removed before the first pixel is written and
 comes back after the last one, so that a killed writer leaves no index and the store is made again.
 """
@@ -110,8 +110,9 @@ def locked(folder: Path | None) -> Iterator[None]:
 
 def reopen(folder: Path | None, key: str, source: str) -> Images | None:
     """Open a finished store, or return None when there is none, or one of another key, or a damaged one."""
-    if folder is None or not (folder / INDEX).exists():
+    if folder is None or not (folder / key / INDEX).exists():
         return None
+    folder = folder / key
     try:
         index = files.read_json(folder / INDEX)
         if index["key"] != key:
@@ -150,7 +151,9 @@ def build(plan: Plan, folder: Path | None) -> Images:
     total = sum(len(part.names) for part in plan.parts.values())
     tally = _Tally(excluded=list(plan.excluded))
     arrays: dict[str, np.ndarray] = {}
+    store, folder = folder, None if folder is None else folder / plan.key
     if folder is not None:
+        folder.mkdir(exist_ok=True)
         _prepare(folder, total * plan.channels * plan.size**2)
     with console.progress("reading images", total, "images") as bar, strict_pillow(plan.max_pixels):
         for name, part in plan.parts.items():
@@ -164,7 +167,7 @@ def build(plan: Plan, folder: Path | None) -> Images:
     index = _index(plan, tally)
     if folder is not None:
         files.write_text(folder / INDEX, json.dumps(index))
-        stored = reopen(folder, plan.key, plan.source)
+        stored = reopen(store, plan.key, plan.source)
         if stored is None:
             raise OSError(f"the image store in {folder} cannot be read back")
         return stored

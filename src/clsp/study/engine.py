@@ -84,10 +84,12 @@ def conduct(
     main = next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
     study = Study(prepared, out, arms, seeds, main, base, chosen)
     _work(study, shared=shared)
-    if distributed.rank() != 0:
-        return {}
-    write_record(out, prepared, source, command)  # only now may it replace an earlier call's: every stage agreed
-    return at_work(lambda: _finish(study))
+    result: dict[str, Any] = {}
+    if distributed.rank() == 0:
+        write_record(out, prepared, source, command)  # only now may it replace an earlier call's: every stage agreed
+        result = at_work(lambda: _finish(study))
+    distributed.barrier()
+    return result
 
 
 def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, *, own_model: bool) -> None:
