@@ -67,17 +67,17 @@ def features_of(encoder: nn.Module, images: files.Array) -> Tensor:
     return encode_images(encoder, images, torch.tensor(SPEC.mean), torch.tensor(SPEC.std), batch_size=BATCH)
 
 
-class Network(Trained):
-    """An encoder that lies nowhere."""
+class InMemory(Trained):
+    """An encoder that lies in no folder."""
 
-    kind = "network"
+    kind = "encoder"
 
-    def __init__(self, encoder: nn.Module, task: Task) -> None:
-        super().__init__(Path(), task)
-        self.encoder = encoder
+    def __init__(self, encoder: nn.Module, data: Task) -> None:
+        super().__init__(Path(), data)
+        self._encoder = encoder
 
     def features(self, images: files.Array) -> Tensor:
-        return features_of(self.encoder, images)
+        return features_of(self._encoder, images)
 
 
 def first_tests(images: Images, count: int) -> Images:
@@ -117,10 +117,10 @@ def main() -> None:
         config = EvaluateConfig(train_images=options.train)
         task = make_task(first_tests(images, options.test), config, seed=0)
         encoder = quality.judge(images.train, TRAINED, STEPS, spec=SPEC)[0]
-        accuracy: dict[str, float | None] = {}
+        accuracy: dict[str, float] = {}
 
         def ours() -> None:
-            accuracy["ours"] = evaluate(Network(encoder, task), task, config)["linear"].value
+            accuracy["ours"] = evaluate(InMemory(encoder, task), task, config)["linear"].value
 
         def theirs() -> float:
             epochs = TIMED if "reference" in accuracy else EPOCHS

@@ -25,7 +25,7 @@ from clsp.diffusion.unet import Grid, build_scheduler, build_unet, load_diffusio
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
-from clsp.recipes.options import parse_recipe
+from clsp.recipes.recipe import load_recipe
 
 ANCHORS = 32
 BF16 = autocast_precision("auto", HardwareConfig()) == "bf16-mixed"
@@ -86,7 +86,7 @@ def draw(pipeline: SyntheticPositivePipeline, config: SynthesizeConfig, anchors:
 
 def main() -> None:
     options = arguments(__doc__ or "", recipe="fashion-mnist", diffusion="", quality=0)
-    recipe = parse_recipe(options.recipe, [])
+    recipe = load_recipe(options.recipe)
     config = replace(recipe.synthesize, anchors=ANCHORS)
     if options.diffusion:
         unet, settings = load_diffusion(options.diffusion)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +21,40 @@ from harness import arguments, finish, floor_of, interleave
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
-from lightning.pytorch import Callback
 from PIL import Image
 from torch import Tensor, nn
 
-from clsp.encoders.backbone import build_backbone, feature_count, stem_for
+from clsp.encoders.backbone import feature_count, stem_for
+from clsp.encoders.export import EncoderSpec
+from clsp.engine.fit import Callback, Fit
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.engine.heap import keep_heap
 from clsp.engine.pixels import Pixels
-from clsp.engine.trainer import Fit
-from clsp.methods.base import Views
-from clsp.methods.registry import build_method
-from clsp.positives.registry import Material
-from clsp.recipes.options import parse_recipe
-from clsp.training.module import Pretraining, TrainingData, build_optimizer
+from clsp.positives.source import Material
+from clsp.recipes.recipe import load_recipe
+from clsp.training.callbacks import HealthCheck
+from clsp.training.pretrain import build_method
+from clsp.training.step import Pretraining, Seen
 
 IMAGES, SIDE, STEPS, WARM = 4096, 32, 8, 3
-CONFIG = replace(parse_recipe("fashion-mnist", []).pretrain, knn_every=0)  # lightly's side has no online kNN either
-BATCH = CONFIG.batch_size
-VIEW = CONFIG.augment.size or SIDE
+CONFIG = load_recipe("fashion-mnist").pretrain
+BATCH, VIEW, OWN = CONFIG.batch_size, CONFIG.augment.size or SIDE, CONFIG.backbone
+SPEC = EncoderSpec(name=OWN.name, args=OWN.args, stem=stem_for(OWN, SIDE), channels=3, size=SIDE)
 
 
 def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=np.uint8)
 
 
-def encoder() -> nn.Module:
+def training(pixels: np.ndarray) -> Pretraining:
+    """SimCLR on ``pixels``, as `clsp pretrain` makes it."""
     torch.manual_seed(0)
-    own = CONFIG.backbone
-    network = build_backbone(own.name, own.args, channels=3, size=SIDE, stem=stem_for(own, SIDE))
-    return network.to(memory_format=torch.channels_last)
+    material = Material(Pixels(pixels), np.arange(len(pixels)), None, pixels, ())
+    statistics = torch.full((3,), 0.5), torch.full((3,), 0.25)
+    made = Pretraining(build_method(SPEC, CONFIG, seed=0), CONFIG, material, len(pixels), *statistics, seed=0)
+    made.steps = WARM + STEPS
+    return made
 
 
 BF16 = autocast_precision("auto", HardwareConfig()) == "bf16-mixed"
@@ -62,14 +64,15 @@ def autocast() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=BF16)
 
 
-class Clock(Callback):
+class Clock(Callback[Seen]):
     """Seconds of a step, the first ones left out."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def on_train_batch_end(self, *args: Any) -> None:
+    def on_step_end(self, training: Any, number: int) -> dict[str, float]:
         self.ends.append(time.perf_counter())
+        return {}
 
     @property
     def seconds(self) -> float:
@@ -77,40 +80,30 @@ class Clock(Callback):
 
 
 def ours(pixels: np.ndarray) -> float:
-    """Seconds of a step of the whole system, under Lightning, with its logs."""
-    data = TrainingData(
-        material=Material(Pixels(pixels), np.arange(len(pixels)), None, pixels, ()),
-        positives="none",
-        mean=torch.full((3,), 0.5),
-        std=torch.full((3,), 0.25),
-        anchors=len(pixels),
-    )
-    module = Pretraining(build_method(encoder(), CONFIG, seed=0), data, CONFIG, seed=0, knn=None)
+    """Seconds of a step of the whole system (`Pretraining.step` in its loop), with its logs."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         fit = Fit(
             folder=Path(folder),
             title="benchmark",
-            steps=WARM + STEPS,
             precision="auto",
             hardware=HardwareConfig(),
             checkpoint_minutes=60.0,
             on_checkpoint=lambda: None,
-            callbacks=(clock,),
+            callbacks=(HealthCheck(), clock),
         )
-        fit.run(module)
+        fit.run(training(pixels))
     return clock.seconds
 
 
 class Bare:
-    """Forward, backward and optimiser on ready tensors."""
+    """Forward, backward and optimiser on ready tensors: a step's arithmetic and nothing else."""
 
     def __init__(self) -> None:
-        self.method = build_method(encoder(), CONFIG, seed=0)
-        parameters = [{"params": group.parameters} for group in self.method.groups()]
-        self.optimizer = build_optimizer(parameters, CONFIG)
-        first, second = torch.randn(2, BATCH, 3, VIEW, VIEW)
-        self.views = Views(first, second, None, torch.arange(BATCH), 0.0)
+        made = training(images())
+        made.to_device(torch.device("cpu"))
+        self.method, self.views = made.method, made.views(0)
+        self.optimizer, _ = made.optimizer()
 
     def loss(self) -> Tensor:
         with autocast():
@@ -146,7 +139,8 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 def lightlys(pixels: np.ndarray, threads: int) -> float:
     """Seconds of a step of lightly's SimCLR, as its examples write it."""
-    backbone, head = encoder(), CONFIG.projector
+    torch.manual_seed(0)
+    backbone, head = SPEC.build().to(memory_format=torch.channels_last), CONFIG.projector
     network = nn.Sequential(backbone, SimCLRProjectionHead(feature_count(backbone), head.hidden, head.dim))
     criterion = NTXentLoss(temperature=CONFIG.simclr.temperature)
     optimizer = torch.optim.SGD(network.parameters(), lr=CONFIG.lr, momentum=0.9, weight_decay=CONFIG.weight_decay)

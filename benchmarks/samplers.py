@@ -22,7 +22,7 @@ from torch import Tensor
 from clsp.diffusion.interpolation import steps_taken
 from clsp.diffusion.unet import load_diffusion
 from clsp.positives.config import SynthesizeConfig
-from clsp.recipes.options import parse_recipe
+from clsp.recipes.recipe import load_recipe
 
 PARTS = 3
 STRENGTH = 0.7
@@ -66,7 +66,7 @@ def row(name: str, passes: int, quality: Quality, sampler: Callable[[Tensor], Te
 def main() -> None:
     options = arguments(__doc__ or "", recipe="experiments/fashion-mnist.yaml", diffusion="", anchors=150)
     unet, settings = load_diffusion(options.diffusion)
-    own = replace(parse_recipe(options.recipe, []).synthesize, candidates=2, strength=STRENGTH)
+    own = replace(load_recipe(options.recipe).synthesize, candidates=2, strength=STRENGTH)
     quality = Quality(options.anchors)
 
     def ours(config: SynthesizeConfig) -> Callable[[Tensor], Tensor]:

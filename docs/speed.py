@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from studies import SCORES, about, result, rows
+from studies import SCORES, about, result, rows, trained
 
 from clsp.study.table import shown
 
@@ -21,7 +21,7 @@ OPTIONS = {
     "synthesize.steps": "sampler steps",
     "diffusion.steps": "diffusion training steps",
     "diffusion.prediction_type": "predicts",
-    "pretrain.positive_weight": "lambda",
+    "pretrain.positive.third.weight": "lambda",
 }
 """Options by their letters in the paper, or told apart."""
 
@@ -82,7 +82,7 @@ def whole_run() -> str:
 
 def generators() -> str:
     """What SimCLR gains by some generators' banks, and what these take beside the recipe's training of SimCLR."""
-    alone = result("run")["stages"]["controls/simclr"]["facts"]["flops"]
+    alone = trained("run", "")["simclr"]["facts"]["flops"]
     lines, full = [], None
     for part, words in about("generators")["parts"].items():
         row = next(row for row in result("generators", part)["arms"] if row["arm"] == "simclr+bank")

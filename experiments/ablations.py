@@ -27,9 +27,10 @@ from clsp.evaluation.judge import judge_candidates
 from clsp.evaluation.task import make_task
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
-from clsp.recipes.options import flat_options, parse_recipe
+from clsp.recipes.prepare import prepare
+from clsp.recipes.recipe import Recipe, load_recipe
+from clsp.settings.values import flat, plain
 from clsp.study.statistics import interval, paired
-from clsp.workflow import prepare
 
 BASE, TOGETHER, ALONE = "base", "together", "alone"
 SCORES = ("linear", "knn")
@@ -133,7 +134,7 @@ class Ablation:
         how far from real images it sees the candidates.
         """
         bank = PositiveBank.open(place)
-        prepared = prepare(self.plan["data"], recipe=self.plan["recipe"], overrides=[])
+        prepared = prepare(self.plan["data"], recipe=self.plan["recipe"])
         task, device = make_task(prepared.images, prepared.recipe.evaluate, seed=0), device_of(prepared.recipe.hardware)
         judged = judge_candidates(
             bank, prepared.images, task, read_spec(spec), epochs=JUDGE_EPOCHS, seed=0, device=device
@@ -181,7 +182,7 @@ def gaps(first: dict[str, dict[str, float]], second: dict[str, dict[str, float]]
 
 def own_values(plan: dict[str, Any]) -> dict[str, Any]:
     """The values of the plan's axes in ``base``; none for an axis that needs what ``base`` has not."""
-    options = {**flat_options(parse_recipe(plan["recipe"], [])), **plan["common"]}
+    options = {**flat(plain(load_recipe(plan["recipe"])), Recipe), **plan["common"]}
     return {axis: options[axis] for axis in plan["axes"] if axis not in plan.get("needs", {})}
 
 

@@ -2,11 +2,11 @@
 
     python experiments/keep.py COMPARISON studies/equal-cost --part recipe
 
-STUDY/result.json gets the numbers: those of comparison.json, or of a run's evaluation and stages. STUDY/runs.jsonl.gz
-gets a line for each training: its settings, facts, seconds and rating, and its log, thinned to 60 points. The resolved
-recipe goes to STUDY/recipe.yaml, of a part to STUDY/recipes/PART.yaml. What was kept of the same part before is
-replaced. Encoders, banks and pages stay where they are. STUDY/study.yaml is written by hand; `python docs/tables.py`
-does the rest.
+STUDY/result.json gets the numbers: comparison.json, and of a single seed also the main arm's evaluation and the bank's
+measures. STUDY/runs.jsonl.gz gets a line for each training: its settings, facts, seconds and evaluation (the field is
+called rating), and its log, thinned to 60 points. The recipe with all its values goes to STUDY/recipe.yaml, of a part
+to STUDY/recipes/PART.yaml. What was kept of the same part before is replaced. Encoders, banks and pages stay where
+they are. STUDY/study.yaml is written by hand; `python docs/tables.py` does the rest.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def stage(folder: Path) -> dict[str, Any]:
 
 
 def run_of(folder: Path, root: Path) -> dict[str, Any]:
-    """One line: a training with its rating, where it has them; `diffusion` as an arm is rated and not trained."""
+    """One line: a training with its evaluation, where it has them; `diffusion` as an arm is not trained."""
     place = folder.relative_to(root)
     arm, seed = (place.parts[1], int(place.parts[2].partition("-")[2])) if place.parts[0] == "arms" else (None, None)
     line: dict[str, Any] = {"place": place.as_posix(), "arm": arm, "seed": seed}
@@ -55,28 +55,29 @@ def run_of(folder: Path, root: Path) -> dict[str, Any]:
         line |= stage(folder)
         line["arm"] = arm or line["facts"].get("arm", place.as_posix())
         line["seed"] = line["settings"].get("seed", 0) if seed is None else seed
-    if (folder / "rating" / "stage.json").exists():
-        line["rating"] = stage(folder / "rating")
+    if arm and (folder / "evaluation" / "stage.json").exists():
+        found = files.read_json(folder / "evaluation" / "metrics.json")
+        line["rating"] = {**stage(folder / "evaluation"), "facts": {name: found[name] for name in found["measures"]}}
     if (folder / "metrics.jsonl").exists():
         line["log"] = thinned(folder / "metrics.jsonl")
     return line
 
 
 def runs_of(root: Path) -> list[dict[str, Any]]:
-    """All stages below a folder, each a line; a rating stands with the training that it rates."""
-    places = {path.parent for path in root.rglob("stage.json")}
-    places = {place.parent if place.name == "rating" else place for place in places}
-    return [run_of(place, root) for place in sorted(places)]
+    """All stages below a folder, each a line; the evaluation of an arm stands with its training."""
+    places = {path.parent.relative_to(root) for path in root.rglob("stage.json")}
+    places = {place for place in places if "superseded" not in place.parts}
+    places = {place.parent if place.parts[0] == "arms" and place.name == "evaluation" else place for place in places}
+    return [run_of(root / place, root) for place in sorted(places)]
 
 
 def numbers_of(root: Path) -> dict[str, Any]:
-    """The numbers of a comparison, or of a run: its evaluation, its bank and what each stage took."""
-    if (root / "comparison.json").exists():
-        found: dict[str, Any] = files.read_json(root / "comparison.json")
+    """The numbers of a study; of a single seed also what belongs to one run alone."""
+    found: dict[str, Any] = files.read_json(root / "comparison.json")
+    if max(row["seeds"] for row in found["arms"]) > 1:
         return found
-    stages = {line["place"]: {"seconds": line["seconds"], "facts": line["facts"]} for line in runs_of(root)}
-    read = {"metrics": root / "evaluation" / "metrics.json", "bank": root / "positives" / "manifest.json"}
-    return {**{name: files.read_json(path) for name, path in read.items()}, "stages": stages}
+    more = {"metrics": root / "evaluation" / "metrics.json", "bank": root / "positives" / "manifest.json"}
+    return {**found, **{name: files.read_json(path) for name, path in more.items() if path.exists()}}
 
 
 def keep(root: Path, study: Path, part: str | None) -> None:

@@ -11,20 +11,21 @@ anchor's class more often, and teach no more (studies/trials). Options of the re
 from __future__ import annotations
 
 import argparse
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from clsp import files, randomness
+from clsp.cli.calls import parse_call
 from clsp.diffusion.interpolation import encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import Grid
 from clsp.engine.neighbours import nearest
-from clsp.images.imageset import Images
-from clsp.positives import synthesize
-from clsp.workflow import bank_stage, prepare
+from clsp.images.imageset import Images, subset
+from clsp.positives.synthesize import synthesize
+from clsp.recipes.prepare import prepare
 
 TIME, BATCH = 50, 250
 """The noise level, of 1000, at which the features are read, as for the bank's measures; and images at once."""
@@ -43,6 +44,25 @@ def neighbours_of(images: Images, diffusion: str, anchors: np.ndarray, count: in
     return nearest(every, every, count + 1)[1][:, 1:].numpy()
 
 
+@dataclass(frozen=True)
+class Near:
+    """Draws the images that candidates start from among the neighbours of their anchors."""
+
+    anchors: np.ndarray
+    """Dataset indices of all anchors, sorted, int64 [N]."""
+    neighbours: np.ndarray
+    """Places of each anchor's neighbours among them, int64 [N, count]."""
+    seed: int
+
+    def __call__(self, ids: np.ndarray, candidates: int) -> np.ndarray:
+        """Choose a neighbour for every candidate of the anchors ``ids``: dataset indices, int64 [B, k]."""
+        rows = torch.from_numpy(ids).repeat_interleave(candidates)
+        numbers = torch.arange(candidates).repeat(len(ids))
+        drawn = randomness.integers(self.seed, "start", (rows, numbers), self.neighbours.shape[1])[:, 0].numpy()
+        places = self.neighbours[np.searchsorted(self.anchors, rows.numpy()), drawn]
+        return np.asarray(self.anchors[places].reshape(len(ids), candidates))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
@@ -50,22 +70,15 @@ def main() -> None:
     parser.add_argument("--diffusion", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nearest", type=int, default=100, help="anchors among which a start is drawn")
-    given, overrides = parser.parse_known_args()
-    prepared = prepare(given.data, recipe=given.recipe, overrides=overrides)
-
-    @cache
-    def table(anchors: bytes) -> np.ndarray:
-        return neighbours_of(prepared.images, given.diffusion, np.frombuffer(anchors, np.int64), given.nearest)
-
-    def near_anchors(ids: np.ndarray, candidates: int, anchors: np.ndarray, *, seed: int) -> np.ndarray:
-        rows = torch.from_numpy(ids).repeat_interleave(candidates)
-        numbers = torch.arange(candidates).repeat(len(ids))
-        drawn = randomness.integers(seed, "start", (rows, numbers), given.nearest)[:, 0].numpy()
-        places = table(anchors.tobytes())[np.searchsorted(anchors, rows.numpy()), drawn]
-        return np.asarray(anchors[places].reshape(len(ids), candidates))
-
-    synthesize.other_anchors = near_anchors
-    for name, entry in bank_stage(prepared, given.diffusion, given.out).manifest["measures"].items():
+    given, rest = parser.parse_known_args()
+    words = ["--data", given.data, "--recipe", given.recipe, "--diffusion", given.diffusion, "--out", str(given.out)]
+    prepared = prepare(given.data, recipe=given.recipe, overrides=parse_call("synthesize", [*words, *rest]).overrides)
+    recipe, images = prepared.recipe, prepared.images
+    anchors = subset(len(images.train), recipe.synthesize.anchors, seed=recipe.seed)
+    starts = Near(anchors, neighbours_of(images, given.diffusion, anchors, given.nearest), recipe.seed)
+    how = {"seed": recipe.seed, "folder": given.out, "starts": starts}
+    bank = synthesize(images, given.diffusion, recipe.synthesize, recipe.hardware, **how)
+    for name, entry in bank.manifest["measures"].items():
         print(f"{name:<26}{entry['value']:>9.4f}   {entry['meaning']}")
 
 

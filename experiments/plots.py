@@ -13,14 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from clsp import files
+from clsp.report.charts import Estimate
+from clsp.report.figure import Mark, Panel, estimates_over, sheet
+from clsp.report.numbers import signed
 
-matplotlib.use("svg")
-
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-
-SCORES = {"linear": ("linear probe", "#1f5fa8"), "knn": ("kNN", "#c2571a")}
+SCORES = {"linear": ("linear probe", "arm-1"), "knn": ("kNN", "arm-0")}
 MEASURES = {
     "classifier_agreement": "agreement with the anchor's label",
     "encoder_distance": "distance to real images",
@@ -40,42 +38,64 @@ LABELS = {
     "synthesize.clip_sample": "clamped",
     "synthesize.anchor_noise": "anchor's noise",
     "synthesize.sampler": "sampler",
-    "pretrain.positive_weight": "lambda",
+    "pretrain.positive.third.weight": "lambda",
     "diffusion.steps": "diffusion training steps",
     "diffusion.prediction_type": "predicts",
     "diffusion.min_snr_gamma": "min-SNR gamma",
 }
+LARGE = 440.0, 260.0
+"""Width and height of a panel in which many settings are named."""
+Found = dict[str, Any]
 
 
-def along_axes(found: dict[str, Any], path: Path) -> None:
+def estimate(row: Found, score: str, name: str) -> Estimate:
+    """A mean with its interval, in the colour of its score."""
+    return Estimate(name, SCORES[score][1], row["mean"], row["low"], row["high"])
+
+
+def ends(values: list[float | None], room: float = 0.06) -> tuple[float, float]:
+    """The ends of an axis that holds the values, with some room."""
+    known = [value for value in values if value is not None]
+    pad = room * (max(known) - min(known)) or 0.5
+    return min(known) - pad, max(known) + pad
+
+
+def limits(rows: list[Found], zero: bool = False) -> tuple[float, float]:
+    """The ends of an axis that holds means and intervals."""
+    values = [row[end] for row in rows for end in ("mean", "low", "high")]
+    return ends(values + ([0.0] if zero else []))
+
+
+def along_axes(found: Found) -> str:
     """One panel an option: mean and 95 % interval of every value, ``base`` among them; dashed: the method alone."""
-    settings = found["settings"]
-    base = settings[0]
-    axes = [axis for axis in found["plan"]["axes"] if any(row["axis"] == axis for row in settings)]
-    columns = min(3, len(axes))
-    rows = -(-len(axes) // columns)
-    figure, panels = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.5 * rows), squeeze=False, sharey=True)
-    for panel in panels.flat[len(axes) :]:
-        panel.set_visible(False)
-    for axis, panel in zip(axes, panels.flat):
+    settings, own = found["settings"], found["recipe"]
+    base, panels = settings[0], []
+    high = limits([row[score] for row in settings for score in SCORES])
+    alone = {score: base[score]["mean"] - base["versus_baseline"][score]["mean"] for score in SCORES}
+    for axis in (axis for axis in found["plan"]["axes"] if any(row["axis"] == axis for row in settings)):
         points = [row for row in settings if row["axis"] == axis]
-        points += [{**base, "value": found["recipe"][axis]}] if axis in found["recipe"] else []
+        points += [{**base, "value": own[axis]}] if axis in own else []
         points.sort(key=lambda row: sort_key(row["value"]))
-        _panel(panel, points, found["recipe"].get(axis))
-        for score, (_, colour) in SCORES.items():
-            alone = base[score]["mean"] - base["versus_baseline"][score]["mean"]
-            panel.axhline(alone, color=colour, lw=0.8, ls="--")
-        panel.set_title(LABELS.get(axis, axis), fontsize=9)
-    panels[0][0].legend(fontsize=7, frameon=False)
-    figure.supylabel("validation accuracy, %", fontsize=9)
-    _save(figure, path)
-
-
-def spread_of(value: dict[str, float | None]) -> tuple[float, float]:
-    """The lengths of an error bar, below and above the mean; 0 where a single seed has no interval."""
-    mean, low, high = value["mean"], value["low"], value["high"]
-    assert mean is not None
-    return (0.0 if low is None else mean - low), (0.0 if high is None else high - mean)
+        names = [f"{point['value']}{'*' if point['value'] == own.get(axis) else ''}" for point in points]
+        marks = [
+            Mark(place + 0.05 * shift, estimate(point[score], score, f"{SCORES[score][0]}, {name}"))
+            for shift, score in zip((-1, 1), SCORES)
+            for place, (point, name) in enumerate(zip(points, names))
+        ]
+        title = LABELS.get(axis, axis)
+        chart = estimates_over(
+            marks,
+            (-0.5, len(points) - 0.5),
+            high,
+            label=f"validation accuracy by {title}",
+            x_ticks=list(enumerate(names)),
+            levels=[(alone[score], colour) for score, (_, colour) in SCORES.items()],
+            joined=True,
+        )
+        panels.append(Panel(title, chart))
+    legend = [(f"{name}, %", colour) for name, colour in SCORES.values()]
+    label = "validation accuracy along every option"
+    return sheet(panels, label=label, columns=min(3, len(panels)), legend=legend)
 
 
 def sort_key(value: Any) -> tuple[bool, Any]:
@@ -83,92 +103,68 @@ def sort_key(value: Any) -> tuple[bool, Any]:
     return isinstance(value, str), value
 
 
-def _panel(panel: Axes, points: list[dict[str, Any]], own: Any) -> None:
-    names = [f"{point['value']}{'*' if point['value'] == own else ''}" for point in points]
-    for score, (label, colour) in SCORES.items():
-        means = [point[score]["mean"] for point in points]
-        spread = list(zip(*(spread_of(point[score]) for point in points)))
-        panel.errorbar(
-            range(len(points)), means, yerr=spread, fmt="o-", ms=4, lw=1, capsize=2, color=colour, label=label
-        )
-    panel.set_xticks(range(len(points)), names)
-    panel.tick_params(labelsize=8)
-    panel.grid(axis="y", color="#dddddd", lw=0.6)
-    panel.spines[["top", "right"]].set_visible(False)
+def gains(rows: list[tuple[int, Found]], places: dict[int, float], score: str, **how: Any) -> Panel:
+    """A panel of what encoders gain over the method alone, with the number of each setting; dashed: nothing."""
+    marks = [
+        Mark(places[number], estimate(row["versus_baseline"][score], score, words(row["options"])), str(number))
+        for number, row in rows
+        if number in places
+    ]
+    title = f"gain in {SCORES[score][0]}, points"
+    high = limits([row["versus_baseline"][score] for _, row in rows], zero=True)
+    x = how.pop("x", None) or ends(list(places.values()))
+    return Panel(title, estimates_over(marks, x, high, label=title, levels=[(0.0, "base")], size=LARGE, **how))
 
 
-def over_measures(found: dict[str, Any], path: Path) -> None:
-    """One panel a measure of the candidates: a point is a bank and what the encoders that it taught gained."""
-    drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
-    figure, panels = plt.subplots(2, 2, figsize=(9.6, 6.8), sharey=True)
-    for (name, label), panel in zip(MEASURES.items(), panels.flat):
-        known = [row for row in drawn if name in row["measures"]]  # one candidate has no diversity
-        places = [row["measures"][name] for row in known]
-        for score, (word, colour) in SCORES.items():
-            gaps = [row["versus_baseline"][score] for row in known]
-            means, spread = [gap["mean"] for gap in gaps], list(zip(*map(spread_of, gaps)))
-            panel.errorbar(places, means, yerr=spread, fmt="o", ms=4, lw=0.8, color=colour, label=word)
-        named = [row for row in known if row["axis"] != "together"]
-        _name_apart(panel, [row["measures"][name] for row in named], [words(row["options"]) for row in named])
-        panel.set_xlabel(label, fontsize=9)
-        panel.axhline(0.0, color="#999999", lw=0.8)
-        panel.tick_params(labelsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].legend(fontsize=7, frameon=False, loc="lower right")
-    figure.supylabel("gain over the method alone, points", fontsize=9)
-    _save(figure, path)
+def over_measures(found: Found) -> str:
+    """One row of panels a measure of the candidates: a point is a bank and what the encoders that it taught gained."""
+    drawn, panels = numbered(found), []
+    for name, label in MEASURES.items():
+        # One candidate has no diversity.
+        places = {number: row["measures"][name] for number, row in drawn if name in row["measures"]}
+        panels += [gains(drawn, places, score, x_label=label) for score in SCORES]
+    label = "gain over the method alone by what the candidates are like"
+    return sheet(panels, label=label, columns=2, key=key(drawn), size=LARGE)
 
 
-def over_both(found: dict[str, Any], path: Path) -> None:
-    """Agreement and distance of every bank, with the gain in colour, one panel a score."""
-    drawn = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
-    figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.8), sharey=True)
-    for (score, (label, _)), panel in zip(SCORES.items(), panels):
-        places = [tuple(row["measures"][name] for name in MAP) for row in drawn]
-        gains = [row["versus_baseline"][score]["mean"] for row in drawn]
-        dots = panel.scatter(*zip(*places), c=gains, cmap="viridis", s=46)
-        figure.colorbar(dots, ax=panel).ax.tick_params(labelsize=7)
-        panel.set_title(f"gain in {label}, points", fontsize=9)
-        panel.set_xlabel(MEASURES[MAP[0]], fontsize=9)
-        panel.tick_params(labelsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel(MEASURES[MAP[1]], fontsize=9)
-    _save(figure, path)
+def over_both(found: Found) -> str:
+    """Agreement and distance of every bank; the gain stands beside each dot, which is the darker the larger it is."""
+    drawn, panels = numbered(found), []
+    places = {number: [row["measures"][name] for name in MAP] for number, row in drawn}
+    x, y = (ends([place[side] for place in places.values()], 0.1) for side in (0, 1))
+    for score, (name, colour) in SCORES.items():
+        means = {number: row["versus_baseline"][score]["mean"] for number, row in drawn}
+        low, high = min(means.values()), max(means.values())
+        marks = []
+        for number, row in drawn:
+            at, mean = places[number], means[number]
+            told = f"{words(row['options'])}: gain {signed(mean)}, distance"
+            strength = 0.15 + 0.85 * (mean - low) / ((high - low) or 1.0)
+            marks.append(Mark(at[0], Estimate(told, colour, at[1], None, None), signed(mean, 1), strength))
+        title = f"{MEASURES[MAP[1]]}, with the gain in {name}"
+        panels.append(Panel(title, estimates_over(marks, x, y, label=title, x_label=MEASURES[MAP[0]], size=LARGE)))
+    return sheet(panels, label="gain over agreement and distance together", columns=2, size=LARGE)
 
 
-def _name_apart(panel: Axes, places: list[float], names: list[str]) -> None:
-    """Write names along the top, the first ones first; those that would cover one another are left out."""
-    named: list[float] = []
-    apart = 0.06 * (max(places) - min(places))
-    for place, name in zip(places, names):
-        if all(abs(place - other) >= apart for other in named):
-            named.append(place)
-            panel.annotate(name, (place, 1.0), xycoords=("data", "axes fraction"), fontsize=6, rotation=30, va="bottom")
-
-
-def over_cost(found: dict[str, Any], path: Path) -> None:
+def over_cost(found: Found) -> str:
     """The gain over the baseline against the generator's FLOPs, in units of the pretraining that it improves."""
-    rows = [row for row in found["settings"] if row["axis"] in ("base", *COSTLY) or row["axis"] == "together"]
-    rows.sort(key=lambda row: row["cost"]["generator_flops"])
-    figure, panels = plt.subplots(1, 2, figsize=(9.6, 4.4))
-    for (score, (name, colour)), panel in zip(SCORES.items(), panels):
-        places = [row["cost"]["generator_flops"] / row["cost"]["pretraining_flops"] for row in rows]
-        gaps = [row["versus_baseline"][score] for row in rows]
-        means, spread = [gap["mean"] for gap in gaps], list(zip(*map(spread_of, gaps)))
-        panel.errorbar(places, means, yerr=spread, fmt="o", ms=4, lw=0.8, color=colour)
-        panel.set_xscale("log")
-        panel.set_xlim(0.9, 40)
-        for number, (place, mean) in enumerate(zip(places, means), 1):
-            panel.annotate(str(number), (place, mean), xytext=(5, 3), textcoords="offset points", fontsize=7)
-        panel.axhline(0.0, color="#999999", lw=0.8)
-        panel.axvline(1.0, color="#999999", lw=0.8, ls=":")
-        panel.set_xlabel("FLOPs of the generator over those of a pretraining", fontsize=9)
-        panel.set_title(f"gain in {name}, points", fontsize=9)
-        panel.tick_params(labelsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-    key = "\n".join(f"{number}: {words(row['options'])}" for number, row in enumerate(rows, 1))
-    figure.text(0.02, 0.01, key, fontsize=7, va="bottom")
-    _save(figure, path, bottom=0.04 + 0.028 * len(rows))
+    rows = [(n, row) for n, row in numbered(found) if row["axis"] in ("base", "together", *COSTLY)]
+    places = {n: row["cost"]["generator_flops"] / row["cost"]["pretraining_flops"] for n, row in rows}
+    x = min(0.9, *places.values()), max(40.0, *places.values())
+    label = "FLOPs of the generator over those of a pretraining"
+    panels = [gains(rows, places, score, x=x, x_label=label, log=True, upright=1.0) for score in SCORES]
+    return sheet(panels, label="gain over what the generator costs", columns=2, key=key(rows), size=LARGE)
+
+
+def numbered(found: Found) -> list[tuple[int, Found]]:
+    """The settings that have a bank of their own, with the numbers by which all figures call them."""
+    rows = [row for row in found["settings"] if not row["axis"].startswith("pretrain.")]
+    return list(enumerate(rows, 1))
+
+
+def key(rows: list[tuple[int, Found]]) -> list[str]:
+    """What the numbers mean."""
+    return [f"{number}: {words(row['options'])}" for number, row in rows]
 
 
 def words(options: dict[str, Any]) -> str:
@@ -176,21 +172,11 @@ def words(options: dict[str, Any]) -> str:
     return ", ".join(f"{LABELS.get(name, name.partition('.')[2])} {value}" for name, value in options.items()) or "base"
 
 
-def _save(figure: Any, path: Path, *, bottom: float = 0.0) -> None:
-    """Write the figure; ``bottom`` is the share of its height that is kept for its key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout(rect=(0.0, bottom, 1.0, 1.0))
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-
-
 def main() -> None:
     found, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    plt.rcParams.update({"svg.hashsalt": "clsp", "font.family": "sans-serif"})
-    along_axes(found, folder / "axes.svg")
-    over_measures(found, folder / "positives.svg")
-    over_both(found, folder / "map.svg")
-    over_cost(found, folder / "cost.svg")
+    drawn = {"axes": along_axes, "positives": over_measures, "map": over_both, "cost": over_cost}
+    for name, draw in drawn.items():
+        files.write_text(folder / f"{name}.svg", draw(found))
 
 
 if __name__ == "__main__":

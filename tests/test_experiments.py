@@ -14,7 +14,7 @@ import yaml
 
 from clsp import files
 from clsp.diffusion.unet import build_unet, load_diffusion, unet_hash
-from clsp.recipes.options import parse_recipe
+from clsp.recipes.recipe import load_recipe
 from workshop import shared
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -25,8 +25,8 @@ PLAN = {
     "baseline": "simclr",
     "seeds": 1,
     "common": {"pretrain.epochs": 1, "evaluate.validation_images": 300},
-    "axes": {"pretrain.positive_weight": [0.3]},
-    "together": [{"synthesize.candidates": 1, "pretrain.positive_weight": 2.0}],
+    "axes": {"pretrain.positive.third.weight": [0.3]},
+    "together": [{"synthesize.candidates": 1, "pretrain.positive.third.weight": 2.0}],
 }
 
 
@@ -43,7 +43,7 @@ def test_the_committed_model_is_whole_and_of_the_recipes_shape():
     folder = EXPERIMENTS.parent / next(line for line in lines if line.startswith(start)).removeprefix(start)
     unet, _ = load_diffusion(folder)
     assert unet_hash(unet) == files.read_json(folder / "stage.json")["facts"]["unet"]
-    trained = build_unet(parse_recipe("fashion-mnist", []).diffusion, channels=1, size=28)
+    trained = build_unet(load_recipe("fashion-mnist").diffusion, channels=1, size=28)
     assert {n: v.shape for n, v in unet.state_dict().items()} == {n: v.shape for n, v in trained.state_dict().items()}
     assert unet.config.sample_size == trained.config.sample_size
 
@@ -60,14 +60,16 @@ def test_a_rate_that_the_study_has_is_not_tried_again(tmp_path):
 def test_a_comparison_is_kept_as_a_part_of_a_study_and_replaced(tmp_path):
     trained = tmp_path / "c" / "arms" / "simclr" / "seed-1"
     facts = {"seconds": 2.0, "settings": {"seed": 1}, "inputs": {}, "facts": {"arm": "simclr"}}
-    for place, seconds in ((trained, 2.0), (trained / "rating", 1.0)):
+    for place, seconds in ((trained, 2.0), (trained / "evaluation", 1.0)):
         files.write_json(place / "stage.json", {**facts, "seconds": seconds, "status": "finished"})
+    measured = {"measures": {"linear": {"unit": "%"}}, "linear": {"top1": 50.0}}
+    files.write_json(trained / "evaluation" / "metrics.json", measured)
     log = [{"step": step, "loss": 1 / (step + 3), **({"knn": 50.0} if step == 99 else {})} for step in range(100)]
     (trained / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in log))
     (tmp_path / "c" / "recipe.yaml").write_text("seed: 1\n")
     study = tmp_path / "study"
     for part, mean in (("one", 1.0), ("two", 2.0), ("one", 3.0)):
-        files.write_json(tmp_path / "c" / "comparison.json", {"arms": [], "mean": mean})
+        files.write_json(tmp_path / "c" / "comparison.json", {"arms": [{"seeds": 2}], "mean": mean})
         script("keep.py", tmp_path / "c", study, "--part", part)
     means = {part: found["mean"] for part, found in files.read_json(study / "result.json")["parts"].items()}
     assert means == {"one": 3.0, "two": 2.0}
@@ -75,6 +77,7 @@ def test_a_comparison_is_kept_as_a_part_of_a_study_and_replaced(tmp_path):
     two, one = map(json.loads, lines)
     assert (two["part"], one["part"]) == ("two", "one") and {**two, "part": "one"} == one
     assert (one["arm"], one["seed"], one["seconds"], one["rating"]["seconds"]) == ("simclr", 1, 2.0, 1.0)
+    assert one["rating"]["facts"] == {"linear": {"top1": 50.0}}
     assert len(one["log"]["loss"]) == 60 and one["log"]["loss"][0] == 0.33333
     assert (one["log"]["step"][-1], one["log"]["knn"][0], one["log"]["knn"][-1]) == (99, None, 50.0)
     assert (study / "recipes" / "one.yaml").read_text() == "seed: 1\n"
@@ -95,7 +98,7 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     assert not (tmp_path / "w").exists()
     found = files.read_json(tmp_path / "o" / "result.json")
     base, weight, together = found["settings"]
-    assert found["recipe"] == {"pretrain.positive_weight": 1.0}
+    assert found["recipe"] == {"pretrain.positive.third.weight": 1.0}
     assert base["options"] == {} and weight["value"] == 0.3
     assert base["versus_base"]["linear"]["mean"] == 0.0
     gap = weight["runs"]["linear"]["0"] - base["runs"]["linear"]["0"]
@@ -104,7 +107,6 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     assert base["measures"]["encoder_distance"] > 0
     assert "row_diversity" not in together["measures"]
     assert together["cost"]["generator_flops"] < base["cost"]["generator_flops"]
-    pytest.importorskip("matplotlib")
     script("plots.py", tmp_path / "o" / "result.json", tmp_path / "plots")
     names = sorted(path.stem for path in (tmp_path / "plots").iterdir())
     assert names == ["axes", "cost", "map", "positives"]

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from clsp.cli.calls import COMMANDS, parse_call
-from clsp.recipes.options import parse_recipe
-from clsp.recipes.recipe import recipe_for, recipe_names
+from clsp.recipes.names import recipe_for, recipe_names
+from clsp.recipes.recipe import load_recipe
 from workshop import shared
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUDIES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "studies").rglob("README.md"))
 DOCUMENTS = (
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/images.md", "docs/positives.md", "docs/speed.md", *STUDIES,
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/extending.md", "docs/images.md", "docs/positives.md",
+    "docs/speed.md", *STUDIES,
 )  # fmt: skip
 
 
@@ -43,18 +44,17 @@ def test_there_is_nothing_else_to_type():
 
 
 @pytest.mark.parametrize("line", CALLS)
-def test_commands_parse(line):
+def test_commands_parse(line, tmp_path, monkeypatch):
     """Names, options and values are right; without running hours of training."""
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
     name, *arguments = shlex.split(line)[1:]
     assert name in COMMANDS
-    if "--help" in arguments:
+    if {"--help", "--help-all"} & set(arguments):
         return
     call = parse_call(name, arguments)
-    overrides = list(call.overrides)
-    if "method" in call.own:
-        overrides += ["--pretrain.method", call.own["method"]]
     if call.command.recipe:
-        parse_recipe(call.own.get("recipe") or recipe_for(call.own["data"]), overrides)
+        load_recipe(call.own.get("recipe") or recipe_for(call.own["data"]), call.overrides)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,16 @@ def test_commands_of_the_stages_run_as_they_stand(tmp_path, first, made):
 
 
 def test_scripts_run_in_their_order(tmp_path):
-    done = shared().python("\n".join(blocks("python")), tmp_path)
+    scripts = [*blocks("python"), *blocks("python", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))]
+    done = shared().python("\n".join(scripts), tmp_path)
     assert done.status == 0, done.err
     assert "[4, 2, 1, 16, 16]" in done.out
     promised = re.findall(
         r"^\| `([\w./]+)` \|", README[README.index("| file |") : README.index("## The table")], re.MULTILINE
     )
-    assert len(promised) == 8
-    missing = [name for name in promised if not (tmp_path / "first-look" / name).exists()]
-    assert missing == ["controls/"]  # smoke has none
+    assert len(promised) == 10
+    assert [name for name in promised if not (tmp_path / "first-look" / name).exists()] == []
+    assert '"similarity"' in (tmp_path / "watched" / "metrics.jsonl").read_text()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,10 @@ from clsp.positives.shards import (
 
 _SHEET_ANCHORS = 16
 
+Starts = Callable[[np.ndarray, int], np.ndarray]
+"""Chooses the images that candidates start from: of the anchors' dataset indices, int64 [B], and the number k of
+candidates it makes dataset indices of train images, int64 [B, k]. The choice depends on an anchor's own index alone."""
+
 
 @dataclass
 class _Plan:
@@ -54,6 +60,8 @@ class _Plan:
     autocast: torch.autocast
     at_once: int
     """Anchors drawn at once; fewer from where memory did not suffice for them."""
+    starts: Starts | None = None
+    """What candidates start from; None: what the settings say."""
 
     def parts(self) -> list[Part]:
         """The shards that the bank consists of."""
@@ -68,6 +76,7 @@ def synthesize(
     *,
     seed: int,
     folder: Path,
+    starts: Starts | None = None,
 ) -> PositiveBank:
     """Draw k candidates for every anchor of the train part into ``folder`` and measure them.
 
@@ -81,6 +90,8 @@ def synthesize(
         hardware: the device.
         seed: names the anchors' subset and all noise.
         folder: where the bank goes.
+        starts: chooses the images that candidates start from, with a ``config.strength`` below 1, see `Starts`; None:
+            what ``config.start`` says.
 
     Raises:
         UserError: the model does not fit the images, the settings are out of range, or the folder holds another bank.
@@ -91,16 +102,16 @@ def synthesize(
     )
     check_sampling(config.sampling(), pipeline.scheduler, pipeline.max_strength)
     _require_channels(pipeline.unet, images, diffusion)
-    made = {"unet": unet_hash(pipeline.unet)}
+    anchors = subset(len(images.train), config.anchors, seed=seed)
+    made = {"unet": unet_hash(pipeline.unet), **_named(starts, anchors, config)}
     with stage("synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made) as current:
         if not current.finished:
             device = device_of(hardware)
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-            anchors = subset(len(images.train), config.anchors, seed=seed)
             _require_others(config, len(anchors))
             at_once = max(config.batch_size // config.candidates, 1)
-            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast, at_once)
+            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast, at_once, starts)
             # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
@@ -109,6 +120,20 @@ def synthesize(
             if distributed.rank() == 0:
                 current.facts = _finish(plan, folder, shards, current)
     return PositiveBank.open(folder)
+
+
+def _named(starts: Starts | None, anchors: np.ndarray, config: SynthesizeConfig) -> dict[str, str]:
+    """A fingerprint of what the caller chose to start from: another choice is another bank.
+
+    Raises:
+        UserError: nothing starts from an image.
+    """
+    if starts is None:
+        return {}
+    if config.strength == 1.0:
+        raise UserError("with --synthesize.strength 1 candidates start from noise, from no image; choose less than 1")
+    chosen = starts(anchors, config.candidates)
+    return {"starts": hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()[:16]}
 
 
 def _require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) -> None:
@@ -223,11 +248,14 @@ def _scaled(plan: _Plan, ids: np.ndarray) -> Tensor:
 
 
 def _starts(plan: _Plan, ids: np.ndarray) -> Tensor | None:
-    """What the candidates start from: other anchors, float [B, k, C, H, W]; None: the pipeline's own start."""
+    """What the candidates start from: other images, float [B, k, C, H, W]; None: the pipeline's own start."""
     config = plan.config
-    if config.start == "anchor" or config.strength == 1.0:
+    if plan.starts is not None:
+        chosen = plan.starts(ids, config.candidates)
+    elif config.start == "anchor" or config.strength == 1.0:
         return None
-    chosen = other_anchors(ids, config.candidates, plan.anchors, seed=plan.seed)
+    else:
+        chosen = other_anchors(ids, config.candidates, plan.anchors, seed=plan.seed)
     return _scaled(plan, chosen.reshape(-1)).unflatten(0, (len(ids), config.candidates))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clsp.report.html import Html, element
+from clsp.report.labels import Place
 from clsp.report.numbers import fixed, signed
 
 WIDTH, HEIGHT = 320, 180
@@ -156,6 +157,21 @@ def spoken(one: Estimate, decimals: int = 2) -> str:
 def short(name: str) -> str:
     """A name that fits beside a dot."""
     return name if len(name) <= 18 else f"{name[:17]}…"
+
+
+def label_at(name: str, point: tuple[float, float], found: Place) -> list[Html]:
+    """A name at its place, drawn from the side of its dot: how wide it really is depends on the reader's fonts."""
+    left, _, right, bottom = found.box
+    side, x = "middle", (left + right) / 2
+    if left >= point[0]:
+        side, x = "start", left
+    elif right <= point[0]:
+        side, x = "end", right
+    parts = [text_at(name, round(x, 1), round(bottom - 3, 1), side, "label")]
+    if found.leader:
+        (from_x, from_y), (to_x, to_y) = found.leader
+        parts.append(line(from_x, from_y, round(to_x, 1), round(to_y, 1), "leader"))
+    return parts
 
 
 Group = tuple[str, Sequence[int]]

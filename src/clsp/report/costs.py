@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from clsp.report.charts import Axis, Estimate, dot, frame, line, short, spoken, svg, text_at
+from clsp.report.charts import Axis, Estimate, dot, frame, label_at, line, short, spoken, svg
 from clsp.report.html import Html, element
-from clsp.report.labels import Box, Place, place
+from clsp.report.labels import Box, place
 from clsp.report.numbers import fixed, number
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 420, 40, 8, 10, 26
@@ -150,20 +150,5 @@ def _names(dots: Sequence[Dot], at: Sequence[float], x: Axis, y: Axis) -> list[H
     places = place(points, widths, taken, (x.start, y.end, x.end, y.start - 3))
     parts: list[Html] = []
     for one, point, found in zip(dots, points, places, strict=True):
-        parts += _name(short(one.estimate.name), point, found)
-    return parts
-
-
-def _name(name: str, point: tuple[float, float], found: Place) -> list[Html]:
-    """A name at its place, drawn from the side of its dot: how wide it really is depends on the reader's fonts."""
-    left, _, right, bottom = found.box
-    side, x = "middle", (left + right) / 2
-    if left >= point[0]:
-        side, x = "start", left
-    elif right <= point[0]:
-        side, x = "end", right
-    parts = [text_at(name, round(x, 1), round(bottom - 3, 1), side, "label")]
-    if found.leader:
-        (from_x, from_y), (to_x, to_y) = found.leader
-        parts.append(line(from_x, from_y, round(to_x, 1), round(to_y, 1), "leader"))
+        parts += label_at(short(one.estimate.name), point, found)
     return parts
