@@ -17,13 +17,13 @@ from clsp.evaluation.measure import difference
 from clsp.positives.registry import MADE_BY_GENERATOR
 from clsp.study.cost import Cost
 from clsp.study.evaluation import each_of, settings_of_evaluation
-from clsp.study.statistics import interval, paired
+from clsp.study.statistics import SEEDS, interval, paired
 from clsp.study.study import Study
 from clsp.training.config import PretrainConfig
 from clsp.training.pretrain import settings_of
 
-SEEDS, IMAGES = "95 % interval over the seeds", "95 % interval over the test images"
-"""What the ends are of a mean over several seeds, and of the difference of two single runs."""
+IMAGES = "95 % interval over the test images"
+"""What the ends are of the difference of two single runs."""
 
 
 @dataclass(frozen=True)
