@@ -14,8 +14,6 @@ import yaml
 from clsp import files
 from clsp.errors import UserError
 
-Json = Mapping[str, Any]
-
 
 def _order(stage: str) -> tuple[int, str]:
     """Diffusion model, bank, what was trained, and what was measured of it, as they were made."""

@@ -56,10 +56,10 @@ def signed(value: object, decimals: int = 2) -> str:
     return ("+" if above else "") + fixed(value, decimals)
 
 
-def interval(result: Mapping[str, Any], *, between: str = "–") -> str:
+def interval(result: Mapping[str, Any]) -> str:
     """Write ``low–high``, or nothing where the result has no interval."""
     low, high = result.get("low"), result.get("high")
-    return f"{fixed(low)}{between}{fixed(high)}" if is_number(low) and is_number(high) else ""
+    return f"{fixed(low)}–{fixed(high)}" if is_number(low) and is_number(high) else ""
 
 
 def against(name: str, gap: Mapping[str, Any], *, unit: str = "%", alone: str = "") -> str:

@@ -12,6 +12,7 @@ from clsp.report.curves import series_of
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import Html, element, join
 from clsp.report.numbers import against, fixed, is_number, words
+from clsp.study.statistics import SEEDS
 
 FEW = 6
 """With more arms than this a colour says what kind an arm is of, not which one."""
@@ -19,7 +20,6 @@ BASE, WITH, WITHOUT = "base", "arm-0", "arm-1"
 """Colours of the baseline and, of many arms, of those with a generator and of those without."""
 USUAL = {"quantity": "accuracy", "unit": "%", "better": "higher", "metric": "top1"}
 """What an older version's measures are, which it did not write down."""
-SEEDS = "95 % interval over the seeds"
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,8 @@ def swatch(study: Study, arm: str) -> Html:
 def headline(study: Study) -> str:
     """The main result in plain words, by the first two measures."""
     if not study.result:
-        return "Evaluation: not run."
+        old = "The run is of an older version; its numbers are in evaluation/metrics.json."
+        return old if study.folder.evaluation else "Evaluation: not run."
     told = [sentence for one in list(study.measures.values())[:2] if (sentence := _sentence(study, one))]
     skipped = str(study.result.get("skipped") or "no result").rstrip(".")
     return " ".join(told) or f"Nothing was measured: {skipped}."

@@ -16,12 +16,12 @@ from clsp.recipes.arms import Arm, parse_arm
 from clsp.settings.identity import identity
 from clsp.study.cost import Cost
 from clsp.study.evaluation import each_of
-from clsp.study.statistics import interval, paired
+from clsp.study.statistics import SEEDS, interval, paired
 from clsp.study.study import Study
 from clsp.training.checks import sees_labels, shows_generated
 
-SEEDS, IMAGES = "95 % interval over the seeds", "95 % interval over the test images"
-"""What the ends are of a mean over several seeds, and of the difference of two single runs."""
+IMAGES = "95 % interval over the test images"
+"""What the ends are of the difference of two single runs."""
 
 
 @dataclass(frozen=True)

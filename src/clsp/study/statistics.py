@@ -9,6 +9,9 @@ from typing import TypeVar
 import numpy as np
 from scipy import stats
 
+SEEDS = "95 % interval over the seeds"
+"""What the ends are of a mean over several seeds."""
+
 Seed = TypeVar("Seed", int, str)
 """As it is counted, or as JSON has it."""
 
