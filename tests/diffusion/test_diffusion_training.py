@@ -14,8 +14,8 @@ from clsp.diffusion.config import SamplerName
 from clsp.diffusion.levels import noise_levels, prediction_loss
 from clsp.diffusion.training import train_diffusion
 from clsp.diffusion.unet import build_scheduler
+from clsp.engine.fit import NonFiniteLossError
 from clsp.engine.hardware import HardwareConfig
-from clsp.engine.trainer import NonFiniteLossError
 from clsp.errors import UserError
 from clsp.positives.cost import training_cost
 
