@@ -116,7 +116,10 @@ def test_the_order_of_precedence():
     [
         ({"pretrain.lrr": "1"}, r"unknown option --pretrain.lrr; did you mean '--pretrain.lr'\?"),
         ({"diffusion.patch": "3"}, "--diffusion.patch 3 is no power of 2; choose 1"),
-        ({"synthesize.steps": "7"}, "--synthesize.steps 7 does not divide the model's 100 noise levels; the nearest is 5"),
+        (
+            {"synthesize.steps": "7"},
+            "--synthesize.steps 7 does not divide the model's 100 noise levels; the nearest is 5",
+        ),
         ({"pretrain.batch_size": "1000"}, "--pretrain.batch_size 1000 is larger than the 64 images"),
         ({"pretrain.images": "200"}, r"--pretrain.images 200 is more than the 64 anchors.*--synthesize.anchors 200"),
     ],
@@ -185,7 +188,11 @@ def test_an_objective_of_an_arms_own_pulls_a_third_view_also_where_the_recipe_pl
 
 def test_the_controls_are_the_method_alone_and_a_third_view():
     assert [arm.name for arm in recipe_with("smoke").arms()] == ["simclr+bank"]
-    assert [arm.name for arm in recipe_with("smoke", controls="true").arms()] == ["simclr+bank", "simclr", "simclr+view"]
+    assert [arm.name for arm in recipe_with("smoke", controls="true").arms()] == [
+        "simclr+bank",
+        "simclr",
+        "simclr+view",
+    ]
     in_place = recipe_with("smoke", controls="true", pretrain__positive__placement="host")
     assert [arm.name for arm in in_place.arms()] == ["simclr+bank", "simclr"]
     assert recipe_with(pretrain__positive__source="nearest", pretrain__method="moco").arm == Arm("moco", "nearest")
