@@ -16,17 +16,19 @@ from clsp.errors import UserError
 from clsp.images import builtin, torchvision_sets
 from clsp.preflight import gpus, measure, preflight, stages
 from clsp.preflight.source import prepare_plan
-from clsp.recipes.options import parse_recipe
-from clsp.workflow import Prepared
+from clsp.recipes.prepare import Prepared
+from clsp.recipes.recipe import load_recipe
+from clsp.settings.values import nested
 from tiny import for_method
 
-TINY = (
-    "--diffusion.widths=[8, 16]", "--diffusion.norm_groups=4", "--diffusion.blocks=1", "--diffusion.batch_size=8",
-    "--diffusion.precision=32", "--pretrain.precision=32", "--synthesize.precision=32", "--synthesize.batch_size=8",
-    "--pretrain.backbone.args={layers: [1, 1, 1, 1], channels: [4, 8, 8, 16]}", "--pretrain.projector.hidden=16",
-    "--pretrain.projector.dim=8", "--pretrain.moco.memory=64", "--pretrain.batch_size=16",
-)  # fmt: skip
+TINY = {
+    "diffusion.widths": "[8, 16]", "diffusion.norm_groups": "4", "diffusion.blocks": "1", "diffusion.batch_size": "8",
+    "diffusion.precision": "32", "pretrain.precision": "32", "synthesize.precision": "32", "synthesize.batch_size": "8",
+    "pretrain.backbone.args": "{layers: [1, 1, 1, 1], channels: [4, 8, 8, 16]}", "pretrain.projector.hidden": "16",
+    "pretrain.projector.dim": "8", "pretrain.moco.memory": "64", "pretrain.batch_size": "16",
+}  # fmt: skip
 """The paper's recipes with the smallest networks."""
+TINY_OPTIONS = [f"--{name}={value}" for name, value in TINY.items()]
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +84,10 @@ def test_a_slow_step_is_timed_on_a_part_of_the_batch(monkeypatch):
     assert measure.seconds(lambda batch: None, 36, least=2) == pytest.approx((1.8, 36))
 
 
-def diffusion_stage(*overrides, gpu=None):
-    prepared, _ = prepare_plan(None, recipe="cifar10", overrides=[*TINY, *overrides])
+def diffusion_stage(gpu=None, **diffusion):
+    changes = {f"diffusion.{name}": value for name, value in diffusion.items() if name != "devices"}
+    changes |= {"hardware.devices": diffusion["devices"]} if "devices" in diffusion else {}
+    prepared, _ = prepare_plan(None, recipe="cifar10", overrides=nested({**TINY, **changes}))
     return stages._diffusion(stages.Plan(prepared.recipe, prepared.images, gpu and gpus.find_gpu(gpu)))
 
 
@@ -91,36 +95,38 @@ def diffusion_stage(*overrides, gpu=None):
 def test_the_plan_counts_what_a_run_counts(method, local, make_images, tiny_pretrain, tmp_path):
     from clsp.engine.hardware import HardwareConfig
     from clsp.images.config import AugmentConfig
-    from clsp.methods.config import NNCLRConfig
+    from clsp.methods.nnclr import NNCLRSettings
+    from clsp.recipes.arms import Arm
     from clsp.training.pretrain import pretrain
 
     images = make_images()
     views = AugmentConfig(local_crops=local)
-    config = tiny_pretrain(**for_method(method, nnclr=NNCLRConfig(memory=40), epochs=1, augment=views))
-    facts = pretrain(images, config, HardwareConfig(), seed=0, folder=tmp_path / "enc", positives="view").facts
-    recipe = parse_recipe("smoke", ["--controls", "true"])
-    recipe.pretrain = config
+    config = tiny_pretrain(**for_method(method, nnclr=NNCLRSettings(memory=40), epochs=1, augment=views))
+    recipe = load_recipe("smoke", {"controls": "true"})
+    recipe.pretrain, recipe.per_method = config, {}
+    trained = recipe.pretraining(Arm(method, "view"))
+    facts = pretrain(images, trained, HardwareConfig(), seed=0, folder=tmp_path / "enc").facts
     view = stages._encoders(stages.Plan(recipe, images, None))[-1]
     assert view.name == f"encoder {method}+view"
     assert view.flops == pytest.approx(facts["flops"], rel=1e-6)
 
 
 def test_flops_follow_the_lengths_and_memory_the_batches():
-    base, longer = diffusion_stage(), diffusion_stage("--diffusion.steps=388000")
+    base, longer = diffusion_stage(), diffusion_stage(steps=388000)
     assert longer.flops == pytest.approx(2 * base.flops)
     assert longer.memory == base.memory
-    larger = diffusion_stage("--diffusion.batch_size=16")
+    larger = diffusion_stage(batch_size=16)
     assert larger.flops == pytest.approx(2 * base.flops)
     pixels = 50_000 * 3 * 32 * 32
     assert 1.5 < (larger.memory - pixels) / (base.memory - pixels) < 2
-    shared = diffusion_stage("--diffusion.batch_size=16", "--hardware.devices=2")
+    shared = diffusion_stage(batch_size=16, devices=2)
     assert shared.memory == base.memory
     assert shared.flops == pytest.approx(larger.flops)
 
 
 def test_bf16_needs_less_memory_than_32_bit():
-    auto = ("--diffusion.precision=auto", "--diffusion.batch_size=64")
-    half, full = (diffusion_stage(*auto, gpu=name) for name in ("a100-40gb", "v100"))
+    auto = {"precision": "auto", "batch_size": 64}
+    half, full = (diffusion_stage(gpu=name, **auto) for name in ("a100-40gb", "v100"))
     assert half.memory < 0.8 * full.memory
     assert half.flops == full.flops
 
@@ -129,7 +135,7 @@ def test_bf16_needs_less_memory_than_32_bit():
 
 
 def test_a_plan_needs_no_data():
-    prepared, there = prepare_plan(None, recipe="cifar10", overrides=["--images.limit=1000", "--images.channels=1"])
+    prepared, there = prepare_plan(None, recipe="cifar10", overrides={"images": {"limit": "1000", "channels": "1"}})
     assert not there
     assert prepared.images.train.images.shape == (1000, 1, 32, 32)
     assert len(prepared.images.test) == 10_000
@@ -162,7 +168,7 @@ def told(capsys, *arguments):
 
 
 def test_the_command_plans_a_paper_run(capsys, tmp_path):
-    text = told(capsys, "--recipe", "cifar10", "--method", "moco", "--gpu", "a100-40gb", *TINY)
+    text = told(capsys, "--recipe", "cifar10", "--method", "moco", "--gpu", "a100-40gb", *TINY_OPTIONS)
     for part in (
         "50000 train images, 10000 test images, 3 x 32 x 32, so far as is known; not there yet, a run downloads them",
         "encoder moco+bank", "encoder moco ", "encoder moco+view", "sgd 0.3", "together, without the evaluation",
@@ -175,7 +181,7 @@ def test_the_command_plans_a_paper_run(capsys, tmp_path):
 
 def test_what_does_not_fit_is_said(capsys, monkeypatch):
     monkeypatch.setitem(gpus.GPUS, "t4", gpus.GPU(memory=1.1e9, fp32=8e12, bf16=None))
-    text = told(capsys, "--recipe", "cifar10", "--gpu", "t4", *TINY, "--diffusion.batch_size", "256")
+    text = told(capsys, "--recipe", "cifar10", "--gpu", "t4", *TINY_OPTIONS, "--diffusion.batch_size", "256")
     assert "the t4 has 1.1 GB: it does NOT fit; lower the stage's batch_size" in text
 
 
@@ -197,7 +203,7 @@ def test_every_arm_is_planned_with_its_own_settings(capsys):
 
 
 def test_a_positive_in_the_second_views_place_costs_nothing_and_has_no_third_view_as_a_control(capsys):
-    text = told(capsys, "--data", "digits", "--recipe", "smoke", "--controls", "--pretrain.positive_objective", "host")
+    text = told(capsys, "--data", "digits", "--recipe", "smoke", "--controls", "--pretrain.positive.placement", "host")
     planned = re.findall(r"encoder (\S+) .*? epochs, batch 32, sgd \S+ +(\S+) G", text)
     assert [arm for arm, _ in planned] == ["simclr+bank", "simclr"]
     assert planned[0][1] == planned[1][1]
@@ -215,7 +221,7 @@ def test_a_gpu_that_is_none(capsys):
 
 
 def test_the_label_method_needs_labels_also_in_a_plan(make_images):
-    recipe = parse_recipe("smoke", ["--pretrain.method", "supcon"])
+    recipe = load_recipe("smoke", {"pretrain": {"method": "supcon"}})
     images = make_images()
     unlabelled = replace(images, train=replace(images.train, labels=None))
     recipe.pretrain.backbone = BackboneConfig(args={"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]})

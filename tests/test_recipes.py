@@ -9,11 +9,13 @@ import yaml
 from clsp.encoders.backbone import build_backbone, stem_for
 from clsp.errors import UserError
 from clsp.images.imageset import Images, Split
-from clsp.methods.config import NAMES
-from clsp.recipes.limits import check_fit, check_values
-from clsp.recipes.options import expand, flat_options, known_options, parse_recipe
-from clsp.recipes.recipe import flatten, read_recipe, recipe_for, recipe_names, resolved
+from clsp.methods import METHODS
+from clsp.recipes.arms import Arm, parse_arm, parse_arms
+from clsp.recipes.fit import check_arm, check_generator
+from clsp.recipes.names import recipe_for, recipe_names
+from clsp.recipes.recipe import Recipe, load_recipe, read_recipe
 from clsp.recipes.sizing import size_to_data
+from clsp.settings.values import flat, nested, options_of, plain
 
 DATA = {
     "smoke": (400, 1, 16), "digits": (1442, 1, 8), "fashion-mnist": (60_000, 1, 28), "folder": (3000, 3, 64),
@@ -28,8 +30,23 @@ def images_like(count, channels, size):
     return Images(source="like", train=Split(images=pixels, names=range(count)))
 
 
+def recipe_with(name=None, **overrides):
+    """A recipe with options by their dotted names; __ stands for the dot."""
+    return load_recipe(name, nested({option.replace("__", "."): value for option, value in overrides.items()}))
+
+
 def recipe_on(name, count, size, *, accelerated=False):
-    return parse_recipe(name, [], size_to_data(name, count, size, accelerated=accelerated))
+    return load_recipe(name, sized=size_to_data(name, count, size, accelerated=accelerated))
+
+
+def check(recipe, images):
+    check_generator(recipe)
+    for arm in recipe.arms():
+        check_arm(recipe, arm, images)
+
+
+def encoder(recipe, arm):
+    return recipe.pretraining(parse_arm(arm))
 
 
 def test_all_recipes_are_known_here():
@@ -39,10 +56,9 @@ def test_all_recipes_are_known_here():
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_fits_its_data(name):
     count, channels, size = DATA[name]
-    size = parse_recipe(name, []).images.size or size
+    size = load_recipe(name).images.size or size
     recipe = recipe_on(name, count, size)
-    check_values(recipe)
-    check_fit(recipe, images_like(count, channels, size), own_model=True)
+    check(recipe, images_like(count, channels, size))
     assert recipe.about.title
     assert recipe.about.time
     config = recipe.pretrain.backbone
@@ -58,10 +74,9 @@ def test_a_recipe_fits_its_data(name):
 @pytest.mark.parametrize("accelerated", [False, True])
 def test_sized_recipes_fit_any_data(name, count, size, accelerated):
     recipe = recipe_on(name, count, size, accelerated=accelerated)
-    check_values(recipe)
-    check_fit(recipe, images_like(count, 3, size), own_model=True)
+    check(recipe, images_like(count, 3, size))
     config = recipe.pretrain
-    for method in (config.moco, config.nnclr, config.all4one):
+    for method in (config.moco, config.nnclr, config.all4one, config.ressl):
         assert method.memory <= max(count // 2, 32)
 
 
@@ -69,16 +84,16 @@ def test_sized_recipes_fit_any_data(name, count, size, accelerated):
 @pytest.mark.parametrize("method", ["simclr", "moco"])
 def test_resolved_recipe_is_a_recipe(name, method, tmp_path):
     """The recipe.yaml of a run repeats it."""
-    recipe = parse_recipe(name, ["--seed=3", f"--pretrain.method={method}"])
+    recipe = recipe_with(name, seed="3", pretrain__method=method)
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"recipe": name, "versions": {}, **resolved(recipe)}))
-    assert parse_recipe(str(path), []) == recipe
+    path.write_text(yaml.safe_dump({"recipe": name, "versions": {}, **plain(recipe)}))
+    assert load_recipe(str(path)) == recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_file_names_known_options(name):
-    known = known_options()
-    assert set(flatten(read_recipe(name), known)) <= set(known)
+    known = {option for option, _, _ in options_of(Recipe)}
+    assert set(flat(read_recipe(name), Recipe)) <= known
 
 
 def test_the_sources_own_recipe():
@@ -89,28 +104,98 @@ def test_the_sources_own_recipe():
 
 
 def test_the_order_of_precedence():
-    assert parse_recipe(None, []).pretrain.epochs == 1000
-    assert parse_recipe("smoke", []).pretrain.epochs == 3
-    assert parse_recipe("smoke", [], {"pretrain.epochs": 4}).pretrain.epochs == 4
-    assert parse_recipe("smoke", ["--pretrain.epochs", "5"], {"pretrain.epochs": 4}).pretrain.epochs == 5
+    sized = nested({"pretrain.epochs": 4})
+    assert load_recipe(None).pretrain.epochs == 1000
+    assert load_recipe("smoke").pretrain.epochs == 3
+    assert load_recipe("smoke", sized=sized).pretrain.epochs == 4
+    assert load_recipe("smoke", nested({"pretrain.epochs": "5"}), sized).pretrain.epochs == 5
 
 
-def test_options_in_a_section_and_with_hyphens():
-    assert expand(["--interpolation-weight", "0.2"], "synthesize") == ["--synthesize.interpolation_weight", "0.2"]
-    assert expand(["--controls", "--seed=1"], None) == ["--controls=true", "--seed=1"]
-    assert expand(["--controls", "false"], None) == ["--controls", "false"]
-    with pytest.raises(UserError, match=r"--pretrain\.lr"):
-        expand(["--prtrain.lr", "1"], None)
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"pretrain.lrr": "1"}, r"unknown option --pretrain.lrr; did you mean '--pretrain.lr'\?"),
+        ({"diffusion.patch": "3"}, "--diffusion.patch 3 is no power of 2; choose 1"),
+        (
+            {"synthesize.steps": "7"},
+            "--synthesize.steps 7 does not divide the model's 100 noise levels; the nearest is 5",
+        ),
+        ({"pretrain.batch_size": "1000"}, "--pretrain.batch_size 1000 is larger than the 64 images"),
+        ({"pretrain.images": "200"}, r"--pretrain.images 200 is more than the 64 anchors.*--synthesize.anchors 200"),
+    ],
+)
+def test_what_does_not_fit_together_is_said_before_the_first_stage(overrides, words):
+    with pytest.raises(UserError, match=words) as error:
+        check(load_recipe("smoke", nested(overrides)), images_like(400, 1, 16))
+    assert "\n" not in str(error.value)
 
 
-def test_every_limit_is_of_a_known_option():
-    """A renamed option must not lose its limit."""
-    from clsp.recipes import limits, recipe
+# --- arms ------------------------------------------------------------------------------------------------------------
 
-    named = (*limits._AT_LEAST, *limits._ABOVE_ZERO, *limits._SHARES, *limits._LISTS, *limits._PAIRS)
-    assert set(named) <= set(known_options())
-    check_values(recipe.Recipe())
-    assert flat_options(recipe.Recipe()) == known_options()
+
+@pytest.mark.parametrize(
+    ("text", "arm"),
+    [
+        ("simclr", Arm("simclr")),
+        ("simclr+bank", Arm("simclr", "bank")),
+        ("moco+bank+nt_xent", Arm("moco", "bank", objective="nt_xent")),
+        ("moco+nearest+host", Arm("moco", "nearest", placement="host")),
+        ("byol+bank+third", Arm("byol", "bank", placement="third")),
+        ("byol+bank+third+nt_xent", Arm("byol", "bank", placement="third", objective="nt_xent")),
+        ("simclr+extra", Arm("simclr", extra=True)),
+        ("diffusion", Arm("diffusion")),
+    ],
+)
+def test_an_arm_is_read_and_written(text, arm):
+    assert parse_arm(text) == arm
+    assert arm.name == text
+    assert arm.trains == (text != "diffusion")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("simclrr", "'simclrr' is not one of .*did you mean 'simclr'"),
+        ("simclr+bnk", "'bnk' is not one of .*extra; did you mean 'bank'"),
+        ("simclr+bank+hots", "'hots' is not one of .*did you mean 'host'"),
+        ("simclr+bank+host+third", "'host' and 'third' are two of one kind"),
+        ("simclr+nt_xent", "'nt_xent' is not one of"),
+        ("simclr+extra+host", "extra has no additional positive"),
+        ("simclr+bank+", "'' is not one of"),
+    ],
+)
+def test_an_arm_that_is_none_is_one_line(text, words):
+    with pytest.raises(UserError, match=words) as error:
+        parse_arm(text)
+    assert str(error.value).startswith(f"arm '{text}': ")
+    assert "\n" not in str(error.value)
+
+
+def test_arms_are_separated_by_commas_and_each_stands_there_once():
+    assert [arm.name for arm in parse_arms("simclr, simclr+bank,")] == ["simclr", "simclr+bank"]
+    with pytest.raises(UserError, match="'simclr' is named twice"):
+        parse_arms("simclr,moco,simclr")
+    with pytest.raises(UserError, match="no arm is named"):
+        parse_arms(" , ")
+
+
+def test_an_objective_of_an_arms_own_pulls_a_third_view_also_where_the_recipe_places_the_positive_in_the_host():
+    recipe = recipe_with(pretrain__positive__placement="host")
+    assert encoder(recipe, "simclr+bank").positive.placement == "host"
+    pulled = encoder(recipe, "simclr+bank+nt_xent").positive
+    assert (pulled.placement, pulled.objective) == ("third", "nt_xent")
+
+
+def test_the_controls_are_the_method_alone_and_a_third_view():
+    assert [arm.name for arm in recipe_with("smoke").arms()] == ["simclr+bank"]
+    assert [arm.name for arm in recipe_with("smoke", controls="true").arms()] == [
+        "simclr+bank",
+        "simclr",
+        "simclr+view",
+    ]
+    in_place = recipe_with("smoke", controls="true", pretrain__positive__placement="host")
+    assert [arm.name for arm in in_place.arms()] == ["simclr+bank", "simclr"]
+    assert recipe_with(pretrain__positive__source="nearest", pretrain__method="moco").arm == Arm("moco", "nearest")
 
 
 # --- settings of one method each -------------------------------------------------------------------------------------
@@ -120,86 +205,99 @@ PAPER = ("cifar10", "cifar100", "stl10", "imagenet100")
 
 def test_a_method_has_its_own_settings():
     """CLSP-MoCo's and CLSP-SimCLR's, as the released code has them; what one sets does not reach the other."""
-    recipe = parse_recipe("cifar10", ["--pretrain.method", "moco"])
-    moco, simclr = recipe.pretrain, recipe.pretraining("simclr")
-    assert (moco.lr, moco.batch_size, moco.positive_weight, moco.batch_norm) == (0.3, 512, 0.5, "views")
+    recipe = recipe_with("cifar10", pretrain__method="moco")
+    moco, simclr = (recipe.pretraining(Arm(name, "bank")) for name in ("moco", "simclr"))
+    assert recipe.arm == Arm("moco", "bank")
+    assert (moco.lr, moco.batch_size, moco.positive.third.weight, moco.batch_norm) == (0.3, 512, 0.5, "views")
     assert (moco.augment.solarize, moco.augment.saturation, moco.augment.brightness) == (0.2, 0.2, 0.4)
-    assert simclr == parse_recipe("cifar10", []).pretrain
-    assert (simclr.lr, simclr.batch_size, simclr.positive_weight, simclr.batch_norm) == (0.5, 1024, 1.0, "joint")
+    alone = load_recipe("cifar10")
+    assert simclr == alone.pretraining(alone.arm)
+    assert (simclr.lr, simclr.batch_size, simclr.positive.third.weight, simclr.batch_norm) == (0.5, 1024, 1.0, "joint")
     assert (simclr.augment.solarize, simclr.augment.saturation) == (0.0, 0.4)
     for config in (moco, simclr):
         assert (config.projector.hidden, config.projector.dim, config.epochs) == (4096, 256, 1000)
         assert (config.optimizer, config.momentum, config.weight_decay, config.warmup_epochs) == ("sgd", 0.9, 1e-4, 10)
     assert moco.moco.memory == 32768
-    assert parse_recipe("cifar100", ["--pretrain.method", "moco"]).pretrain.positive_weight == 0.2
+    hundred = load_recipe("cifar100")
+    assert encoder(hundred, "moco+bank").positive.third.weight == 0.2
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", METHODS.names())
 @pytest.mark.parametrize("chosen", ["simclr", "moco", "nnclr"])
 def test_a_method_is_the_same_whatever_was_chosen(method, chosen):
     """An arm of a comparison has the settings that a run of its method has."""
-    alone = parse_recipe("cifar10", ["--pretrain.method", method]).pretrain
-    assert parse_recipe("cifar10", ["--pretrain.method", chosen]).pretraining(method) == alone
+    alone = recipe_with("cifar10", pretrain__method=method)
+    assert recipe_with("cifar10", pretrain__method=chosen).pretraining(alone.arm) == alone.pretraining(alone.arm)
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_no_method_falls_back_on_simclrs_settings(name):
-    recipe = parse_recipe(name, [])
-    assert set(recipe.per_method) == set(NAMES) - {"simclr"}
-    assert recipe.pretraining("nnclr").optimizer == "lars"
-    check_values(recipe)
+    recipe = load_recipe(name)
+    assert set(recipe.per_method) == set(METHODS.names()) - {"simclr"}
+    assert encoder(recipe, "nnclr").optimizer == "lars"
 
 
 def test_the_command_line_holds_for_all_methods():
-    recipe = parse_recipe("cifar10", ["--pretrain.lr", "0.1", "--pretrain.method=moco"])
-    assert {recipe.pretraining(method).lr for method in NAMES} == {0.1}
-    assert recipe.pretrain.batch_size == 512
-    one = parse_recipe("cifar10", ["--per_method", "{moco: {lr: 0.2, moco: {memory: 64}}}", "--pretrain.lr", "0.1"])
-    assert (one.pretraining("moco").lr, one.pretraining("moco").moco.memory, one.pretrain.lr) == (0.2, 64, 0.1)
+    recipe = recipe_with("cifar10", pretrain__lr="0.1", pretrain__method="moco")
+    assert {encoder(recipe, method).lr for method in METHODS.names()} == {0.1}
+    assert encoder(recipe, "moco").batch_size == 512
+    one = recipe_with("cifar10", per_method="{moco: {lr: 0.2, moco: {memory: 64}}}", pretrain__lr="0.1")
+    moco = encoder(one, "moco")
+    assert (moco.lr, moco.moco.memory, encoder(one, "simclr").lr) == (0.2, 64, 0.1)
+
+
+def test_what_the_datas_size_asks_for_holds_for_all_methods():
+    sized = nested({"pretrain.lr": 0.05})
+    recipe = load_recipe("cifar10", sized=sized)
+    assert {encoder(recipe, method).lr for method in METHODS.names()} == {0.05}
 
 
 def test_an_arm_has_its_own_settings():
     """They go before those of its method, and stay with it whatever method was chosen."""
-    own = ["--per_method", "{moco: {lr: 0.2}, moco+bank: {lr: 0.1}, simclr+bank: {lr: 0.3, augment: {hue: 0.5}}}"]
-    recipe = parse_recipe(None, own)
-    arms = [("moco", "none"), ("moco", "bank"), ("moco", "view"), ("simclr", "bank"), ("simclr", "none")]
-    alone = recipe.pretrain.lr
-    assert [recipe.pretraining(*arm).lr for arm in arms] == [0.2, 0.1, 0.2, 0.3, alone]
-    assert recipe.pretraining("simclr", "bank").augment.hue == 0.5
-    chosen = parse_recipe(None, [*own, "--pretrain.method", "moco"])
-    assert [chosen.pretraining(*arm).lr for arm in arms] == [0.2, 0.1, 0.2, 0.3, alone]
+    own = (
+        "{moco: {lr: 0.2}, moco+bank: {lr: 0.1}, simclr+bank: {lr: 0.3, augment: {hue: 0.5}}, "
+        "simclr+bank+host: {lr: 0.4}}"
+    )
+    arms = ["moco", "moco+bank", "moco+view", "simclr+bank", "simclr", "simclr+bank+host", "simclr+bank+nt_xent"]
+    alone = load_recipe(None).pretrain.lr
+    for chosen in ("simclr", "moco"):
+        recipe = recipe_with(per_method=own, pretrain__method=chosen)
+        assert [encoder(recipe, arm).lr for arm in arms] == [0.2, 0.1, 0.2, 0.3, alone, 0.4, 0.3]
+        assert encoder(recipe, "simclr+bank").augment.hue == 0.5
+        assert encoder(recipe, "simclr+bank+host").augment.hue == 0.5
 
 
 def test_the_command_line_holds_for_all_arms(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("per_method: {simclr+bank: {lr: 0.3}}")
-    assert parse_recipe(str(path), []).pretraining("simclr", "bank").lr == 0.3
-    assert parse_recipe(str(path), ["--pretrain.lr", "0.1"]).pretraining("simclr", "bank").lr == 0.1
+    assert encoder(load_recipe(str(path)), "simclr+bank").lr == 0.3
+    assert encoder(recipe_with(str(path), pretrain__lr="0.1"), "simclr+bank").lr == 0.1
 
 
-def test_values_of_a_method_have_the_option_s_type():
-    recipe = parse_recipe(None, ["--per_method", "{byol: {lr: '1e-1', backbone.args: {layers: [1, 1, 1, 1]}}}"])
-    assert recipe.pretraining("byol").lr == 0.1
-    assert recipe.pretraining("byol").backbone.args == {"layers": [1, 1, 1, 1]}
+def test_values_of_a_method_have_the_options_type():
+    recipe = recipe_with(per_method="{byol: {lr: '1e-1', backbone.args: {layers: [1, 1, 1, 1]}}}")
+    assert encoder(recipe, "byol").lr == 0.1
+    assert encoder(recipe, "byol").backbone.args == {"layers": [1, 1, 1, 1]}
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("{mocco: {lr: 1}}", "per_method: 'mocco' is not one of simclr.*did you mean 'moco'"),
-        ("{moco: {lrr: 1}}", "per_method moco: 'lrr' is no option of the section pretrain; did you mean 'lr'"),
-        ("{moco: {moco: {memry: 1}}}", "per_method moco: 'moco.memry'.*did you mean 'moco.memory'"),
-        ("{moco: {method: byol}}", "per_method moco: 'method' is no option"),
-        ("{moco: {lr: fast}}", "per_method moco: --pretrain.lr 'fast' is not valid: expected a number"),
-        ("{moco: {lr: -1}}", "per_method moco: --pretrain.lr -1.0 must be above 0"),
-        ("{moco: 3}", "per_method"),
-        ("{moco+bnk: {lr: 1}}", "per_method: 'bnk' is not one of view.*did you mean 'bank'"),
-        ("{moco+bank+hst: {lr: 1}}", "per_method: 'hst' is not one of alignment, nt_xent, host.*did you mean 'host'"),
-        ("{moco+: {lr: 1}}", "per_method: '' is not one of view"),
-        ("{moco+bank: {lr: -1}}", r"per_method moco\+bank: --pretrain.lr -1.0 must be above 0"),
+        ("{mocco: {lr: 1}}", "arm 'mocco': 'mocco' is not one of .*did you mean 'moco'"),
+        ("{moco: {lrr: 1}}", "per_method moco: unknown option --pretrain.lrr; did you mean '--pretrain.lr'"),
+        ("{moco: {moco: {memry: 1}}}", "per_method moco: .*pretrain.moco.memry.*did you mean '--pretrain.moco.memory'"),
+        ("{moco: {lr: fast}}", "per_method moco: --pretrain.lr 'fast' must be a number"),
+        ("{moco: {lr: -1}}", "per_method moco: --pretrain.lr -1 must be above 0"),
+        ("{moco: 3}", "--per_method"),
+        ("{moco+bnk: {lr: 1}}", r"arm 'moco\+bnk': 'bnk' is not one of .*did you mean 'bank'"),
+        ("{moco+bank+hst: {lr: 1}}", "'hst' is not one of .*did you mean 'host'"),
+        ("{moco+: {lr: 1}}", "'' is not one of"),
+        ("{moco+bank: {lr: -1}}", r"per_method moco\+bank: --pretrain.lr -1 must be above 0"),
+        ("{moco: {method: byol}}", "per_method moco: 'method' .*arm"),
+        ("{moco+bank: {positive: {source: view}}}", r"per_method moco\+bank: 'positive.source' .*arm"),
     ],
 )
 def test_wrong_settings_of_a_method(given, words):
     with pytest.raises(UserError, match=words) as error:
-        check_values(parse_recipe(None, ["--per_method", given]))
+        recipe_with(per_method=given)
     assert "\n" not in str(error.value)

@@ -63,6 +63,22 @@ class Registry(Generic[Member]):
             )
         return self._members[name]
 
+    def require(self, name: str) -> None:
+        """Refuse a name that none of the members can have, without importing them.
+
+        Raises:
+            UserError: the nearest one is suggested.
+        """
+        files = (
+            entry.name.rstrip("_") for entry in pkgutil.iter_modules(importlib.import_module(self.package).__path__)
+        )
+        known = [
+            *(file for file in files if file != "base"),
+            *(entry.name for entry in entry_points(group=self.package)),
+        ]
+        if name not in known:
+            raise UserError(f"{self.kind} '{name}' is not one of {', '.join(known)}{suggest(name, known)}")
+
     def name_of(self, member: type[Member]) -> str:
         """Return the name of a member."""
         return next(name for name, known in self.items() if known is member)

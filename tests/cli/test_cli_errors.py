@@ -57,7 +57,7 @@ def pictures(folder, count, start=0):
         (("run", *DIGITS, "--out", "r", "--lr", "1"), ("--lr", ".lr'?")),
         (
             ("run", *DIGITS, "--out", "r", "--pretrain.augment.local_crops", "2"),
-            ("--pretrain.augment.local_crops 2", "simclr has two whole views alone", "swav and dino", "per_method"),
+            ("--pretrain.augment.local_crops 2", "simclr has two whole views alone", "dino and swav", "per_method"),
         ),
         (("run", "--dat", "digits", "--out", "r"), ("--dat", "did you mean '--data'?")),
         (("pretrain", *DIGITS, "--out", "r", "--epoch", "1"), ("--epoch", "did you mean '--pretrain.epochs'?")),
@@ -86,8 +86,8 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--pretrain.epochs", "1.5", "a whole number"),
         ("--pretrain.epochs", "0", "at least 1"),
         ("--pretrain.batch_size", "1", "at least 2"),
-        ("--pretrain.method", "simclrr", "simclr, moco"),
-        ("--method", "byol2", "simclr, moco"),
+        ("--pretrain.method", "simclrr", "simclr, simsiam, supcon, swav, vicreg; did you mean 'simclr'?"),
+        ("--method", "byol2", "did you mean 'byol'?"),
         ("--pretrain.batch_norm", "none", "joint, split, views"),
         ("--pretrain.backbone.name", "resnet19", "did you mean 'resnet18'?"),
         ("--pretrain.augment.crop_scale", "[1.0, 0.2]", "smaller one first"),
@@ -99,7 +99,7 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--diffusion.widths", "[]", "one or more"),
         ("--diffusion.attention", "[7]", "levels 0 to 1"),
         ("--synthesize.steps", "7", "the nearest is 5"),
-        ("--synthesize.interpolation_weight", "1.5", "between 0 and 1"),
+        ("--synthesize.interpolation_weight", "1.5", "at most 1"),
         ("--synthesize.guidance_scale", "0.5", "at least 1"),
         ("--diffusion.prediction_type", "velocity", "epsilon, v_prediction"),
         ("--diffusion.min_snr_gamma", "0", "above 0"),
@@ -109,7 +109,7 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--synthesize.start", "noise", "anchor, other"),
         ("--diffusion.patch", "3", "power of 2"),
         ("--diffusion.patch", "0", "at least 1"),
-        ("--evaluate.test_fraction", "3", "between 0 and 1"),
+        ("--evaluate.test_fraction", "3", "at most 1"),
         ("--hardware.accelerator", "tpu", "auto, cpu, gpu"),
     ],
 )
@@ -210,7 +210,7 @@ def test_bank_of_other_data(fails, made, tmp_path):
 def test_bank_that_is_none(fails, made, tmp_path):
     folder, data = made
     told = fails("pretrain", *data, "--positives", tmp_path / "nothing", "--out", "e")
-    assert "neither a bank's folder nor one of view, bank, noise" in told
+    assert "neither a bank's folder nor one of bank, class" in told
     assert "did you mean 'frames'?" in fails("pretrain", *data, "--positives", "frame", "--out", "e")
     assert "has no candidates for" in fails(
         "pretrain", *data, "--positives", folder / "bank", "--images", 40, "--out", "e"

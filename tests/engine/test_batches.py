@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from clsp import distributed
-from clsp.engine.batches import Batches, counting_loader
+from clsp.engine.batches import Batches
 from clsp.engine.ema import EMA
 from clsp.engine.pixels import Pixels
-from clsp.engine.schedule import cosine_between, warmup_factor
+from clsp.engine.schedule import cosine, cosine_between, warmup_factor
 from clsp.errors import UserError
 
 
@@ -70,11 +70,6 @@ def test_batches_that_cannot_be_are_refused(monkeypatch):
         Batches(8, 8, seed=0, stream="s", drop_last=True).positions(0)
 
 
-def test_the_counting_loader_counts():
-    assert [int(step) for step in counting_loader(4)] == [0, 1, 2, 3]
-    assert len(counting_loader(4)) == 4
-
-
 def test_pixels_are_the_same_from_memory_and_from_the_array(monkeypatch):
     array = np.random.default_rng(0).integers(0, 256, (9, 1, 3, 3)).astype(np.uint8)
     rows, wanted = np.array([8, 2, 5, 5]), torch.tensor([3, 0, 1])
@@ -120,13 +115,28 @@ def test_ema_moves_parameters_by_the_formula_and_leaves_buffers():
             p.add_(torch.randn(p.shape))
     network(torch.randn(8, 3))
     buffers = [b.clone() for b in ema.average.buffers()]
-    ema.update(network, 0.9)
+    ema.update(0.9)
     for average, old, new in zip(ema.average.parameters(), before, network.parameters()):
         torch.testing.assert_close(average, 0.9 * old + 0.1 * new)
         assert not average.requires_grad
     assert all(torch.equal(a, b) for a, b in zip(buffers, ema.average.buffers()))
-    ema.update(network, 0.0)
+    ema.update(0.0)
     assert all(torch.allclose(a, b) for a, b in zip(ema.average.parameters(), network.parameters()))
+
+
+def test_an_average_with_a_schedule_follows_it_and_one_without_stays():
+    network = nn.Linear(1, 1)
+    following, resting = EMA(network, cosine([0.5, 1.0])), EMA(network)
+    with torch.no_grad():
+        network.weight.add_(1.0)
+    start = float(resting.average.weight)
+    for ema in (following, resting):
+        ema.follow(0.0)
+    assert float(following.average.weight) == pytest.approx(start + 0.5)
+    assert float(resting.average.weight) == start
+    following.follow(1.0)
+    assert float(following.average.weight) == pytest.approx(start + 0.5)
+    assert len(list(following.parameters())) == 2  # the network that it follows is no part of it
 
 
 def test_a_gpu_holds_as_much_as_a_third_of_its_memory():

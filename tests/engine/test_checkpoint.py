@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from clsp.engine.checkpoint import SafeCheckpointIO, _encode
+from clsp.engine.checkpoint import _encode, load_checkpoint, save_checkpoint
 from clsp.errors import UserError
 
-IO = SafeCheckpointIO()
 STATE = {
     "global_step": 7,
     "optimizer_states": [{"state": {0: {"momentum_buffer": torch.randn(3, 2), "step": None}, 1: {}}, "lr": 1e-3}],
@@ -44,8 +43,8 @@ def kinds(value):
 
 
 def test_nested_states_come_back_with_their_types(tmp_path):
-    IO.save_checkpoint(STATE, tmp_path / "c")
-    back = IO.load_checkpoint(tmp_path / "c")
+    save_checkpoint(tmp_path / "c", STATE)
+    back = load_checkpoint(tmp_path / "c")
     assert same_state(STATE, back)
     assert kinds(back) == kinds(STATE)
 
@@ -58,18 +57,18 @@ def test_a_changed_value_is_another_state():
 
 def test_tensors_that_share_memory_are_saved_apart(tmp_path):
     weights = torch.randn(4)
-    IO.save_checkpoint({"a": weights, "b": weights, "c": weights[1:]}, tmp_path / "c")
-    back = IO.load_checkpoint(tmp_path / "c")
+    save_checkpoint(tmp_path / "c", {"a": weights, "b": weights, "c": weights[1:]})
+    back = load_checkpoint(tmp_path / "c")
     back["a"].zero_()
     assert torch.equal(back["b"], weights)
     assert torch.equal(back["c"], weights[1:])
 
 
 def test_what_is_no_plain_value_is_refused_and_the_old_file_stays(tmp_path):
-    IO.save_checkpoint({"a": 1}, tmp_path / "c")
+    save_checkpoint(tmp_path / "c", {"a": 1})
     with pytest.raises(TypeError, match="not set"):
-        IO.save_checkpoint({"a": {1, 2}}, tmp_path / "c")
-    assert IO.load_checkpoint(tmp_path / "c") == {"a": 1}
+        save_checkpoint(tmp_path / "c", {"a": {1, 2}})
+    assert load_checkpoint(tmp_path / "c") == {"a": 1}
 
 
 class Payload:
@@ -92,10 +91,10 @@ def test_files_that_are_no_checkpoint_are_refused_and_not_run(tmp_path, kind):
     elif kind == "torch":
         torch.save({"state_dict": Payload(hit)}, path)
     elif kind == "truncated":
-        IO.save_checkpoint(STATE, path)
+        save_checkpoint(path, STATE)
         path.write_bytes(path.read_bytes()[:-3])
     elif kind != "missing":
         path.write_bytes(b"\x00garbage" * 50 if kind == "garbage" else b"")
     with pytest.raises(UserError, match=r"is no checkpoint.*delete it"):
-        IO.load_checkpoint(path)
+        load_checkpoint(path)
     assert not hit.exists()

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from clsp import console, distributed, files
-from clsp.engine import trainer as trainers
+from clsp.engine import launch as launching
 from clsp.engine.hardware import HardwareConfig, device_of
-from clsp.engine.stage import stage
-from clsp.errors import InUseError, UserError
-from clsp.training.module import Pretraining
+from clsp.errors import UserError
+from clsp.training import pretrain as training
 from clsp.training.pretrain import pretrain
 
 LAUNCHERS = (
@@ -60,8 +56,7 @@ def test_a_process_knows_its_place_from_its_launcher(launched, variables, world,
 def test_in_a_batch_script_without_srun_lightning_starts_the_processes_itself(launched, variables, itself):
     """Else it would wait for SLURM's tasks, which nobody starts."""
     launched(**variables)
-    made = HardwareConfig(devices=2).launcher()
-    assert [type(one) for one in made] == ([LightningEnvironment] if itself else [])
+    assert [type(one) for one in launching._environment()] == ([LightningEnvironment] if itself else [])
 
 
 @pytest.mark.parametrize(("variables", "visible", "index"), [(TORCHRUN, 4, 2), (SRUN, 4, 2), (SRUN, 1, 0)])
@@ -91,19 +86,24 @@ def test_what_lightning_finds_wrong_with_the_devices_is_one_line(make_images, ti
     def refuse(**options):
         raise MisconfigurationException("you asked for 2 GPUs, this machine has 1")
 
-    monkeypatch.setattr(trainers, "Trainer", refuse)
+    launching._fabric.cache_clear()
+    monkeypatch.setattr(launching, "Fabric", refuse)
     with pytest.raises(UserError, match=r"--hardware.devices 1: you asked for 2 GPUs"):
         pretrain(make_images(), tiny_pretrain(), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
 
 
-def test_after_the_training_the_network_is_back_where_the_data_are(make_images, tiny_pretrain, tmp_path, monkeypatch):
-    """Lightning ends by moving it to the CPU; FLOPs and pictures are made of the data, which stay on the device."""
-    moves, cpu, to = [], Pretraining.cpu, Pretraining.to
-    monkeypatch.setattr(Pretraining, "cpu", lambda self: (moves.append("cpu"), cpu(self))[1])
-    monkeypatch.setattr(Pretraining, "to", lambda self, *a, **k: (moves.append(a), to(self, *a, **k))[1])
-    monkeypatch.setattr("clsp.training.pretrain._flops", lambda module: (moves.append("counted"), 1.0)[1])
+def test_after_the_training_the_network_is_where_the_data_are(make_images, tiny_pretrain, tmp_path, monkeypatch):
+    """FLOPs and pictures are made of the data, which stay on the device."""
+    places = []
+
+    def flops(made):
+        views = made.views(0)
+        places.extend({tensor.device for tensor in (*made.parameters(), *made.buffers(), views.first, views.ids)})
+        return 1.0
+
+    monkeypatch.setattr(training, "training_flops", flops)
     pretrain(make_images(), tiny_pretrain(epochs=1), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
-    assert moves[-3:] == ["cpu", (torch.device("cpu"),), "counted"]
+    assert places == [torch.device("cpu")]
 
 
 def test_batch_norm_is_not_shared_where_that_would_take_the_activations_out():
@@ -114,36 +114,6 @@ def test_batch_norm_is_not_shared_where_that_would_take_the_activations_out():
     HardwareConfig().require_layers(timm.create_model("mobilenetv3_small_050", num_classes=0))
 
 
-@pytest.mark.parametrize(
-    ("late", "other_late", "asked", "due"),
-    [(False, False, [10, 20], []), (True, False, [10, 20], [10, 20]), (False, True, [10, 20], [10, 20])],
-)
-def test_processes_agree_now_and_then_whether_a_checkpoint_is_due(late, other_late, asked, due):
-    """One that saves alone waits for the others for ever, and they for it in the next step."""
-    found = {"asked": [], "due": []}
-    watch = trainers._Watch("x", lambda trainer: None, 1e-12 if late else 1e9)
-
-    for step in range(1, 25):
-
-        def any_of_both(decision, *, all, step=step):
-            assert decision == late and not all
-            found["asked"].append(step)
-            return decision or other_late
-
-        strategy = SimpleNamespace(reduce_boolean_decision=any_of_both)
-        trainer = SimpleNamespace(global_step=step, world_size=2, strategy=strategy)
-        if watch._due(trainer):
-            found["due"].append(step)
-    assert found == {"asked": asked, "due": due}
-
-
-@pytest.mark.parametrize(("minutes", "world"), [(0.0, 2), (0.0, 1), (1e9, 1)])
-def test_who_need_not_ask_does_not(minutes, world):
-    """One process alone, and several that save after every step."""
-    watch = trainers._Watch("x", lambda trainer: None, minutes)
-    assert watch._due(SimpleNamespace(global_step=10, world_size=world)) == (minutes == 0.0)
-
-
 def test_a_training_that_fails_leaves_no_open_bar(make_images, tiny_pretrain, tmp_path, monkeypatch):
     """On a terminal it would hide the cursor and what is said next."""
     closed = []
@@ -152,28 +122,6 @@ def test_a_training_that_fails_leaves_no_open_bar(make_images, tiny_pretrain, tm
     with pytest.raises(OSError, match="Input/output"):
         pretrain(make_images(), tiny_pretrain(), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
     assert closed == [4]
-
-
-def opened(folder):
-    with stage("part", folder, settings={}, inputs={}) as made:
-        return made
-
-
-@pytest.mark.parametrize(
-    ("number", "refused"), [(errno.EAGAIN, True), (errno.EACCES, True), (errno.ENOSYS, False), (errno.ENOLCK, False)]
-)
-def test_where_a_file_system_has_no_locks_the_stage_goes_on_and_says_so(tmp_path, monkeypatch, capsys, number, refused):
-    def flock(file, how):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    if refused:
-        with pytest.raises(InUseError, match="in use by process unknown"):
-            opened(tmp_path)
-        return
-    opened(tmp_path)
-    assert files.read_json(tmp_path / "stage.json")["status"] == "finished"
-    assert "no lock can be held there" in capsys.readouterr().err
 
 
 def test_what_another_process_still_writes_is_not_swept(tmp_path):

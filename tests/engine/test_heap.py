@@ -9,6 +9,7 @@ import pytest
 
 from clsp.engine import stage as stages
 from clsp.engine.heap import keep_heap
+from clsp.methods.base import NoSettings
 
 FAULTS = """
 import resource
@@ -40,7 +41,7 @@ def test_a_stage_that_works_keeps_the_heap_and_one_that_is_done_leaves_it(tmp_pa
     told = []
     monkeypatch.setattr(stages, "keep_heap", lambda: told.append(True))
     for _ in range(2):
-        with stages.stage("work", tmp_path, settings={}, inputs={}):
+        with stages.stage("work", tmp_path, NoSettings(), data="abc"):
             pass
     assert told == [True]
 

@@ -11,11 +11,12 @@ from clsp.images import builtin, pictures
 from clsp.images.catalogue import TORCHVISION
 from clsp.images.config import ImagesConfig
 from clsp.images.sources import BUILTIN_NAMES, open_images
+from clsp.settings.values import build
 
 
 def message(source, **config):
     with pytest.raises(UserError) as error:
-        open_images(source, ImagesConfig(**config))
+        open_images(source, build(ImagesConfig, config, "images."))
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -202,7 +203,7 @@ def test_unknown_sources(tmp_path):
 
 
 def test_bad_options():
-    assert message("digits", size=0) == "--images.size is 0: it must be at least 4"
-    assert message("digits", limit=1) == "--images.limit is 1: it must be at least 2"
-    assert message("digits", channels=2) == "--images.channels is 2: it must be 1 (gray), 3 (RGB) or null"
-    assert message("digits", labels="all") == "--images.labels is 'all': it must be auto or none"
+    assert message("digits", size=0) == "--images.size 0 must be at least 4"
+    assert message("digits", limit=1) == "--images.limit 1 must be at least 2"
+    assert message("digits", channels=2) == "--images.channels 2 is not one of 1, 3"
+    assert message("digits", labels="all") == "--images.labels 'all' is not one of auto, none"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from clsp.errors import UserError, suggest
-
-_METHODS = Path(__file__).parents[1] / "methods"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +155,7 @@ def parse_call(name: str, arguments: Sequence[str]) -> Call:
     """
     command = COMMANDS[name]
     own, rest, positional = _parted(command, list(arguments))
-    _require(name, command, own, positional)
+    _require(name, command, own, rest, positional)
     check_names(own)
     overrides = _settings(name, command, rest) if rest else {}
     if "method" in own and command.recipe:
@@ -199,9 +196,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _require(name: str, command: Command, own: dict[str, str], positional: list[str]) -> None:
+def _require(name: str, command: Command, own: Mapping[str, str], rest: Iterable[str], positional: list[str]) -> None:
     for option in command.required:
         if option not in own:
+            if typo := next((given for given in rest if suggest(given, [option])), None):
+                raise UserError(f"unknown option --{typo}; did you mean '--{option}'? (clsp {name} --help lists all)")
             raise UserError(f"clsp {name} needs --{option} {METAVARS[option]} (clsp {name} --help)")
     if positional and not command.positional:
         raise UserError(
@@ -228,10 +227,10 @@ def check_names(own: Mapping[str, str]) -> None:
         recipe_path(own["recipe"])
     if "data" in own and own["data"] not in SHAPES:
         check_source(own["data"])
-    if "method" in own and not (_METHODS / f"{own['method']}.py").is_file():
+    if "method" in own:
         from clsp.methods import METHODS
 
-        METHODS[own["method"]]
+        METHODS.require(own["method"])
 
 
 def _settings(name: str, command: Command, rest: Mapping[str, str | None]) -> dict[str, Any]:

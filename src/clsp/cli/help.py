@@ -50,10 +50,8 @@ def _settings(name: str, command: Command, arguments: Sequence[str]) -> str:
     from clsp.recipes.names import recipe_names
 
     recipe, options = _values(arguments)
-    lines = [
-        f"\nrecipes: {', '.join(recipe_names())}, or a YAML file; without --recipe the SOURCE's own, else folder",
-        f"options of the recipe{recipe}, with their values there:",
-    ]
+    names = f"recipes: {', '.join(recipe_names())}, or a YAML file; without --recipe the SOURCE's own, else folder"
+    lines = ["", *textwrap.wrap(names, 110), f"options of the recipe{recipe}, with their values there:"]
     if command.section:
         lines.append(f"(those of the section '{command.section}' may be given without their prefix)")
     if "--help-all" not in arguments:

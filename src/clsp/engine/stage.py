@@ -166,13 +166,25 @@ def _require_same(current: Stage, old: dict[str, Any]) -> None:
 def _set_aside(current: Stage, old: dict[str, str]) -> None:
     """Keep a result that was made from other results than today's, out of the way."""
     changed = ", ".join(sorted(key for key in {**old, **current.inputs} if old.get(key) != current.inputs.get(key)))
-    aside = current.folder / _SUPERSEDED / files.fingerprint(old)
+    aside = _place_for(current.folder, old)
     console.say(f"{current.name}: another {changed} than before; what was made from the old one is kept in {aside}")
     if distributed.rank() == 0:
         aside.mkdir(parents=True, exist_ok=True)
-        for path in sorted(current.folder.iterdir(), key=lambda path: path.name != _RECORD):
+        # The record goes last: where a kill left some of the files, the rest follows them in the next attempt.
+        for path in sorted(current.folder.iterdir(), key=lambda path: path.name == _RECORD):
             if path.name not in (_LOCK, _SUPERSEDED):
                 path.replace(aside / path.name)
+    distributed.barrier()  # nobody goes on from a checkpoint of the old result
+
+
+def _place_for(folder: Path, inputs: dict[str, str]) -> Path:
+    """Return where what was made from ``inputs`` is kept: a folder that no earlier result of theirs has taken."""
+    place = first = folder / _SUPERSEDED / files.fingerprint(inputs)
+    number = 1
+    while (place / _RECORD).exists():
+        number += 1
+        place = first.with_name(f"{first.name}-{number}")
+    return place
 
 
 def _ensure_folder(folder: Path) -> None:

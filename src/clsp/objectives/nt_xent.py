@@ -56,7 +56,7 @@ class NTXent(Objective):
     """NT-Xent of anchor and positive, which the other images of the batch repel."""
 
     temperature: Positive = 0.2
-    """tau."""
+    """tau of the pull."""
     negatives: ClassVar[bool] = True
 
     def __call__(

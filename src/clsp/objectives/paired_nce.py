@@ -53,7 +53,7 @@ class PairedNCE(Objective):
     """InfoNCE from the anchor to the batch's positives: only positives repel, and the real views do not."""
 
     temperature: Positive = 0.2
-    """tau."""
+    """tau of the pull."""
     negatives: ClassVar[bool] = True
 
     def __call__(

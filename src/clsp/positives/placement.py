@@ -24,7 +24,7 @@ class Third:
     """A third view: lambda times what its objective says is added to the method's loss."""
 
     weight: NonNegative = 1.0
-    """lambda."""
+    """lambda of the term lambda * what the objective says."""
     schedule: Schedule = "constant"
     """lambda over the training: constant (the paper), or falling along half a cosine to 0."""
     trim: ProperFraction = 0.0

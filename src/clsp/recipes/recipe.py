@@ -23,6 +23,8 @@ from clsp.training.config import PretrainConfig
 PROVENANCE = ("recipe", "command", "data", "versions", "machine")
 """What a run's recipe.yaml holds besides the recipe: how it came about."""
 
+_SAID_BY_ARMS = {"method", "extra", "positive.source"}
+
 
 @settings
 class AboutConfig:
@@ -87,8 +89,10 @@ class Recipe:
         Raises:
             UserError: names the arm, the option and what is allowed.
         """
-        for name in self.per_method:
+        for name, values in self.per_method.items():
             arm = parse_arm(name)
+            if said := _SAID_BY_ARMS & set(flat(values, PretrainConfig)):
+                raise UserError(f"per_method {name}: '{min(said)}' is what the name of an arm says; leave it out")
             try:
                 self.pretraining(arm)
             except UserError as error:
