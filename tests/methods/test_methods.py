@@ -10,13 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from clsp.encoders.config import ProjectorConfig
+from clsp.methods import METHODS
 from clsp.methods.base import Views, embed
-from clsp.methods.config import NAMES, PATCHES, MoCoConfig
-from clsp.methods.moco import MoCo
-from clsp.methods.registry import build_method
-from clsp.objectives.contrastive import nt_xent
-from clsp.training.config import PretrainConfig
+from clsp.objectives.nt_xent import nt_xent
 from tiny import crops, vit
+from tiny import make as built
 
 HEAD = ProjectorConfig(hidden=12, dim=8)
 
@@ -34,40 +32,36 @@ class Tiny(nn.Module):
         return self.norm(self.conv(x)).relu().mean(dim=(2, 3))
 
 
-def views(positive=True, seed=0, done=0.0):
+def views(positive=True, seed=0, progress=0.0):
     generator = torch.Generator().manual_seed(seed)
     x = [torch.randn(8, 3, 6, 6, generator=generator) + 0.5 * n for n in range(3)]
     ids = torch.arange(8) + 100 * seed
     positive = x[2] if positive else None
-    return Views(x[0], x[1], positive, ids, done, torch.arange(8) // 2, seed, crops(ids, seed))
+    return Views(x[0], x[1], positive, ids, progress, torch.arange(8) // 2, seed, crops(ids, seed))
 
 
 def make(method, mode="joint"):
     torch.manual_seed(0)
-    config = PretrainConfig(method=method, projector=HEAD, moco=MoCoConfig(memory=20), batch_norm=mode)
-    encoder = vit(6, channels=3) if method in PATCHES else Tiny()
-    return build_method(encoder, config, seed=0)
-
-
-def network(method):
-    return nn.Sequential(method.encoder, method.projector)
+    encoder = vit(6, channels=3) if METHODS[method].patches else Tiny()
+    own = {"memory": 20} if method == "moco" else {}
+    return built(method, encoder, projector=HEAD, batch_norm=mode, **own)
 
 
 def test_simclr_is_nt_xent_of_its_projections():
     method, batch = make("simclr").eval(), views()
-    z1, z2, z3 = (network(method)(x) for x in (batch.first, batch.second, batch.positive))
-    losses = method(batch)
-    assert list(losses.terms) == ["nt_xent"]
-    torch.testing.assert_close(losses.terms["nt_xent"], nt_xent(z1, z2, 0.2))
-    for ours, expected in zip((losses.first, losses.second, *losses.pull), (z1, z2, z1, z3)):
+    z1, z2, z3 = (method.network(x) for x in (batch.first, batch.second, batch.positive))
+    output = method(batch)
+    assert list(output.terms) == ["nt_xent"]
+    torch.testing.assert_close(output.terms["nt_xent"], nt_xent(z1, z2, 0.2))
+    for ours, expected in zip((output.first, output.second, *output.pair), (z1, z2, z1, z3)):
         torch.testing.assert_close(ours, expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS.names())
 def test_without_a_positive_there_is_no_pull_and_the_terms_are_the_hosts(name):
     method = make(name).eval()
     with_positive, without = method(views()), method(views(positive=False))
-    assert without.pull is None
+    assert without.pair is None
     assert with_positive.terms.keys() == without.terms.keys()
     for term, value in without.terms.items():
         torch.testing.assert_close(with_positive.terms[term], value)
@@ -77,12 +71,12 @@ PREDICTS = ("byol", "simsiam", "aps")
 """Methods in which the positive predicts the anchor, whose embedding is a target without gradient."""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS.names())
 def test_the_pull_moves_the_positive_and_the_anchor_unless_it_is_a_target(name):
     method, batch = make(name), views()
     for part in (batch.first, batch.positive):
         part.requires_grad_()
-    anchor, positive = method.eval()(batch).pull
+    anchor, positive = method.eval()(batch).pair
     (anchor * positive).sum().backward()
     moved = batch.first.grad is not None and float(batch.first.grad.abs().max()) > 0
     assert moved == (name not in PREDICTS)
@@ -124,7 +118,7 @@ def test_without_a_positive_split_is_joint():
 
 def moco_loss(method, batch):
     """The card: 1/2 [InfoNCE(q1, k2, M2) + InfoNCE(q2, k1, M1)], M1 holds the keys of view 1."""
-    q = [F.normalize(network(method)(x), dim=1) for x in (batch.first, batch.second)]
+    q = [F.normalize(method.network(x), dim=1) for x in (batch.first, batch.second)]
     k = [F.normalize(method.momentum.average(x), dim=1) for x in (batch.first, batch.second)]
     loss = 0
     for query, key, memory in ((q[0], k[1], method.second_keys.rows), (q[1], k[0], method.first_keys.rows)):
@@ -152,27 +146,29 @@ def test_moco_is_the_cards_formula_and_its_memories_fill_with_the_keys_of_their_
         assert sorted(memory.ids.tolist()) == [*range(104, 108), *range(200, 208), *range(300, 308)]
 
 
-@pytest.mark.parametrize(("done", "decay"), [(0.0, 0.99), (0.5, 0.9945)])
-def test_momentum_parameters_move_by_the_formula_and_buffers_are_its_own(done, decay):
+@pytest.mark.parametrize(("progress", "decay"), [(0.0, 0.99), (0.5, 0.9945)])
+def test_momentum_parameters_move_by_the_formula_and_buffers_are_its_own(progress, decay):
     method = make("moco").train()
     with torch.no_grad():
-        for p in network(method).parameters():
+        for p in method.network.parameters():
             p.add_(torch.randn(p.shape))
     old = copy.deepcopy(method.momentum.average.state_dict())
-    method.before_step(done)
-    named = dict(network(method).named_parameters())
+    method.before_step(progress)
+    named = dict(method.network.named_parameters())
     for name, value in method.momentum.average.state_dict().items():
         expected = decay * old[name] + (1 - decay) * named[name] if name in named else old[name]
         torch.testing.assert_close(value, expected.detach())
     method(views())  # its own batch statistics move its buffers
-    assert not torch.equal(method.momentum.average.state_dict()["0.norm.running_mean"], old["0.norm.running_mean"])
+    assert not torch.equal(
+        method.momentum.average.state_dict()["encoder.norm.running_mean"], old["encoder.norm.running_mean"]
+    )
 
 
 def test_no_gradient_enters_the_momentum_network_or_the_memories():
     method = make("moco").train()
     method(views()).terms["info_nce"].backward()
     assert all(p.grad is None and not p.requires_grad for p in method.momentum.parameters())
-    assert all(p.grad is not None for p in network(method).parameters())
+    assert all(p.grad is not None for p in method.network.parameters())
     assert not method.first_keys.rows.requires_grad
 
 
@@ -180,8 +176,12 @@ def test_moco_keys_do_not_see_the_positive():
     first, second = make("moco").train(), make("moco").train()
     first(views())
     second(views(positive=False))
-    for a, b in zip(first._keys, second._keys):
+    for a, b in zip(_noted(first), _noted(second)):
         assert torch.equal(a, b)
+
+
+def _noted(moco):
+    return [memory._noted[0] for memory in (moco.first_keys, moco.second_keys)]
 
 
 def test_everything_that_must_survive_a_restart_is_in_the_state():
@@ -200,7 +200,7 @@ def test_everything_that_must_survive_a_restart_is_in_the_state():
 
 
 def test_the_two_memories_start_apart_and_moco_trains_encoder_and_projector_alone():
-    method = MoCo(Tiny(), HEAD, MoCoConfig(memory=20), batch_norm="joint", seed=0)
+    method = make("moco")
     assert not torch.equal(method.first_keys.rows, method.second_keys.rows)
     trained = [name for name, p in method.named_parameters() if p.requires_grad]
-    assert {name.split(".")[0] for name in trained} == {"encoder", "projector"}
+    assert {name.split(".")[0] for name in trained} == {"network"}

@@ -1,4 +1,4 @@
-"""The rivals are their cards: losses written plainly, no gradient into targets, memories searched before they fill."""
+"""The rivals are their cards: output written plainly, no gradient into targets, memories searched before they fill."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from lightly.loss import NegativeCosineSimilarity
 
 from clsp.encoders.config import PredictorConfig, ProjectorConfig
 from clsp.errors import UserError
+from clsp.methods import METHODS
 from clsp.methods.all4one import first_output, position_code
 from clsp.methods.base import Views
-from clsp.methods.config import NAMES, PATCHES, All4OneConfig, NNCLRConfig
-from clsp.methods.registry import build_method
 from clsp.objectives.alignment import alignment, negative_cosine
-from clsp.objectives.contrastive import nt_xent, paired_nce, sup_con
 from clsp.objectives.correlation import feature_agreement
-from clsp.training.config import PretrainConfig
+from clsp.objectives.nt_xent import nt_xent
+from clsp.objectives.paired_nce import paired_nce
+from clsp.objectives.sup_con import sup_con
 from tiny import Tiny, crops, vit
+from tiny import make as built
 
 
 def views(seed=0, positive=True, labels=None):
@@ -32,14 +33,9 @@ def views(seed=0, positive=True, labels=None):
 
 def make(name):
     torch.manual_seed(0)
-    config = PretrainConfig(
-        method=name,
-        projector=ProjectorConfig(hidden=12, dim=8),
-        predictor=PredictorConfig(hidden=10),
-        nnclr=NNCLRConfig(memory=20),
-        all4one=All4OneConfig(memory=20, dropout=0.0),
-    )
-    return build_method(vit(5) if name in PATCHES else Tiny(), config, seed=0)
+    own = {"nnclr": {"memory": 20}, "all4one": {"memory": 20, "dropout": 0.0}}.get(name, {})
+    heads = {"projector": ProjectorConfig(hidden=12, dim=8), "predictor": PredictorConfig(hidden=10)}
+    return built(name, vit(5) if METHODS[name].patches else Tiny(), **heads, **own)
 
 
 def n(x):
@@ -101,25 +97,25 @@ def test_position_code_runs_along_the_features():
 
 def test_byol_sums_two_distances_to_targets_that_get_no_gradient():
     method, batch = make("byol").eval(), views()
-    losses = method(batch)
-    z = [method.projector(method.encoder(x)) for x in (batch.first, batch.second)]
+    output = method(batch)
+    z = [method.network(x) for x in (batch.first, batch.second)]
     t = [method.target.average(x) for x in (batch.first, batch.second)]
     p = [method.predictor(x) for x in z]
     expected = sum((2 - 2 * (n(a) * n(b)).sum(1)).mean() for a, b in ((p[0], t[1]), (p[1], t[0])))
-    torch.testing.assert_close(losses.terms["byol"], expected)
-    (losses.terms["byol"] + alignment(*losses.pull)).backward()
+    torch.testing.assert_close(output.terms["byol"], expected)
+    (output.terms["byol"] + alignment(*output.pair)).backward()
     assert all(q.grad is None for q in method.target.parameters())
-    assert not losses.pull[0].requires_grad and losses.pull[1].requires_grad
+    assert not output.pair[0].requires_grad and output.pair[1].requires_grad
 
 
 def test_simsiam_stops_the_gradient_and_keeps_the_predictors_rate():
     method, batch = make("simsiam").eval(), views()
-    losses = method(batch)
-    z = [method.projector(method.encoder(x)) for x in (batch.first, batch.second)]
+    output = method(batch)
+    z = [method.network(x) for x in (batch.first, batch.second)]
     p = [method.predictor(x) for x in z]
     expected = -0.5 * ((n(p[0]) * n(z[1])).sum(1).mean() + (n(p[1]) * n(z[0])).sum(1).mean())
-    torch.testing.assert_close(losses.terms["simsiam"], expected)
-    assert not losses.pull[0].requires_grad
+    torch.testing.assert_close(output.terms["simsiam"], expected)
+    assert not output.pair[0].requires_grad
     trunk, head = method.groups()
     assert trunk.decays and not head.decays
     assert {id(q) for q in head.parameters} == {id(q) for q in method.predictor.parameters()}
@@ -127,7 +123,7 @@ def test_simsiam_stops_the_gradient_and_keeps_the_predictors_rate():
 
 def test_mocov3_is_twice_tau_times_both_directions():
     method, batch = make("mocov3").eval(), views()
-    q = [method.predictor(method.projector(method.encoder(x))) for x in (batch.first, batch.second)]
+    q = [method.predictor(method.network(x)) for x in (batch.first, batch.second)]
     k = [method.momentum.average(x) for x in (batch.first, batch.second)]
     expected = 2 * 0.2 * (cross_entropy(q[0], k[1], 0.2) + cross_entropy(q[1], k[0], 0.2))
     assert float(method(batch).terms["mocov3"]) == pytest.approx(expected, rel=1e-4)
@@ -136,13 +132,13 @@ def test_mocov3_is_twice_tau_times_both_directions():
 def test_nnclr_takes_the_nearest_row_as_positive_and_remembers_the_first_views_afterwards():
     method, batch = make("nnclr").eval(), views()
     rows = method.memory.rows.clone()
-    z = [method.projector(method.encoder(x)) for x in (batch.first, batch.second)]
+    z = [method.network(x) for x in (batch.first, batch.second)]
     p = [method.predictor(x) for x in z]
     found = [rows[(n(x) @ rows.T).argmax(dim=1)] for x in z]
     expected = 0.5 * cross_entropy(found[0], p[1], 0.2) + 0.5 * cross_entropy(found[1], p[0], 0.2)
-    losses = method(batch)
-    assert float(losses.terms["nnclr"]) == pytest.approx(expected, rel=1e-4)
-    assert (losses.neighbours == -1).all()
+    output = method(batch)
+    assert float(output.terms["nnclr"]) == pytest.approx(expected, rel=1e-4)
+    assert (output.neighbours == -1).all()
     torch.testing.assert_close(method.memory.rows, rows)
     method.after_step()
     torch.testing.assert_close(method.memory.rows[:6], n(z[0]).detach())
@@ -162,7 +158,7 @@ def test_the_transformers_first_output_and_its_gradient_need_no_other_output_of_
 def test_all4one_is_half_of_three_terms():
     method, batch = make("all4one").eval(), views()
     rows, position, transform = method.memory.rows.clone(), method.position, method.transformer
-    z = [method.projector(method.encoder(x)) for x in (batch.first, batch.second)]
+    z = [method.network(x) for x in (batch.first, batch.second)]
     t = [n(method.momentum.average(x)) for x in (batch.first, batch.second)]
     nn5 = [rows[(x @ rows.T).topk(5, dim=1).indices] for x in t]
     p, own = [method.predictor(x) for x in z], [method.centroid_predictor(x)[:, None] for x in z]
@@ -181,11 +177,11 @@ def test_all4one_is_half_of_three_terms():
 def test_supcon_says_that_it_needs_labels():
     with pytest.raises(UserError, match="needs the labels"):
         make("supcon")(views())
-    losses = make("supcon")(views(labels=torch.tensor([0, 0, 1, 1, 2, 2])))
-    assert torch.isfinite(losses.terms["sup_con"])
+    output = make("supcon")(views(labels=torch.tensor([0, 0, 1, 1, 2, 2])))
+    assert torch.isfinite(output.terms["sup_con"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS.names())
 def test_every_method_trains_all_its_groups_and_keeps_its_state(name):
     method = make(name)
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -194,8 +190,8 @@ def test_every_method_trains_all_its_groups_and_keeps_its_state(name):
     optimizer = torch.optim.SGD([q for group in method.groups() for q in group.parameters], 0.1)
     for step in range(2):
         method.before_step(step / 2)
-        losses = method(views(seed=step, labels=labels))
-        loss = sum(losses.terms.values()) + alignment(*losses.pull)
+        output = method(views(seed=step, labels=labels))
+        loss = sum(output.terms.values()) + alignment(*output.pair)
         optimizer.zero_grad()
         loss.backward()
         assert any(q.grad is not None and q.grad.abs().sum() > 0 for q in method.encoder.parameters())

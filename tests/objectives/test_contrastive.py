@@ -7,7 +7,8 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 
-from clsp.objectives.contrastive import info_nce, nt_xent
+from clsp.objectives.info_nce import info_nce
+from clsp.objectives.nt_xent import nt_xent
 
 
 def golden(n: int, d: int, start: int) -> torch.Tensor:

@@ -9,18 +9,18 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from clsp.methods.config import DINOConfig, MoCoConfig, SwAVConfig
+from clsp.objectives.contrastive import info_nce, nt_xent
 from torch import nn
 
 from clsp import distributed
 from clsp.encoders.config import ProjectorConfig
 from clsp.engine.batches import Batches
 from clsp.methods.base import Views
-from clsp.methods.config import DINOConfig, MoCoConfig, SwAVConfig
 from clsp.methods.dino import DINO
 from clsp.methods.moco import MoCo
 from clsp.methods.swav import SwAV
 from clsp.objectives.alignment import alignment
-from clsp.objectives.contrastive import info_nce, nt_xent
 from clsp.objectives.redundancy import barlow_twins, vicreg
 
 BATCH = 8

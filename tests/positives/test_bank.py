@@ -17,7 +17,8 @@ from clsp.images.imageset import Images, Split
 from clsp.positives.bank import FORMAT, PositiveBank
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.measures import measure
-from clsp.positives.sources import Generated, RealView
+from clsp.positives.sources.bank import Candidates
+from clsp.positives.sources.view import RealView
 from clsp.positives.synthesize import synthesize
 
 IDS = np.array([2, 3, 5, 8, 13, 21, 34])
@@ -132,7 +133,7 @@ def test_no_bank_and_a_bank_of_another_format_are_refused(tmp_path):
 def test_generated_draws_the_anchors_own_candidates_uniformly(bank, monkeypatch, limit):
     monkeypatch.setattr(Pixels, "LIMIT", limit)
     trained = np.array([21, 2, 13, 8])  # a part of the bank, in another order
-    source = Generated(bank, trained, seed=0, device=torch.device("cpu"))
+    source = Candidates(bank, trained, seed=0, device=torch.device("cpu"))
     assert (source._resident is None) == (limit == 0)
     positions, anchors = torch.tensor([3, 0, 0, 2, 1]), torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
     drawn = torch.stack([source(positions, anchors, step).images for step in range(200)])
@@ -147,12 +148,13 @@ def test_generated_draws_the_anchors_own_candidates_uniformly(bank, monkeypatch,
 
 def test_generated_refuses_anchors_that_the_bank_lacks(bank):
     with pytest.raises(UserError, match="no candidates for 1 of the 2"):
-        Generated(bank, np.array([2, 4]), seed=0, device=torch.device("cpu"))
+        Candidates(bank, np.array([2, 4]), seed=0, device=torch.device("cpu"))
 
 
 def test_the_real_view_is_the_anchor():
     anchors = torch.randint(0, 256, (3, 1, 2, 2), dtype=torch.uint8)
-    assert torch.equal(RealView()(torch.arange(3), anchors, 7).images, anchors)
+    draw = RealView().build(None, seed=0, device=torch.device("cpu"))
+    assert torch.equal(draw(torch.arange(3), anchors, 7).images, anchors)
 
 
 @pytest.fixture
@@ -245,18 +247,24 @@ def test_a_bank_does_not_depend_on_batches_shards_or_kills(make_images, model, t
 
 def test_a_bank_drawn_before_an_option_existed_is_the_bank_of_its_default(make_images, model, tmp_path):
     images = make_images(20, size=8)
-    bank = make(images, model, tmp_path / "a")
-    now = bank.fingerprint
-    assert bank.manifest["sampler"].pop("guidance_scale") == 1.0
-    assert bank.fingerprint == now
-    bank.manifest["sampler"]["guidance_scale"] = 2.0
-    assert bank.fingerprint != now
+    before = make(images, model, tmp_path / "a").fingerprint
     record = files.read_json(tmp_path / "a" / "stage.json")
     del record["settings"]["guidance_scale"]
     files.write_json(tmp_path / "a" / "stage.json", record)
-    make(images, model, tmp_path / "a")
+    assert make(images, model, tmp_path / "a").fingerprint == before
     with pytest.raises(UserError, match=r"guidance_scale 1.0 -> 2.0"):
         make(images, model, tmp_path / "a", guidance_scale=2.0)
+
+
+def test_the_fingerprint_is_that_of_what_the_bank_holds_and_not_of_how_it_was_asked_for(make_images, model, tmp_path):
+    images = make_images(20, size=8)
+    bank = make(images, model, tmp_path / "a")
+    now = bank.fingerprint
+    bank.manifest["sampler"].pop("guidance_scale")  # as an older version wrote it
+    assert bank.fingerprint == now
+    assert make(images, model, tmp_path / "b", guidance_scale=2.0).fingerprint != now
+    bank.manifest["shards"][1]["sha256"] = "0" * 64
+    assert bank.fingerprint != now
 
 
 def test_a_bank_is_the_pipelines_images_of_its_anchors(make_images, model, tmp_path):
@@ -293,16 +301,21 @@ def test_candidates_may_start_from_other_anchors_whatever_is_drawn_at_once(make_
         make(images, model, tmp_path / "one", anchors=1, **how)
 
 
-def test_a_moved_model_is_the_same_model_and_another_is_not(make_images, model, unet, tiny_diffusion, tmp_path):
+def test_a_moved_model_is_the_same_and_another_ones_bank_is_made_beside_the_old_one(
+    make_images, model, unet, tiny_diffusion, tmp_path
+):
     images = make_images(20, size=8)
-    make(images, model, tmp_path / "a")
+    old = make(images, model, tmp_path / "a").fingerprint
     model.rename(tmp_path / "moved")
     assert len(make(images, tmp_path / "moved", tmp_path / "a")) == 10  # done before
     with torch.no_grad():
         unet.conv_out.bias.add_(0.1)
     DDPMPipeline(unet=unet, scheduler=build_scheduler(tiny_diffusion())).save_pretrained(tmp_path / "other")
-    with pytest.raises(UserError, match=r"unet .*choose another --out"):
-        make(images, tmp_path / "other", tmp_path / "a")
+    with pytest.raises(UserError, match="candidates 2 -> 3"):
+        make(images, tmp_path / "other", tmp_path / "a", candidates=3)
+    assert make(images, tmp_path / "other", tmp_path / "a").fingerprint != old
+    (kept,) = (tmp_path / "a/superseded").iterdir()
+    assert PositiveBank.open(kept, verify=True).fingerprint == old
     with pytest.raises(UserError, match="candidates 2 -> 3"):
         make(images, tmp_path / "moved", tmp_path / "a", candidates=3)
 

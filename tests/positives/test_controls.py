@@ -11,11 +11,13 @@ from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
 from clsp.positives.bank import PositiveBank
-from clsp.positives.config import POSITIVES
-from clsp.positives.controls import Noised, OtherImage, add_noise, matching_noise, nearest_images, same_class
 from clsp.positives.inflation import inflated, weaker
-from clsp.positives.pairs import PairList
-from clsp.positives.registry import NEEDS_BANK, Material, build_source
+from clsp.positives.source import Material
+from clsp.positives.sources import SOURCES
+from clsp.positives.sources.class_ import SameClass
+from clsp.positives.sources.nearest import Nearest
+from clsp.positives.sources.noise import Noised, add_noise, matching_noise
+from clsp.positives.sources.random import OtherImage
 
 CPU = torch.device("cpu")
 
@@ -25,6 +27,10 @@ def numbered(count):
     images = np.random.default_rng(0).integers(0, 256, (count, 1, 2, 2), dtype=np.uint8)
     images[:, 0, 0, 0] = np.arange(count)
     return Pixels(images).to(CPU)
+
+
+def material(pixels, labels=None):
+    return Material(pixels, np.arange(len(pixels)), labels, np.empty(0), [])
 
 
 def places(source, positions, steps=400):
@@ -42,22 +48,24 @@ def test_another_image_is_any_but_the_anchor():
 
 def test_an_image_of_the_class_bears_the_label_and_one_without_label_stays_itself():
     labels = np.array([2, 0, 2, -1, 0, 2, 7])
-    drawn = places(same_class(numbered(7), labels, seed=0, device=CPU), [0, 1, 3, 6])
+    drawn = places(SameClass().build(material(numbered(7), labels), seed=0, device=CPU), [0, 1, 3, 6])
     assert [sorted(column.unique().tolist()) for column in drawn.T] == [[0, 2, 5], [1, 4], [3], [6]]
     assert drawn[:, 0].bincount()[[0, 2, 5]].min() > 90
     with pytest.raises(UserError, match="need labels"):
-        same_class(numbered(3), None, seed=0, device=CPU)
+        SameClass().build(material(numbered(3)), seed=0, device=CPU)
 
 
 def test_nearest_images_are_those_of_the_highest_cosine_and_never_the_anchor():
     rng = np.random.default_rng(1)
     centres = rng.integers(0, 256, (3, 1, 4, 4))
     images = np.concatenate([(c + rng.integers(-3, 4, (4, 1, 4, 4))).clip(0, 255) for c in centres]).astype(np.uint8)
-    source = nearest_images(Pixels(images).to(CPU), 3, seed=0, device=CPU)
+    nearest = Nearest(neighbours=3)
+    source = nearest.build(material(Pixels(images).to(CPU)), seed=0, device=CPU)
     lists = source.flat.view(12, 3)
     for place, found in enumerate(lists.tolist()):
         assert sorted([place, *found]) == [4 * (place // 4) + i for i in range(4)]
-    assert nearest_images(Pixels(images[:2]).to(CPU), 3, seed=0, device=CPU).flat.tolist() == [1, 0]
+    two = nearest.build(material(Pixels(images[:2]).to(CPU)), seed=0, device=CPU)
+    assert two.flat.tolist() == [1, 0]
 
 
 @pytest.fixture
@@ -112,24 +120,36 @@ def test_inflation_is_read_where_it_lies_and_equals_the_images_and_candidates_pu
         assert np.array_equal(Pixels(lazy).to(CPU)[places].numpy(), whole[places.numpy()])
 
 
-@pytest.mark.parametrize("name", POSITIVES)
-def test_every_source_gives_images_of_the_anchors_shape_or_says_what_it_lacks(bank, name):
+IMAGES = [name for name, source in SOURCES.items() if source.level == "image"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_source_gives_images_of_the_anchors_shape_or_says_what_it_lacks(bank, tmp_path, name):
     shape = bank.manifest["shape"][:2]
     images = np.random.default_rng(2).integers(0, 256, (40, 1, *shape), dtype=np.uint8)
     pixels = Pixels(images, bank.ids).to(CPU)
     names = [f"video{i % 3}/{i}.png" for i in range(40)]
-    pairs = PairList(np.array([[bank.ids[0], bank.ids[3]], [0, 39]]), np.array([0.5, 1.0], np.float32))
-    material = Material(pixels, bank.ids, np.arange(len(bank)) % 2, images, names, bank, pairs)
-    source = build_source(name, material, seed=0, device=CPU)
-    if name in ("none", "extra"):
-        assert source is None
-        return
+    file = tmp_path / "pairs.csv"
+    file.write_text(f"first,second,weight\n{names[bank.ids[0]]},{names[bank.ids[3]]},0.5\n{names[0]},{names[39]},1\n")
+    source = SOURCES[name](**({"file": str(file)} if name == "pairs" else {}))
+    draw = source.build(Material(pixels, bank.ids, np.arange(len(bank)) % 2, images, names, bank), seed=0, device=CPU)
     positions = torch.tensor([0, 3, 1])
-    drawn, again = (source(positions, pixels[positions], 5) for _ in range(2))
+    drawn, again = (draw(positions, pixels[positions], 5) for _ in range(2))
     assert drawn.images.dtype == torch.uint8 and drawn.images.shape == (3, 1, *shape)
     assert torch.equal(drawn.images, again.images)
     for part in (drawn.weights, drawn.mates, drawn.ids):
         assert part is None or part.shape == (3,)
-    if name in NEEDS_BANK:
-        with pytest.raises(UserError, match=f"positives '{name}' need a bank"):
-            build_source(name, Material(pixels, bank.ids, None, images, names), seed=0, device=CPU)
+    assert (drawn.mates is None) == source.one_anchor
+    bare = Material(pixels, bank.ids, None, images, names)
+    for needed, told in ((source.needs_bank, "need a bank"), (source.needs_labels, "need labels")):
+        if needed:
+            with pytest.raises(UserError, match=f"positives '{name}' {told}"):
+                source.build(bare, seed=0, device=CPU)
+
+
+def test_nearest_images_are_as_many_as_candidates_unless_it_is_said_otherwise(bank):
+    images = np.random.default_rng(2).integers(0, 256, (40, 1, 2, 2), dtype=np.uint8)
+    for source, made, expected in ((Nearest(), bank, K), (Nearest(neighbours=2), bank, 2), (Nearest(), None, 4)):
+        pixels = Pixels(images, np.arange(40)).to(CPU)
+        drawn = source.build(Material(pixels, np.arange(40), None, images, [], made), seed=0, device=CPU)
+        assert len(drawn.flat) == 40 * expected

@@ -8,7 +8,8 @@ import torch
 
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
-from clsp.positives.frames import Frames, places_in_time
+from clsp.positives.source import Material
+from clsp.positives.sources.frames import Frames, places_in_time
 
 CPU = torch.device("cpu")
 NAMES = [f"a/f{i}.png" for i in range(12)] + [f"b/sub/{i:03d}.png" for i in range(5)] + ["alone.png"]
@@ -17,7 +18,8 @@ NAMES = [f"a/f{i}.png" for i in range(12)] + [f"b/sub/{i:03d}.png" for i in rang
 def frames(window, *, ids=None, names=NAMES, labels=None):
     ids = np.arange(len(names)) if ids is None else np.array(ids)
     images = np.arange(len(names), dtype=np.uint8).reshape(-1, 1, 1, 1)
-    return Frames(Pixels(images, ids).to(CPU), ids, names, labels, window=window, seed=0, device=CPU)
+    material = Material(Pixels(images, ids).to(CPU), ids, labels, images, names)
+    return Frames(window=window).build(material, seed=0, device=CPU)
 
 
 def draws(source, place, steps=3000):

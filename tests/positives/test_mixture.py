@@ -7,16 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clsp.objectives.contrastive import paired_nce
-from clsp.positives.mixture import Mixture
-from clsp.training.config import PretrainConfig
-from clsp.training.positive_term import positive_term
+from clsp.objectives import OBJECTIVES
+from clsp.objectives.alignment import Alignment
+from clsp.objectives.nt_xent import NTXent
+from clsp.objectives.paired_nce import paired_nce
+from clsp.positives.placement import Third
+from clsp.positives.sources.mixture import Blend
 
 CPU = torch.device("cpu")
 
 
 def mixture(count):
-    return Mixture(np.arange(100, 100 + count), seed=0, device=CPU)
+    return Blend(np.arange(100, 100 + count), seed=0, device=CPU)
 
 
 def test_neighbours_in_the_batch_are_blended_by_the_anchors_share():
@@ -38,13 +40,13 @@ def test_shares_are_uniform_and_named_by_image_and_step():
     assert torch.equal(turned.flip(0), shares[3])
 
 
-def pulled(weights=None, mates=None, **changes):
+def pulled(weights=None, mates=None, objective=None):
     drawn = torch.Generator().manual_seed(1)
     pull = (
         torch.randn(6, 4, generator=drawn, dtype=torch.float64),
         torch.randn(6, 4, generator=drawn, dtype=torch.float64),
     )
-    return pull, positive_term(pull, PretrainConfig(**changes), 0.0, weights=weights, mates=mates)
+    return pull, Third().term(pull, objective or Alignment(), 0.0, weights=weights, mates=mates)
 
 
 MATES = torch.tensor([1, 0, 3, 2, 5, 4])
@@ -63,7 +65,7 @@ def test_alignment_with_both_anchors_is_the_formula_written_plainly():
 
 def test_nt_xent_of_a_mixture_is_cross_entropy_with_a_soft_target():
     """Rows of mixtures: the target is l e_i + (1 - l) e_mate over anchors and the other mixtures."""
-    (anchors, positives), term = pulled(SHARES, MATES, positive_objective="nt_xent", positive_temperature=0.3)
+    (anchors, positives), term = pulled(SHARES, MATES, NTXent(temperature=0.3))
     a, p = F.normalize(anchors, dim=1), F.normalize(positives, dim=1)
     total = 0.0
     for i in range(6):
@@ -80,14 +82,11 @@ def test_nt_xent_of_a_mixture_is_cross_entropy_with_a_soft_target():
 
 def test_a_share_of_1_is_the_plain_term_and_exchanging_anchors_and_shares_changes_nothing():
     ones = torch.ones(6, dtype=torch.float64)
-    for objective in ("alignment", "nt_xent"):
-        (anchors, positives), plain = pulled(positive_objective=objective)
-        torch.testing.assert_close(pulled(ones, MATES, positive_objective=objective)[1], plain)
-        swapped = positive_term(
-            (anchors[MATES], positives), PretrainConfig(positive_objective=objective), 0.0,
-            weights=1 - SHARES, mates=MATES,
-        )  # fmt: skip
-        torch.testing.assert_close(swapped, pulled(SHARES, MATES, positive_objective=objective)[1])
+    for _, kind in OBJECTIVES.items():
+        (anchors, positives), plain = pulled(objective=kind())
+        torch.testing.assert_close(pulled(ones, MATES, kind())[1], plain)
+        swapped = Third().term((anchors[MATES], positives), kind(), 0.0, weights=1 - SHARES, mates=MATES)
+        torch.testing.assert_close(swapped, pulled(SHARES, MATES, kind())[1])
 
 
 def test_the_soft_target_has_the_golden_number_of_i_mix():

@@ -8,7 +8,7 @@ import torch
 
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
-from clsp.positives.pairs import PairList, Pairs, read_pairs
+from clsp.positives.sources.pairs import PairList, Partners, read_pairs
 
 CPU = torch.device("cpu")
 NAMES = ["a/0.png", "a/1.png", "b/2.png", "b/3,x.png", "c/4.png"]
@@ -17,7 +17,7 @@ NAMES = ["a/0.png", "a/1.png", "b/2.png", "b/3,x.png", "c/4.png"]
 def draws(pairs, ids, place, steps=400):
     ids = np.array(ids)
     images = np.arange(10, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    source = Pairs(Pixels(images, ids).to(CPU), ids, pairs, seed=0, device=CPU)
+    source = Partners(Pixels(images, ids).to(CPU), ids, pairs, seed=0, device=CPU)
     found = [source(torch.tensor([place]), torch.zeros(1, 1, 1, 1, dtype=torch.uint8), step) for step in range(steps)]
     assert all(int(one.images) == int(one.ids) for one in found)
     return {(int(one.ids), round(float(one.weights), 3)) for one in found}

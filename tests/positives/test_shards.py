@@ -17,7 +17,7 @@ from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
-from clsp.positives.shards import Part, finished_shard, parts_of, wait_for, write_shard
+from clsp.positives.shards import Part, missing_parts, parts_of, write_shard, written
 
 ANCHOR = 2 * 3 * 8 * 8
 """Bytes of an anchor's two candidates."""
@@ -104,20 +104,17 @@ def test_shards_that_do_not_hold_every_anchor_once_are_refused(tmp_path, kept, t
         PositiveBank.open(tmp_path)
 
 
-def test_a_process_waits_for_the_shards_of_its_own_size(tmp_path, monkeypatch):
-    """The first process finds what an earlier attempt left, until the others have replaced it."""
+def test_a_shard_is_done_where_it_has_the_rows_that_are_wanted_and_both_its_files(tmp_path):
+    """What an earlier attempt left under a name that is known may hold other rows."""
     parts = parts_of(6, 3)
     for part in (Part(0, 3), Part(3, 2)):
         write_shard(tmp_path, part, np.zeros((part.count, 1, 2, 2, 1), np.uint8), 0.0)
-    assert [finished_shard(tmp_path, part) is None for part in parts] == [False, True]
+    assert missing_parts(tmp_path, parts) == [parts[1]]
     (tmp_path / "shard-00000000.npy").unlink()  # facts alone are no shard either
-    assert finished_shard(tmp_path, parts[0]) is None
-    replaced = iter(parts)
-    monkeypatch.setattr(
-        "clsp.positives.shards.time.sleep",
-        lambda seconds: write_shard(tmp_path, part := next(replaced), np.ones((part.count, 1, 2, 2, 1), np.uint8), 0.0),
-    )
-    shards = wait_for(tmp_path, parts)
+    assert missing_parts(tmp_path, parts) == parts
+    for part in parts:
+        write_shard(tmp_path, part, np.ones((part.count, 1, 2, 2, 1), np.uint8), 0.0)
+    shards = written(tmp_path, parts)
     assert [(shard.first, shard.count) for shard in shards] == [(0, 3), (3, 3)]
     assert [shard.sha256 for shard in shards] == [files.file_hash(tmp_path / shard.file) for shard in shards]
 
@@ -189,26 +186,19 @@ def test_shards_that_will_be_replaced_are_room(make_images, model, tmp_path, mon
     assert len(make(images, model, folder, shard_anchors=5)) == 10
 
 
-def test_a_process_that_comes_late_needs_no_room_for_what_the_others_made(make_images, model, tmp_path, monkeypatch):
-    """The second of two finds all shards but one, which the first has written without its facts so far."""
+def test_what_is_there_needs_no_room_and_a_shard_without_its_facts_no_more_than_it_takes(
+    make_images, model, tmp_path, monkeypatch
+):
     images, folder = make_images(20, size=8), tmp_path / "bank"
     straight = make(images, model, folder).array(np.arange(10))
     record = files.read_json(folder / "stage.json")
-    files.write_json(folder / "stage.json", {**record, "status": "running"})
-    last = folder / "shard-00000008.json"
-    facts = files.read_json(last)
-    last.unlink()
     with_room(monkeypatch, 0)
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-
-    def first_process(seconds):
-        files.write_json(last, facts)
-        files.write_json(folder / "stage.json", record)
-
-    monkeypatch.setattr("clsp.positives.shards.time.sleep", first_process)
-    assert np.array_equal(make(images, model, folder).array(np.arange(10)), straight)
-    assert last.exists()
+    for without_facts in (False, True):
+        files.write_json(folder / "stage.json", {**record, "status": "running"})
+        if without_facts:
+            (folder / "shard-00000008.json").unlink()
+        assert np.array_equal(make(images, model, folder).array(np.arange(10)), straight)
+    assert (folder / "shard-00000008.json").exists()
 
 
 def test_the_advice_for_a_damaged_shard_works(make_images, model, tmp_path):

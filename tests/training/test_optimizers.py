@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clsp.training.config import PretrainConfig
-from clsp.training.module import build_optimizer
+from clsp.training.optimizers import build_optimizer
 
 
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from clsp.recipes.limits import check_values
+from clsp.recipes.options import parse_recipe
+from clsp.training.positive_term import positive_term, positive_weight, share_in_place
 
 from clsp.errors import UserError
 from clsp.objectives.alignment import alignment
-from clsp.recipes.limits import check_values
-from clsp.recipes.options import parse_recipe
 from clsp.training.config import PretrainConfig
-from clsp.training.positive_term import positive_term, positive_weight, share_in_place
 
 
 @pytest.fixture

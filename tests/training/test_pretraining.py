@@ -12,21 +12,21 @@ import sys
 import numpy as np
 import pytest
 import torch
+from clsp.engine.trainer import NonFiniteLossError
+from clsp.methods.config import NAMES
+from clsp.methods.registry import build_method
+from clsp.positives.registry import Material
+from clsp.training.module import Pretraining, TrainingData
 from safetensors.torch import load_file
 
 from clsp import files
 from clsp.engine.batches import Batches
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
-from clsp.engine.trainer import NonFiniteLossError
 from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, Split
-from clsp.methods.config import NAMES
-from clsp.methods.registry import build_method
 from clsp.objectives.alignment import alignment
-from clsp.positives.registry import Material
-from clsp.training.module import Pretraining, TrainingData
 from clsp.training.pretrain import pretrain
 from tiny import for_method
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from clsp.objectives.contrastive import nt_xent
+from clsp.training.positive_term import no_negatives
 from safetensors.torch import load_file
 
 from clsp.engine.hardware import HardwareConfig
 from clsp.errors import UserError
-from clsp.objectives.contrastive import nt_xent
-from clsp.training.positive_term import no_negatives
 from clsp.training.pretrain import pretrain
 
 CPU = HardwareConfig(accelerator="cpu")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsp.training.diagnosis import diagnose, health
+from clsp.training.health import diagnose, health
 
 
 @pytest.fixture
