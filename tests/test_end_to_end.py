@@ -47,7 +47,7 @@ def run(tmp_path_factory):
 def test_files_of_the_design(run):
     folder, _ = run
     assert [name for name in RUN_FILES if not (folder / name).is_file()] == []
-    assert list(folder.rglob("*.tmp")) == []
+    assert list(folder.rglob("*.clsp-tmp")) == []
 
 
 def test_recipe_holds_every_value_and_where_it_came_from(run):

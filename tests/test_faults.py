@@ -71,7 +71,7 @@ def finish(folder, before=None):
     assert done.status == 0, done.err
     after = stamps(folder)
     assert {name for name, stamp in before.items() if after.get(name) != stamp} == set()
-    assert [path.name for path in folder.rglob("*") if path.name.endswith(".tmp")] == []
+    assert [path.name for path in folder.rglob("*") if path.name.endswith(".clsp-tmp")] == []
     return done
 
 

@@ -124,13 +124,14 @@ def test_a_training_that_fails_leaves_no_open_bar(make_images, tiny_pretrain, tm
     assert closed == [4]
 
 
-def test_what_another_process_still_writes_is_not_swept(tmp_path):
-    mine = f".a.{files._NODE}-{os.getpid()}.tmp"
-    alive = f".b.{files._NODE}-{os.getppid()}.tmp"
-    dead = f".c.{files._NODE}-{2**22 + 1}.tmp"
-    elsewhere, old, older_kind = ".d.node-7-12.tmp", ".e.node-7-12.tmp", ".f.123.tmp"
-    for name in (mine, alive, dead, elsewhere, old, older_kind):
+def test_what_another_process_still_writes_is_not_swept_nor_what_others_left(tmp_path):
+    mine = f".a.{files._NODE}-{os.getpid()}.clsp-tmp"
+    alive = f".b.{files._NODE}-{os.getppid()}.clsp-tmp"
+    dead = f".c.{files._NODE}-{2**22 + 1}.clsp-tmp"
+    elsewhere, old = ".d.node-7-12.clsp-tmp", ".e.node-7-12.clsp-tmp"
+    strangers = [".draft.tmp", ".f.123.tmp", ".notes.clsp-tmp", "g.node-7-12.clsp-tmp"]
+    for name in (mine, alive, dead, elsewhere, old, *strangers):
         (tmp_path / name).touch()
     os.utime(tmp_path / old, (1, 1))
     files.sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive, elsewhere])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive, elsewhere, *strangers])

@@ -58,13 +58,13 @@ def test_a_finished_stage_is_known_as_finished_with_its_facts(tmp_path):
 def test_an_interrupted_stage_goes_on_and_adds_up_its_time(tmp_path, error):
     with pytest.raises(error), open_stage(tmp_path) as first:
         first.seconds = 50.0
-        (tmp_path / ".half.npy.123.tmp").write_bytes(b"torn")
+        (tmp_path / f".half.npy.{files._NODE}-{2**22 + 1}.clsp-tmp").write_bytes(b"torn")
         raise error
     assert files.read_json(tmp_path / "stage.json")["status"] == "interrupted"
     with open_stage(tmp_path) as second:
         assert not second.finished
         assert second.seconds >= 50
-        assert not list(tmp_path.glob(".*.tmp"))
+        assert not list(tmp_path.glob(".*.clsp-tmp"))
     with open_stage(tmp_path) as third:
         assert third.finished
 

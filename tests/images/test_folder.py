@@ -156,7 +156,7 @@ def test_store_is_reused_until_a_file_changes(folder, tmp_path, monkeypatch):
     config = ImagesConfig()
     first = open_images(str(folder), config, store=store)
     assert isinstance(first.train.images, np.memmap)
-    assert sorted(path.name for path in store.iterdir()) == [".lock", "index.json", "test.npy", "train.npy"]
+    assert sorted(path.name for path in store.rglob("*.*")) == [".lock", "index.json", "test.npy", "train.npy"]
     memory = open_images(str(folder), config)
     assert first.fingerprint == memory.fingerprint
     assert first.notes == memory.notes
@@ -186,14 +186,20 @@ def test_damaged_store_is_made_again(folder, tmp_path, damage):
     store = tmp_path / "store"
     expected = open_images(str(folder), ImagesConfig(), store=store).fingerprint
     if damage == "index":
-        (store / "index.json").write_text('{"key": ')
+        only(store, "index.json").write_text('{"key": ')
     elif damage == "pixels":
-        (store / "train.npy").write_bytes((store / "train.npy").read_bytes()[:-5])
+        only(store, "train.npy").write_bytes(only(store, "train.npy").read_bytes()[:-5])
     else:
-        index = json.loads((store / "index.json").read_text())
+        index = json.loads(only(store, "index.json").read_text())
         index["parts"]["train"]["shape"][0] = 3
-        (store / "index.json").write_text(json.dumps(index))
+        only(store, "index.json").write_text(json.dumps(index))
     assert open_images(str(folder), ImagesConfig(), store=store).fingerprint == expected
+
+
+def only(store, name):
+    """The file ``name`` of the one set of images in a store."""
+    (path,) = store.rglob(name)
+    return path
 
 
 @pytest.mark.parametrize("write", [1, 2])
@@ -209,11 +215,11 @@ def test_killed_writer_leaves_nothing_that_is_used(folder, tmp_path, write):
     environment = {**os.environ, "CLSP_FAULT": f"write:{write}:kill", "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run([sys.executable, "-c", code, str(folder), str(store)], env=environment, check=False)
     assert child.returncode == -9
-    assert not (store / "index.json").exists()
-    assert list(store.glob(".*.tmp"))
+    assert not list(store.rglob("index.json"))
+    assert list(store.rglob(".*.clsp-tmp"))
     images = open_images(str(folder), ImagesConfig(), store=store)
     assert images.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
-    assert not list(store.glob(".*.tmp"))
+    assert not list(store.rglob(".*.clsp-tmp"))
 
 
 def test_too_little_room(folder, tmp_path, monkeypatch):
@@ -256,3 +262,33 @@ def test_no_images(folder):
         f"--data '{folder}': the folder holds no images; it holds 1 .txt; images are files that end in "
         ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .gif, .ppm, .pgm"
     )
+
+
+def test_what_clsp_made_among_the_data_is_no_data(folder):
+    for number in range(3):
+        put(folder / f"{number}.png", number)
+    before = open_images(str(folder)).fingerprint
+    for inside, mark in (("run/diffusion", "stage.json"), ("run", "recipe.yaml"), ("run", "images.json")):
+        put(folder / inside / "samples.png", 9)
+        (folder / inside / mark).write_text("{}")
+    assert open_images(str(folder)).fingerprint == before
+
+
+def test_a_folder_behind_many_links_is_read_once(folder):
+    put(folder / "a" / "0.png", 0)
+    put(folder / "a" / "1.png", 1)
+    for number in range(31):
+        (folder / f"link-{number}").symlink_to(folder / "a")
+    (folder / "loop").symlink_to(folder / "loop")
+    assert len(open_images(str(folder)).train) == 2
+
+
+def test_another_set_of_images_leaves_the_store_of_the_first_alone(folder, tmp_path):
+    store = tmp_path / "store"
+    for number in range(3):
+        put(folder / f"{number}.png", number)
+    open_images(str(folder), store=store)
+    first = {path: path.read_bytes() for path in store.rglob("*.npy")}
+    put(folder / "3.png", 3)
+    assert len(open_images(str(folder), store=store).train) == 4
+    assert {path: path.read_bytes() for path in first} == first

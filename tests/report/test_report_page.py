@@ -67,7 +67,7 @@ def test_page_needs_nothing_but_itself(run: Path) -> None:
     assert not [1 for tag, name, _ in outline.attributes if tag == "script" and name == "src"]
     assert "link" not in {tag for tag, _, _ in outline.attributes}
     assert not re.search(r"@import|url\((?!\$)|https?://", page.read_text().replace("http://www.w3.org/2000/svg", ""))
-    assert not list(run.glob(".*.tmp"))
+    assert not list(run.rglob(".*.clsp-tmp"))
 
 
 def test_every_section_and_picture_is_there(run: Path) -> None:
