@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from clsp import SyntheticPositivePipeline, console, workflow
+from clsp import SyntheticPositivePipeline, console
 from clsp.cli import commands
-from clsp.comparison.arms import parse_arms
 from clsp.diffusion.samplers import make_sampler
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.encoders.export import load_encoder, read_spec
@@ -22,11 +21,13 @@ from clsp.evaluation import bottleneck, classifier, distance, features, judge, t
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import few_labels
 from clsp.positives.bank import PositiveBank
-from clsp.recipes.options import parse_recipe
-from clsp.study import engine
+from clsp.recipes.arms import parse_arms
+from clsp.recipes.prepare import Prepared
+from clsp.recipes.recipe import load_recipe
+from clsp.settings.values import plain
+from clsp.study import engine, stages
 from clsp.study import study as studies
 from clsp.study.evaluation import show
-from clsp.workflow import Prepared
 
 CONFIG = EvaluateConfig(
     regularisation=[1.0], neighbours=[1], temperatures=[0.07], label_fractions=[0.5], label_draws=1, fine_tune_epochs=1
@@ -55,7 +56,7 @@ def seen(monkeypatch):
 
 
 def prepared(images, config=CONFIG):
-    return Prepared(dataclasses.replace(parse_recipe("smoke", []), evaluate=config), "smoke", images)
+    return Prepared(load_recipe("smoke", {"evaluate": plain(config)}), "smoke", images)
 
 
 def pipeline_of(config):
@@ -65,15 +66,15 @@ def pipeline_of(config):
 
 
 def test_an_encoder_is_measured_and_fine_tuned_on_the_recipes_device(encoder, make_images, monkeypatch, seen):
-    monkeypatch.setattr(hardware, "device_of", lambda settings: META)
-    workflow.evaluate(encoder, prepared(make_images()))
+    monkeypatch.setattr(stages, "device_of", lambda settings: META)
+    stages.evaluate_stage(encoder, prepared(make_images()))
     assert seen == {"encoded": [META] * 3, "trained": [META]}  # train, test, and test again by the tuned encoder
 
 
 def test_a_study_hands_its_device_to_the_judge_as_well(encoder, make_images, monkeypatch, seen, tmp_path):
     images = make_images()
     candidates = images.train.images[:12].transpose(0, 2, 3, 1)[:, None]
-    manifest = {"candidates": 1, "shape": [16, 16, 3], "data": "d", "unet": "u", "sampler": {}, "anchors": 12}
+    manifest = {"candidates": 1, "shape": [16, 16, 3], "data": "d", "unet": "u", "anchors": 12, "shards": []}
     bank = PositiveBank(None, manifest, np.arange(12), [candidates])
     config = dataclasses.replace(CONFIG, label_fractions=[], classifier_epochs=1)
     arms = parse_arms("simclr")
@@ -93,9 +94,9 @@ def test_a_distance_is_seen_on_the_device(encoder, make_images, seen):
 @pytest.mark.parametrize("command", ["embed", "pairs"])
 def test_commands_encode_on_the_recipes_device(command, encoder, make_images, monkeypatch, seen, tmp_path):
     monkeypatch.setattr(hardware, "device_of", lambda settings: META)
-    monkeypatch.setattr(workflow, "prepare_for", lambda *arguments, **more: prepared(make_images()))
+    monkeypatch.setattr(stages, "prepare_for", lambda *arguments, **more: prepared(make_images()))
     own = {"out": tmp_path / "out.csv", "encoder": encoder, "data": "made", "between": "-1,1"}
-    getattr(commands, command)(SimpleNamespace(own=own, overrides=[]))
+    getattr(commands, command)(SimpleNamespace(own=own, overrides={}))
     assert seen["encoded"] == [META] * (2 if command == "embed" else 1)
 
 
@@ -104,7 +105,7 @@ def test_a_study_measures_on_the_recipes_device(make_images, monkeypatch, tmp_pa
     devices, known = [], lambda images, *rest: devices.append(rest[-1]) or torch.randn(len(images), 3)
     monkeypatch.setattr(studies, "device_of", lambda settings: META)
     monkeypatch.setattr(studies.Study, "diffusion", lambda self: tmp_path)
-    monkeypatch.setattr(workflow, "train", lambda *rest, **more: None)
+    monkeypatch.setattr(engine, "pretrain", lambda *rest, **more: None)
     monkeypatch.setattr(
         trained, "encode_by", lambda folder, parts, *, device, batch_size: [known(part, device) for part in parts]
     )

@@ -18,8 +18,7 @@ from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import few_labels, linear
 from clsp.evaluation.evaluators.few_labels import FewLabels, draw_labels, fine_tune
 from clsp.evaluation.task import make_task
-from clsp.recipes.limits import check_values
-from clsp.recipes.options import parse_recipe
+from clsp.recipes.recipe import load_recipe
 
 CONFIG = EvaluateConfig(regularisation=[0.1, 1.0], neighbours=[1, 5], temperatures=[0.07], label_fractions=[0.1, 0.5])
 TUNED = dataclasses.replace(CONFIG, label_fractions=[0.25], label_draws=2, fine_tune_epochs=10)
@@ -210,7 +209,7 @@ def test_transfer_to_images_of_other_channels_and_size(encoder, make_images, tmp
 @pytest.mark.parametrize(
     ("option", "value", "allowed"),
     [
-        ("label_fractions", "[0.1, 1.5]", "between 0 and 1"),
+        ("label_fractions", "[0.1, 1.5]", "at most 1"),
         ("label_fractions", "[0]", "above 0"),
         ("label_draws", "0", "at least 1"),
         ("fine_tune_epochs", "-1", "at least 0"),
@@ -220,4 +219,4 @@ def test_transfer_to_images_of_other_channels_and_size(encoder, make_images, tmp
 )
 def test_values_that_make_no_sense_are_refused(option, value, allowed):
     with pytest.raises(UserError, match=rf"--evaluate\.{option} .* must be {allowed}"):
-        check_values(parse_recipe(None, [f"--evaluate.{option}={value}"]))
+        load_recipe(None, {"evaluate": {option: value}})

@@ -11,7 +11,7 @@ import torch
 from clsp.cli.main import dispatch
 from clsp.errors import UserError
 from clsp.evaluation.pairs import mine_pairs
-from clsp.positives.pairs import read_pairs
+from clsp.positives.sources.pairs import read_pairs
 
 
 def at(*degrees):
@@ -44,7 +44,7 @@ def test_the_command_writes_what_pretrain_reads(tmp_path, capsys):
     assert "pairs of" in told and "have one label" in told
     names = [f"digits/{i:05d}" for i in range(2000)]
     assert len(read_pairs(pairs, names).places) > 10
-    arm = ["--positives", "pairs", "--positive-pairs", str(pairs), "--positive-objective", "host"]
+    arm = ["--positives", "pairs", "--positive.pairs.file", str(pairs), "--positive.placement", "host"]
     assert dispatch(["pretrain", *common, "--out", str(tmp_path / "with"), "--epochs", "1", *arm]) == 0
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clsp.comparison.arms import parse_arm, parse_arms
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.unet import build_unet
 from clsp.errors import UserError
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
-from clsp.recipes.options import parse_recipe
+from clsp.recipes.arms import parse_arm, parse_arms
+from clsp.recipes.recipe import load_recipe
 from clsp.study.statistics import interval, paired
 
 TINY = DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4, steps=3, batch_size=2)
@@ -38,30 +38,34 @@ def test_a_paired_difference_takes_the_common_seeds():
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("simclr", ("simclr", "none", None)),
-        ("moco+bank", ("moco", "bank", None)),
-        ("simclr+view+nt_xent", ("simclr", "view", "nt_xent")),
+        ("simclr", ("simclr", None, None, None, False)),
+        ("moco+bank", ("moco", "bank", None, None, False)),
+        ("simclr+view+nt_xent", ("simclr", "view", None, "nt_xent", False)),
+        ("simclr+bank+host", ("simclr", "bank", "host", None, False)),
+        ("simclr+bank+third+nt_xent", ("simclr", "bank", "third", "nt_xent", False)),
+        ("byol+neighbour", ("byol", "neighbour", None, None, False)),
+        ("simclr+extra", ("simclr", None, None, None, True)),
+        ("diffusion", ("diffusion", None, None, None, False)),
     ],
 )
 def test_arms_are_read_and_written_alike(text, parts):
     arm = parse_arm(text)
-    assert (arm.method, arm.positives, arm.objective) == parts
+    assert (arm.method, arm.source, arm.placement, arm.objective, arm.extra) == parts
     assert arm.name == text
 
 
 def test_an_arms_objective_goes_before_the_recipes():
-    recipe = parse_recipe("smoke", ["--pretrain.positive_objective", "nt_xent"])
-    found = [parse_arm(f"simclr+bank{more}").pretraining(recipe) for more in ("", "+alignment", "+nt_xent")]
-    assert [config.positive_objective for config in found] == ["nt_xent", "alignment", "nt_xent"]
+    recipe = load_recipe("smoke", {"pretrain": {"positive": {"objective": "nt_xent"}}})
+    found = [recipe.pretraining(parse_arm(f"simclr+bank{more}")) for more in ("", "+alignment", "+nt_xent")]
+    assert [config.positive.objective for config in found] == ["nt_xent", "alignment", "nt_xent"]
 
 
 def test_an_arm_with_an_objective_may_have_values_of_its_own_beside_those_of_its_source():
-    recipe = parse_recipe(
-        "smoke", ["--per_method", "{simclr+bank: {epochs: 5, lr: 0.2}, simclr+bank+host: {epochs: 7}}"]
-    )
-    plain, host = (parse_arm(arm).pretraining(recipe) for arm in ("simclr+bank", "simclr+bank+host"))
-    assert (plain.epochs, plain.lr, plain.positive_objective) == (5, 0.2, "alignment")
-    assert (host.epochs, host.lr, host.positive_objective) == (7, 0.2, "host")
+    own = "{simclr+bank: {epochs: 5, lr: 0.2}, simclr+bank+host: {epochs: 7}}"
+    recipe = load_recipe("smoke", {"per_method": own})
+    plain, host = (recipe.pretraining(parse_arm(arm)) for arm in ("simclr+bank", "simclr+bank+host"))
+    assert (plain.epochs, plain.lr, plain.positive.placement) == (5, 0.2, "third")
+    assert (host.epochs, host.lr, host.positive.placement) == (7, 0.2, "host")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,8 @@ def test_an_arm_with_an_objective_may_have_values_of_its_own_beside_those_of_its
         ("simclr+bank+ntxent", "did you mean 'nt_xent'"),
         ("simclr+extra+nt_xent", "no additional positive"),
         ("simclr+bank+nt_xent+view", "is not one of alignment, nt_xent"),
+        ("simclr+bank+nt_xent+alignment", "two of one kind"),
+        ("simclr+nt_xent", "is not one of bank"),
         ("moco,moco", "named twice"),
         (",", "no arm"),
     ],
