@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 from torch import nn
 
@@ -42,6 +44,16 @@ def vit(size, *, channels=1, patch=1, **args):
 def for_method(method, **settings):
     """Add to the settings of a short training what ``method`` cannot do without."""
     return {"method": method, **({"backbone": vit_config()} if METHODS[method].patches else {}), **settings}
+
+
+SMALL = {"memory": 16, "prototypes": 7}
+"""Settings of that name are this small in any method that has them."""
+
+
+def small(method, **own):
+    """The settings of ``method`` with few rows and prototypes; ``own`` goes before them."""
+    kind = METHODS[method].Settings
+    return {name: value for name, value in SMALL.items() if name in {item.name for item in fields(kind)}} | own
 
 
 def make(method, encoder, *, projector=None, predictor=None, batch_norm: BatchNormMode = "joint", seed=0, **own):

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
+import itertools
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from clsp.objectives.contrastive import nt_xent
-from clsp.training.positive_term import no_negatives
 from safetensors.torch import load_file
 
 from clsp.engine.hardware import HardwareConfig
 from clsp.errors import UserError
-from clsp.training.pretrain import pretrain
+from clsp.methods import METHODS
+from clsp.objectives import OBJECTIVES
+from clsp.positives.bank import PositiveBank
+from clsp.positives.placement import Host
+from clsp.positives.sources import SOURCES
+from clsp.positives.sources.frames import Frames
+from clsp.positives.sources.neighbour import Neighbour
+from clsp.positives.sources.pairs import Pairs
+from clsp.training.checks import check_together
+from clsp.training.config import PositiveConfig
+from clsp.training.pretrain import build, pretrain
+from tiny import for_method, small
 
 CPU = HardwareConfig(accelerator="cpu")
 
@@ -31,11 +41,20 @@ def pair_file(tmp_path):
 
 
 @pytest.fixture
+def bank_of():
+    def made(images):
+        """A bank of noise."""
+        candidates = np.random.default_rng(3).integers(0, 256, (48, 2, 16, 16, 3), dtype=np.uint8)
+        return PositiveBank(None, {"candidates": 2, "shape": [16, 16, 3]}, np.arange(48), [candidates])
+
+    return made
+
+
+@pytest.fixture
 def train(make_images, tiny_pretrain, tmp_path):
-    def run(name, positives, *, images=None, **changes):
-        made = pretrain(
-            images or make_images(), tiny_pretrain(**changes), CPU, seed=0, folder=tmp_path / name, positives=positives
-        )
+    def run(name, source, *, images=None, positive=None, **changes):
+        config = tiny_pretrain(positive=PositiveConfig(source=source, **(positive or {})), **changes)
+        made = pretrain(images or make_images(), config, CPU, seed=0, folder=tmp_path / name)
         return load_file(tmp_path / name / "encoder.safetensors"), made
 
     return run
@@ -51,68 +70,100 @@ def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("objective", ["alignment", "host"])
-def test_pairs_of_an_image_with_itself_are_the_third_view_or_the_method_alone(train, pair_file, make_images, objective):
+@pytest.mark.parametrize("placement", ["third", "host"])
+def test_pairs_of_an_image_with_itself_are_the_third_view_or_the_method_alone(train, pair_file, make_images, placement):
     """Identity source = host method, to the bit."""
     names = make_images().train.names
     itself = pair_file([(name, name) for name in names])
-    pairs, _ = train("pairs", "pairs", positive_objective=objective, positive_pairs=itself, epochs=1)
-    expected, _ = train("other", "view" if objective == "alignment" else "none", epochs=1)
+    pairs, _ = train("pairs", "pairs", positive={"placement": placement, "pairs": Pairs(file=itself)}, epochs=1)
+    expected, _ = train("other", "view" if placement == "third" else None, epochs=1)
     assert same(pairs, expected)
 
 
 def test_frames_with_a_window_of_0_are_the_third_view(train, make_images):
-    frames, _ = train("frames", "frames", images=in_videos(make_images()), positive_window=0, epochs=1)
+    frames, _ = train(
+        "frames", "frames", images=in_videos(make_images()), positive={"frames": Frames(window=0)}, epochs=1
+    )
     view, _ = train("view", "view", images=in_videos(make_images()), epochs=1)
     assert same(frames, view)
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco", "byol", "nnclr", "barlow", "dino"])
-@pytest.mark.parametrize("positives", ["pairs", "frames", "mixture"])
-def test_every_kind_of_method_trains_on_them(train, make_images, pair_file, method, positives):
+@pytest.mark.parametrize("method", METHODS.names())
+def test_every_method_trains_on_every_source_that_suits_it(tiny_pretrain, make_images, pair_file, bank_of, method):
     images = in_videos(make_images())
-    pairs = pair_file([(images.train.names[i], images.train.names[i + 3]) for i in range(0, 40, 2)])
-    alone, _ = train("alone", "none", images=images, method=method, epochs=1)
-    weights, made = train("with", positives, images=images, method=method, epochs=1, positive_pairs=pairs)
-    assert made.finished and not same(alone, weights)
+    pairs = Pairs(file=pair_file([(images.train.names[i], images.train.names[i + 3]) for i in range(0, 40, 2)]))
+    seen = set()
+    for source, placement in itertools.product((None, *SOURCES.names()), ("third", "host")):
+        positive = PositiveConfig(source=source, placement=placement, pairs=pairs, neighbour=Neighbour(memory=16))
+        config = tiny_pretrain(**for_method(method, positive=positive, batch_size=8))
+        config = replace(
+            config, **{method: METHODS[method].Settings(**small(method))} if fields(METHODS[method].Settings) else {}
+        )
+        try:
+            check_together(config, images)
+        except UserError:
+            continue
+        torch.manual_seed(0)
+        training, _ = build(images, config, np.arange(48), bank_of(images), seed=0)
+        optimizer, _ = training.optimizer()
+        training.to_device(torch.device("cpu"))
+        for number in range(2):
+            found = training.step(number)
+            found.loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            training.after_step(number)
+        assert ("positive" in found.terms) == (source is not None and placement == "third")
+        losses = tuple(float(found.terms[name]) for name in sorted(found.terms))
+        assert np.isfinite(losses).all()
+        # No positive stands beside none, nor a real view in the second one's place: these alone are the method itself.
+        assert losses not in seen or source is None or (source, placement) == ("view", "host")
+        seen.add(losses)
+    assert len(seen) >= len(SOURCES.names())
 
 
 def test_the_content_of_the_pairs_belongs_to_the_stage_and_the_place_of_the_file_does_not(
-    train, pair_file, make_images
+    train, pair_file, make_images, tmp_path, capsys
 ):
     names = make_images().train.names
-    train("a", "pairs", positive_pairs=pair_file([names[:2]]), epochs=1)
-    train("a", "pairs", positive_pairs=pair_file([names[:2]], "moved.csv"), epochs=1)
-    with pytest.raises(UserError, match="pairs"):
-        train("a", "pairs", positive_pairs=pair_file([names[1:3]]), epochs=1)
+
+    def files(*made):
+        return {"pairs": Pairs(file=pair_file(*made))}
+
+    first, _ = train("a", "pairs", positive=files([names[:2]]), epochs=1)
+    capsys.readouterr()
+    train("a", "pairs", positive=files([names[:2]], "moved.csv"), epochs=1)
+    assert "done before" in capsys.readouterr().err
+    other, _ = train("a", "pairs", positive=files([names[1:3]]), epochs=1)
+    (kept,) = (tmp_path / "a/superseded").iterdir()
+    assert same(first, load_file(kept / "encoder.safetensors")) and not same(first, other)
 
 
 def test_what_cannot_work_is_refused_before_anything_is_written(train, tmp_path):
-    with pytest.raises(UserError, match=r"'pairs' need their file: --pretrain.positive_pairs"):
+    with pytest.raises(UserError, match=r"'pairs' need their file: --pretrain.positive.pairs.file"):
         train("a", "pairs")
     with pytest.raises(UserError, match="'mixture' belong to two anchors"):
-        train("b", "mixture", positive_objective="host")
+        train("b", "mixture", positive={"placement": "host"})
     with pytest.raises(UserError, match="cannot be read"):
-        train("c", "pairs", positive_pairs="no-such.csv")
+        train("c", "pairs", positive={"pairs": Pairs(file="no-such.csv")})
     assert not any(tmp_path.iterdir())
 
 
-def test_an_image_that_is_a_positive_is_no_negative_of_its_anchor_in_that_step():
-    """NT-Xent without image j among the negatives of i, and the other way round, written plainly."""
-    ids, shown = torch.tensor([7, 3, 9, 4]), torch.tensor([9, 3, 1, 7])
-    ignore = no_negatives(ids, shown)
-    assert ignore.tolist() == [
-        [False, False, True, True],  # 7 is shown 9, and 4 is shown 7
-        [False, True, False, False],  # 3 is shown itself
-        [True, False, False, False],
-        [True, False, False, False],
+@pytest.mark.parametrize("objective", OBJECTIVES.names())
+def test_every_objective_pulls_frames_in_a_training(train, make_images, objective):
+    images = in_videos(make_images())
+    weights, _ = train("one", "frames", images=images, epochs=1, positive={"objective": objective})
+    others = [name for name in (*OBJECTIVES.names(), None) if name != objective]
+    for name in others:
+        settings = {"positive": {"objective": name}} if name else {}
+        other, _ = train(f"other {name}", "frames" if name else None, images=images, epochs=1, **settings)
+        assert not same(weights, other)
+
+
+def test_weights_of_the_loss_train_otherwise_than_weights_of_the_chance(train, make_images):
+    images = in_videos(make_images())
+    made = [
+        train(weigh, "frames", images=images, epochs=1, positive={"placement": "host", "host": Host(weigh=weigh)})[0]
+        for weigh in ("chance", "loss")
     ]
-    drawn = torch.Generator().manual_seed(0)
-    z = F.normalize(torch.randn(8, 5, generator=drawn, dtype=torch.float64), dim=1)
-    total = 0.0
-    for i in range(8):
-        partner = (i + 4) % 8
-        kept = [j for j in range(8) if j == partner or (j != i and not ignore[i % 4, j % 4])]
-        scores = z[i] @ z[kept].T / 0.2
-        total += float(torch.logsumexp(scores, 0) - z[i] @ z[partner] / 0.2) / 8
-    assert float(nt_xent(z[:4], z[4:], 0.2, ignore=ignore)) == pytest.approx(total, rel=1e-6)
+    assert not same(*made)
