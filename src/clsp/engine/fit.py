@@ -143,7 +143,7 @@ class Fit:
                 log.note(number + 1, loss, training, norm, schedule, metrics, every=self.log_every)
                 faults.point("step")
                 bar.advance(1, loss=loss.detach(), **{name: v for name, v in metrics.items() if name == "knn"})
-                if _told_to_stop(stop, number + 1):
+                if _told_to_stop(stop, number + 1, training.steps):
                     self._save(state, log, number + 1)
                     _leave(stop)
                 if number + 1 < training.steps and time.monotonic() - saved >= 60 * self.checkpoint_minutes:
@@ -281,11 +281,11 @@ class Log:
             files.write_text(self.path, "".join(files.json.dumps(line) + "\n" for line in kept))
 
 
-def _told_to_stop(stop: Stop, done: int) -> bool:
+def _told_to_stop(stop: Stop, done: int, steps: int) -> bool:
     """Whether to stop now. All processes must stop after the same step, so that they ask each other now and then."""
     if distributed.world_size() == 1:
         return stop.signal is not None
-    if done % _ASK:
+    if done % _ASK and done != steps:
         return False
     number = distributed.largest(stop.signal or 0)
     stop.signal = number or None
