@@ -1,4 +1,4 @@
-"""Work in a process of its own, a fork of this one: imports are paid for once, and it can be told to stop, or killed."""
+"""Work in a process of its own, a fork of this one: imports are paid for once, and it can be told to stop or killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Fork:
     """Runs ``work(fork)`` in a fork, in the environment changed by ``variables``."""
 
     def __init__(self, work, variables=None):
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         ear, mouth = os.pipe()
         self.process = os.fork()
         if self.process == 0:

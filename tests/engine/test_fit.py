@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from forks import Fork, pair_of
 from safetensors.torch import load_file
 from torch import nn
 
 from clsp import files
 from clsp.engine.fit import Callback, Fit, NonFiniteLossError, StepOutput, Training
 from clsp.engine.hardware import HardwareConfig
-from forks import Fork, pair_of
 
 STEPS = 24
 

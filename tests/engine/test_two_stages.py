@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+from forks import pair_of
+
 from clsp import distributed
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import launch
 from clsp.engine.stage import stage
 from clsp.methods.base import NoSettings
-from forks import pair_of
 
 
 def together(work):

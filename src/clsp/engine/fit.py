@@ -61,8 +61,9 @@ class Training(nn.Module, ABC, Generic[Out]):
 
     @abstractmethod
     def step(self, number: int) -> Out:
-        """Compute the step ``number``, from 0: the batch, the network, the loss terms. Training, the counting of FLOPs,
-        the preflight and the pictures all call this.
+        """Compute the step ``number``, from 0: the batch, the network, the loss terms.
+
+        Training, the counting of FLOPs, the preflight and the pictures all call this.
         """
 
     @abstractmethod
@@ -239,7 +240,7 @@ class _State:
 
 
 class Log:
-    """One JSON line for every logged step, in ``metrics.jsonl``, and the same for other loggers; the first process's."""
+    """One JSON line for every logged step, in ``metrics.jsonl``, and the same for other loggers; one process writes."""
 
     def __init__(self, path: Path, others: Sequence[Any]) -> None:
         self.path, self._others = path, others
