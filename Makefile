@@ -15,7 +15,7 @@ help:
 	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
-	@echo "make lint    style, format and types"
+	@echo "make lint    style, format, types, and which room may know which"
 	@echo "make check   lint and test"
 	@echo "make clean   remove $(VENV), $(DEMO) and caches"
 	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR another place for the environment"
@@ -37,6 +37,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

@@ -91,10 +91,13 @@ def _built_in(package: str, base: type) -> dict[str, Any]:
     for entry in pkgutil.iter_modules(folder.__path__):
         module = importlib.import_module(f"{package}.{entry.name}")
         for value in vars(module).values():
-            if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__:
-                if value is not base and not inspect.isabstract(value):
-                    found[entry.name.rstrip("_")] = value
+            if inspect.isclass(value) and value.__module__ == module.__name__ and _is_member(value, base):
+                found[entry.name.rstrip("_")] = value
     return found
+
+
+def _is_member(value: type, base: type) -> bool:
+    return issubclass(value, base) and value is not base and not inspect.isabstract(value)
 
 
 def _offered(kind: str, group: str, base: type) -> dict[str, Any]:

@@ -49,6 +49,14 @@ def test_nested_states_come_back_with_their_types(tmp_path):
     assert kinds(back) == kinds(STATE)
 
 
+def test_equal_states_are_equal_bytes(tmp_path):
+    written = set()
+    for _ in range(12):  # an order left to chance would show
+        save_checkpoint(tmp_path / "c", STATE)
+        written.add((tmp_path / "c").read_bytes())
+    assert len(written) == 1
+
+
 def test_a_changed_value_is_another_state():
     assert not same_state({"a": torch.zeros(2)}, {"a": torch.tensor([0.0, 1e-30])})
     assert not same_state({"a": 1}, {"a": 2})

@@ -20,7 +20,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (nested dicts, lists, numbers, strings, tensors) atomically to ``path``."""
     tensors: dict[str, Tensor] = {}
     tree = _encode(state, tensors)
-    files.write_bytes(path, save(tensors, metadata={"format": _FORMAT, "tree": json.dumps(tree)}))
+    # One entry: safetensors writes several in any order, and equal states are to be equal bytes.
+    files.write_bytes(path, save(tensors, metadata={_FORMAT: json.dumps(tree)}))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -33,9 +34,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.get("format") != _FORMAT:
+        if _FORMAT not in header:
             raise UserError(f"{path} is no checkpoint of clsp; delete it to start this stage anew")
-        restored: dict[str, Any] = _decode(json.loads(header["tree"]), tensors)
+        restored: dict[str, Any] = _decode(json.loads(header[_FORMAT]), tensors)
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is no checkpoint ({error}); delete it to start this stage anew") from error
     return restored

@@ -61,8 +61,9 @@ class Training(nn.Module, ABC, Generic[Out]):
 
     @abstractmethod
     def step(self, number: int) -> Out:
-        """Compute the step ``number``, from 0: the batch, the network, the loss terms. Training, the counting of FLOPs,
-        the preflight and the pictures all call this.
+        """Compute the step ``number``, from 0: the batch, the network, the loss terms.
+
+        Training, the counting of FLOPs, the preflight and the pictures all call this.
         """
 
     @abstractmethod
@@ -143,7 +144,7 @@ class Fit:
                 log.note(number + 1, loss, training, norm, schedule, metrics, every=self.log_every)
                 faults.point("step")
                 bar.advance(1, loss=loss.detach(), **{name: v for name, v in metrics.items() if name == "knn"})
-                if _told_to_stop(stop, number + 1):
+                if _told_to_stop(stop, number + 1, training.steps):
                     self._save(state, log, number + 1)
                     _leave(stop)
                 if number + 1 < training.steps and time.monotonic() - saved >= 60 * self.checkpoint_minutes:
@@ -239,7 +240,7 @@ class _State:
 
 
 class Log:
-    """One JSON line for every logged step, in ``metrics.jsonl``, and the same for other loggers; the first process's."""
+    """One JSON line for every logged step, in ``metrics.jsonl``, and the same for other loggers; one process writes."""
 
     def __init__(self, path: Path, others: Sequence[Any]) -> None:
         self.path, self._others = path, others
@@ -282,11 +283,11 @@ class Log:
             files.write_text(self.path, "".join(files.json.dumps(line) + "\n" for line in kept))
 
 
-def _told_to_stop(stop: Stop, done: int) -> bool:
+def _told_to_stop(stop: Stop, done: int, steps: int) -> bool:
     """Whether to stop now. All processes must stop after the same step, so that they ask each other now and then."""
     if distributed.world_size() == 1:
         return stop.signal is not None
-    if done % _ASK:
+    if done % _ASK and done != steps:
         return False
     number = distributed.largest(stop.signal or 0)
     stop.signal = number or None

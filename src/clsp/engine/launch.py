@@ -67,8 +67,8 @@ def _fabric(layout: tuple[str, int, int], precision: Any) -> Fabric:
 def _environment() -> list[Any]:
     """What tells Fabric who starts the processes, where it would be mistaken.
 
-    In a batch script SLURM's variables are there, but it is srun that starts the tasks; without it Fabric would wait for
-    tasks that nobody starts, where it has to start the processes itself.
+    In a batch script SLURM's variables are there, but it is srun that starts the tasks; without it Fabric would wait
+    for tasks that nobody starts, where it has to start the processes itself.
     """
     if "SLURM_NTASKS" not in os.environ or distributed.under_srun() or "LOCAL_WORLD_SIZE" in os.environ:
         return []

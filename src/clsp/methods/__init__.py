@@ -1,4 +1,4 @@
-"""Methods by name, one file each: a composition of a source, an objective and heads, with its settings and its needs."""
+"""Methods by name, one file each: a composition of a source, an objective and heads, with settings and needs."""
 
 from typing import TYPE_CHECKING
 

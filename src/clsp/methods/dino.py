@@ -62,11 +62,12 @@ class Center(Deferred):
     def __init__(self, size: int, momentum: float) -> None:
         super().__init__()
         self.register_buffer("value", torch.zeros(size))
-        self._momentum, self._noted = momentum, None
+        self._momentum = momentum
+        self._noted: Tensor | None = None
 
     def note(self, outputs: Tensor) -> None:
         """Note the teacher's outputs of this process, float [N, K]."""
-        self._noted: Tensor | None = outputs.mean(dim=0, keepdim=True)
+        self._noted = outputs.mean(dim=0, keepdim=True)
 
     def flush(self) -> None:
         """Move towards the mean of the outputs on all processes."""
@@ -103,7 +104,7 @@ class DINO(Method):
         return Output({"dino": loss}, z1, z2, pair(z1, z3))
 
     def teacher_temperature(self, progress: float) -> float:
-        """tau_t at the fraction ``progress`` of the training: a line from the first to the last value, then the last."""
+        """tau_t at the fraction ``progress`` of the training: a line from the first to the last value, then that."""
         first, last = self.settings.teacher_temperature
         warmup = self.settings.teacher_warmup
         return last if progress >= warmup else first + (last - first) * progress / warmup

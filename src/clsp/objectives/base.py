@@ -32,5 +32,5 @@ class Objective(ABC):
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean of ``losses`` [B], each times its weight where there are weights [B] (they are not normalised)."""
+    """Return the mean of ``losses`` [B], each times its weight where there are weights [B] (not normalised)."""
     return losses.mean() if weights is None else (losses * weights).mean()

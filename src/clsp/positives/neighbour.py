@@ -1,4 +1,4 @@
-"""A source of embeddings: the nearest one of past images in a memory, for any method (NNCLR's idea, arXiv 2104.14548)."""
+"""A source of embeddings: the nearest one of past images in a memory, for any method (NNCLR, arXiv 2104.14548)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ class Moment(Protocol):
     """When a batch is seen."""
 
     @property
-    def progress(self) -> float: ...
+    def progress(self) -> float:
+        """Fraction of the training that is done."""
+        ...
 
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """The training step."""
+        ...
 
 
 class NeighbourSearch(Deferred):
@@ -39,7 +43,7 @@ class NeighbourSearch(Deferred):
 
     @torch.no_grad()
     def forward(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the neighbour of each of ``embeddings`` float [B, D] of the images ``ids``: rows [B, D] and their ids."""
+        """Find the neighbour of each of ``embeddings`` float [B, D] of images ``ids``: rows [B, D] and their ids."""
         found = self.memory.search(embeddings, 1)
         self._asked.append((embeddings.detach(), ids))
         return found.rows[:, 0], found.ids[:, 0]

@@ -73,8 +73,8 @@ class Third:
 class Host:
     """In the second view's place, for some anchors of each step: the method's own objective pulls it.
 
-    It costs no more than two views. With odds r the method's loss weighs the pairs of two views and those with a positive
-    as L(view, view) + r L(view, positive) does, up to the factor 1 + r and the company of the negatives.
+    It costs no more than two views. With odds r the method's loss weighs the pairs of two views and those with a
+    positive as L(view, view) + r L(view, positive) does, up to the factor 1 + r and the company of the negatives.
     """
 
     odds: NonNegative = 1.0
@@ -107,10 +107,12 @@ class Host:
         fraction, weights = self.fraction(progress), positive.weights
         chance = fraction if weights is None or self.weigh == "loss" else fraction * weights
         chosen = in_place(ids, chance, seed=seed, step=step)
-        weighed = weights is not None and self.weigh == "loss"
+        kept = None
+        if weights is not None and self.weigh == "loss":
+            kept = torch.where(chosen, weights, torch.ones_like(weights))
         return Positive(
             torch.where(chosen.view(-1, 1, 1, 1), positive.images, anchors),
-            weights=torch.where(chosen, weights, torch.ones_like(weights)) if weighed else None,
+            weights=kept,
             ids=None if positive.ids is None else torch.where(chosen, positive.ids, ids),
         )
 

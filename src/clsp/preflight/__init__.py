@@ -12,7 +12,7 @@ def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True)
     """Build every network, time a few steps of each stage, and lay out the plan as plain text.
 
     Args:
-        prepared: the recipe and its images, from `clsp.recipes.prepare.prepare` or `clsp.preflight.source.prepare_plan`.
+        prepared: the recipe and its images, from `clsp.recipes.prepare` or `clsp.preflight.source.prepare_plan`.
         gpu: a GPU of `clsp.preflight.gpus` for which memory and hours are wanted.
         there: whether the images are there; else they have a shape and no content.
 

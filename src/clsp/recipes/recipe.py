@@ -102,8 +102,8 @@ class Recipe:
 def load_recipe(name: str | None, overrides: Mapping[str, Any] | None = None, sized: Tree | None = None) -> Recipe:
     """Build a recipe: defaults < the recipe's file < what the data's size asks for < ``overrides``.
 
-    What ``per_method`` says of a method goes before the section ``pretrain``; what ``overrides`` or ``sized`` say of that
-    section holds for every method.
+    What ``per_method`` says of a method goes before the section ``pretrain``; what ``overrides`` or ``sized`` say of
+    that section holds for every method.
 
     Args:
         name: a built-in recipe or a YAML file; None: the defaults.

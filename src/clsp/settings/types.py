@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, ConfigDict
 from pydantic.dataclasses import dataclass as checked
-from typing_extensions import dataclass_transform
+from typing_extensions import dataclass_transform  # pydantic brings it
 
 Config = TypeVar("Config", bound=type)
 Base = TypeVar("Base")
@@ -27,8 +27,7 @@ Base = TypeVar("Base")
 def settings(config: Config) -> Config:
     """Make a class of settings: a dataclass whose values are checked, and read from YAML's or a command line's text."""
     options = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-    made: Config = checked(config, kw_only=True, config=options)
-    return made
+    return cast(Config, checked(config, kw_only=True, config=options))
 
 
 def sections(classes: Iterable[tuple[str, type]]) -> dict[str, type]:

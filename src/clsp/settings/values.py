@@ -37,7 +37,8 @@ def nested(flat: Mapping[str, Any]) -> Tree:
 
 def flat(values: Mapping[str, Any], config: type, prefix: str = "") -> Tree:
     """Turn nested sections of ``config`` into dotted names; a mapping that is itself a value stays whole."""
-    sections, found = sections_of(config), {}
+    sections = sections_of(config)
+    found: Tree = {}
     for key, value in values.items():
         if key in sections and isinstance(value, Mapping):
             found |= flat(value, sections[key], f"{prefix}{key}.")
@@ -117,10 +118,16 @@ def _read(value: Any, owner: type, item: Any) -> Any:
         adapter.validate_python(value)
     except ValidationError:
         try:
-            return yaml.safe_load(value)
+            read = yaml.safe_load(value)
         except yaml.YAMLError:
             return value
+        return value if _lacks_space(read) else read
     return value
+
+
+def _lacks_space(read: Any) -> bool:
+    """Whether YAML took ``{depth:2}`` for a mapping of ``depth:2`` to nothing."""
+    return isinstance(read, dict) and any(value is None and ":" in str(key) for key, value in read.items())
 
 
 def _as_text(value: Any, owner: type, item: Any) -> Any:

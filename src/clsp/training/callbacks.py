@@ -1,4 +1,4 @@
-"""What looks on at a pretraining: health of the embedding, neighbours, the online kNN. Give further ones to `pretrain`."""
+"""What looks on at a pretraining: health of the embedding, neighbours, the online kNN. `pretrain` takes more."""
 
 from __future__ import annotations
 

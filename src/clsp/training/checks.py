@@ -7,6 +7,8 @@ from clsp.encoders.tokens import require_vit
 from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.methods import METHODS
+from clsp.methods.base import Method
+from clsp.positives.source import Source
 from clsp.training.config import PretrainConfig
 
 
@@ -48,19 +50,19 @@ def check_together(config: PretrainConfig, images: Images) -> None:
     if source.needs_labels and images.train.labels is None:
         raise UserError(f"positives '{chosen.source}' need labels, and this source has none")
     if chosen.placement == "host":
-        _check_host(config, method)
+        _check_host(config, method, source)
 
 
-def _check_host(config: PretrainConfig, method: type) -> None:
-    chosen = config.positive
-    source, third = chosen.chosen, "choose --pretrain.positive.placement third"
+def _check_host(config: PretrainConfig, method: type[Method], source: Source) -> None:
+    chosen, third = config.positive, "choose --pretrain.positive.placement third"
     if not source.one_anchor:
         raise UserError(f"positives '{chosen.source}' belong to two anchors, and placement host pulls to one; {third}")
     if source.level == "embedding" and not method.takes_neighbours:
         raise UserError(f"method {config.method} takes no embedding in its second view's place; {third}")
     if chosen.host.weigh == "loss" and not method.weighs_pairs:
         raise UserError(
-            f"method {config.method} cannot weigh pairs; choose --pretrain.positive.host.weigh chance, or placement third"
+            f"method {config.method} cannot weigh pairs; choose --pretrain.positive.host.weigh chance, "
+            "or placement third"
         )
 
 

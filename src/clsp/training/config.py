@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, fields
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from clsp.encoders.config import BackboneConfig, BatchNormMode, PredictorConfig, ProjectorConfig
 from clsp.encoders.heads import Heads
@@ -25,8 +25,8 @@ class Positives:
     source: Literal[SOURCES.names()] | None = None  # type: ignore[valid-type]
     """Where it comes from; null: there is none. An arm of a study says it: simclr+bank."""
     placement: Literal["third", "host"] = "third"
-    """Where it stands. third: a third view, with a term of its own; host: in the second view's place, where the method's
-    own objective pulls it."""
+    """Where it stands. third: a third view, with a term of its own; host: in the second view's place, where the
+    method's own objective pulls it."""
     objective: Literal[OBJECTIVES.names()] = "alignment"  # type: ignore[valid-type]
     """What pulls a third view: the paper's mean(2 - 2 cos), or InfoNCE, in which other images repel it."""
 
@@ -44,7 +44,7 @@ class Positives:
 
     def unused(self) -> set[str]:
         """The settings that belong to other choices than these."""
-        every = {item.name for item in fields(self)}  # type: ignore[arg-type]
+        every = {item.name for item in fields(self)}
         if self.source is None:
             return every
         used = {"source", "placement", self.source, self.placement}
@@ -101,23 +101,40 @@ class Pretrain:
     @property
     def heads(self) -> Heads:
         """The settings of projector and predictor."""
-        return Heads(projector=self.projector, predictor=self.predictor, batch_norm=self.batch_norm)  # type: ignore[attr-defined]
+        return Heads(projector=self.projector, predictor=self.predictor, batch_norm=self.batch_norm)
 
     def unused(self) -> set[str]:
         """The sections of the methods that were not chosen."""
         return set(METHODS.names()) - {self.method}
 
 
-PositiveConfig = extended(
-    Positives, {**sections(SOURCES.items()), "third": Third, "host": Host, **sections(OBJECTIVES.items())}
-)
-"""`Positives` with a section for every source, placement and objective that has settings."""
+if TYPE_CHECKING:
 
+    @settings
+    class PositiveConfig(Positives):
+        """`Positives` with a section for every source, placement and objective that has settings."""
 
-@settings
-class _WithPositives(Pretrain):
-    positive: PositiveConfig = field(default_factory=PositiveConfig)  # type: ignore[valid-type]
+        third: Third = field(default_factory=Third)
+        host: Host = field(default_factory=Host)
 
+        def __getattr__(self, name: str) -> Any: ...
 
-PretrainConfig = extended(_WithPositives, sections((name, made.Settings) for name, made in METHODS.items()))
-"""`Pretrain` with the additional positive, and a section for every method that has settings."""
+    @settings
+    class PretrainConfig(Pretrain):
+        """`Pretrain` with the additional positive, and a section for every method that has settings."""
+
+        positive: PositiveConfig = field(default_factory=PositiveConfig)
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    PositiveConfig = extended(
+        Positives, {**sections(SOURCES.items()), "third": Third, "host": Host, **sections(OBJECTIVES.items())}
+    )
+
+    @settings
+    class _WithPositives(Pretrain):
+        __doc__ = Pretrain.__doc__
+        positive: PositiveConfig = field(default_factory=PositiveConfig)
+
+    PretrainConfig = extended(_WithPositives, sections((name, made.Settings) for name, made in METHODS.items()))

@@ -51,7 +51,7 @@ class Frames(Source):
         firsts = np.searchsorted(line[order], line - self.window)
         counts = np.searchsorted(line[order], line + self.window, side="right") - firsts
         lists = OneOf(material.pixels, *(torch.from_numpy(x).to(device) for x in (order, firsts, counts)), seed=seed)
-        return NearInTime(lists, *(torch.from_numpy(x).to(device) for x in (ids, times)), self.window)
+        return NearInTime(lists, torch.from_numpy(ids).to(device), torch.from_numpy(times).to(device), self.window)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The anchor with noise as strong as the candidates' distance: does any change of that size do what a candidate does?"""
+"""The anchor with noise as strong as the candidates' distance: does any change of that size do what they do?"""
 
 from __future__ import annotations
 
