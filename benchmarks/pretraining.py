@@ -38,7 +38,7 @@ from clsp.training.pretrain import build_method
 from clsp.training.step import Pretraining, Seen
 
 IMAGES, SIDE, STEPS, WARM = 4096, 32, 8, 3
-CONFIG = load_recipe("fashion-mnist").pretrain
+CONFIG: Any = load_recipe("fashion-mnist").pretrain
 BATCH, VIEW, OWN = CONFIG.batch_size, CONFIG.augment.size or SIDE, CONFIG.backbone
 SPEC = EncoderSpec(name=OWN.name, args=OWN.args, stem=stem_for(OWN, SIDE), channels=3, size=SIDE)
 

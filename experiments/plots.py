@@ -8,8 +8,7 @@ agreement and distance together) and cost.svg (over what the generator costs).
 
 from __future__ import annotations
 
-import json
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +172,11 @@ def words(options: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    found, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", type=Path, help="result.json of the ablations")
+    parser.add_argument("folder", type=Path, help="where the figures go")
+    options = parser.parse_args()
+    found, folder = files.read_json(options.result), options.folder
     drawn = {"axes": along_axes, "positives": over_measures, "map": over_both, "cost": over_cost}
     for name, draw in drawn.items():
         files.write_text(folder / f"{name}.svg", draw(found))

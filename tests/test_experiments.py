@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -110,6 +111,9 @@ def test_ablations_end_in_a_file_and_its_plots(tmp_path):
     script("plots.py", tmp_path / "o" / "result.json", tmp_path / "plots")
     names = sorted(path.stem for path in (tmp_path / "plots").iterdir())
     assert names == ["axes", "cost", "map", "positives"]
+    for name in names:
+        drawn = ElementTree.parse(tmp_path / "plots" / f"{name}.svg").getroot()
+        assert "prefers-color-scheme: dark" in drawn[0].text and drawn.findall(".//{*}circle")
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def spoken(one: Estimate, decimals: int = 2) -> str:
 
 def short(name: str) -> str:
     """A name that fits beside a dot."""
-    return name if len(name) <= 18 else f"{name[:17]}…"
+    return name if len(name) <= 19 else f"{name[:18]}…"
 
 
 def label_at(name: str, point: tuple[float, float], found: Place) -> list[Html]:
