@@ -16,7 +16,7 @@ from scipy import stats
 from speed import generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
 from studies import ROOT, SCORES, STUDIES, about, put, result, rows, trained
 
-from clsp.study.statistics import interval
+from clsp.evaluation.statistics import interval
 from clsp.study.table import shown
 
 TRIED = ("simclr+bank+host", "nnclr", "simclr+class+host")

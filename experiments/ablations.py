@@ -24,13 +24,13 @@ from clsp.encoders.export import read_spec
 from clsp.engine.hardware import device_of
 from clsp.evaluation.distance import distance_seen_by
 from clsp.evaluation.judge import judge_candidates
+from clsp.evaluation.statistics import interval, paired
 from clsp.evaluation.task import make_task
 from clsp.images.imageset import subset
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.prepare import prepare
 from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.settings.values import flat, plain
-from clsp.study.statistics import interval, paired
 
 BASE, TOGETHER, ALONE = "base", "together", "alone"
 SCORES = ("linear", "knn")

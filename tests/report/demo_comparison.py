@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from demo_run import digits, dump, dump_lines, write_images, write_positives
 
-from clsp.study.statistics import interval, paired
+from clsp.evaluation.statistics import interval, paired
 
 PROTOCOLS = {"linear": "logistic regression, C = 0.1", "knn": "cosine, k = 20"}
 METHODS = {

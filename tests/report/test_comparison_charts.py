@@ -9,12 +9,12 @@ from demo_comparison import SIXTEEN, write_comparison
 from test_report_browser import CHROMIUM
 from test_report_browser import dump as browse
 
+from clsp.evaluation.statistics import interval
 from clsp.report import build_report
 from clsp.report.costs import flops, short_time
 from clsp.report.curves import curve, extent
 from clsp.report.labels import HEIGHT, overlap, place
 from clsp.report.numbers import signed
-from clsp.study.statistics import interval
 
 
 def test_zero_stands_where_the_differences_change_sign(many: Path) -> None:

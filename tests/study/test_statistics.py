@@ -9,11 +9,11 @@ from scipy import stats
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.unet import build_unet
 from clsp.errors import UserError
+from clsp.evaluation.statistics import interval, paired
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.recipes.arms import parse_arm, parse_arms
 from clsp.recipes.recipe import load_recipe
-from clsp.study.statistics import interval, paired
 
 TINY = DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4, steps=3, batch_size=2)
 

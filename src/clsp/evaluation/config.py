@@ -18,8 +18,8 @@ class EvaluateConfig:
     holdout: Fraction = 0.1
     """Fraction of them that is held out to choose C, k and the temperature; afterwards all are used."""
     validation_images: AtLeastTwo | None = None
-    """Evaluate on so many labelled train images instead of the test images, to choose settings by; they serve no probe,
-    and no other stage that takes only some of the images. null: the test images."""
+    """Evaluate on so many labelled train images instead of the test images, to choose settings by; they serve no
+    probe, and no other stage that takes only some of the images. null: the test images."""
     test_fraction: Fraction = 0.2
     """Fraction of a labelled source without a test part that is set apart, by class, for testing."""
     regularisation: Numbers = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0, 100.0])
@@ -42,5 +42,5 @@ class EvaluateConfig:
     batch_size: Annotated[Count, Incidental] = 500
     """Images encoded at once."""
     classifier_epochs: Annotated[NonNegativeInt, Incidental] = 10
-    """Epochs of the supervised classifier that judges whether candidates keep the anchor's label; 0: none. It is no part
-    of what is measured of an encoder."""
+    """Epochs of the supervised classifier that judges whether candidates keep the anchor's label; 0: none. It is no
+    part of what is measured of an encoder."""

@@ -1,8 +1,8 @@
 """From a plan of what to read to `Images`: decoded once, in parallel, into memory or a memory-mapped store.
 
-A store is a folder that is named by its key: ``train.npy`` and perhaps ``test.npy`` (uint8 [N, C, H, W]) and ``index.json`` with
-names, labels and the key of what was read. The index is removed before the first pixel is written and
-comes back after the last one, so that a killed writer leaves no index and the store is made again.
+A store is a folder that is named by its key: ``train.npy`` and perhaps ``test.npy`` (uint8 [N, C, H, W]), and
+``index.json`` with names, labels and the key of what was read. The index is removed before the first pixel is written
+and comes back after the last one, so that a killed writer leaves no index and the store is made again.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clsp.evaluation.statistics import interval
 from clsp.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Point, dot, frame, path, svg
 from clsp.report.html import Html, data_block, element
 from clsp.report.numbers import is_number, number
-from clsp.study.statistics import interval
 
 POINTS = 240
 """A curve is drawn with at most about this many points: more cannot be seen."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from clsp.evaluation.statistics import SEEDS
 from clsp.report.charts import Estimate, Point
 from clsp.report.curves import series_of
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import Html, element, join
 from clsp.report.numbers import against, fixed, is_number, words
-from clsp.study.statistics import SEEDS
 
 FEW = 6
 """With more arms than this a colour says what kind an arm is of, not which one."""

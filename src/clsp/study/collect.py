@@ -12,11 +12,11 @@ from clsp import console, files
 from clsp.engine.stage import completed, plain
 from clsp.errors import UserError
 from clsp.evaluation.measure import difference
+from clsp.evaluation.statistics import SEEDS, interval, paired
 from clsp.recipes.arms import Arm, parse_arm
 from clsp.settings.identity import identity
 from clsp.study.cost import Cost
 from clsp.study.evaluation import each_of
-from clsp.study.statistics import SEEDS, interval, paired
 from clsp.study.study import Study
 from clsp.training.checks import sees_labels, shows_generated
 

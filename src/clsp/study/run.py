@@ -1,4 +1,4 @@
-"""The whole run: a study of one seed, the method with its positives and, where the recipe asks for them, its controls."""
+"""The whole run: a study of one seed, of the method with its positives and, where they are wanted, its controls."""
 
 from __future__ import annotations
 

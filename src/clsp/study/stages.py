@@ -42,8 +42,8 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
     Args:
         prepared: data and recipe.
         out: the encoder's folder.
-        positives: the additional positive: None (as the recipe says), a bank's folder, the name of a source that needs no
-            bank (``view``, ``nearest``, ...), or ``NAME:BANK`` for one that does (``noise:BANK``, ``extra:BANK``).
+        positives: the additional positive: None (as the recipe says), a bank's folder, the name of a source that needs
+            no bank (``view``, ``nearest``, ...), or ``NAME:BANK`` for one that does (``noise:BANK``, ``extra:BANK``).
 
     Raises:
         UserError: ``positives`` is neither.
