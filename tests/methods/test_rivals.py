@@ -116,6 +116,11 @@ def test_simsiam_stops_the_gradient_and_keeps_the_predictors_rate():
     expected = -0.5 * ((n(p[0]) * n(z[1])).sum(1).mean() + (n(p[1]) * n(z[0])).sum(1).mean())
     torch.testing.assert_close(output.terms["simsiam"], expected)
     assert not output.pair[0].requires_grad
+    stopped = -0.5 * ((n(p[0]) * n(z[1].detach())).sum(1).mean() + (n(p[1]) * n(z[0].detach())).sum(1).mean())
+    parameters = list(method.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(output.terms["simsiam"], parameters), torch.autograd.grad(stopped, parameters)
+    )
     trunk, head = method.groups()
     assert trunk.decays and not head.decays
     assert {id(q) for q in head.parameters} == {id(q) for q in method.predictor.parameters()}

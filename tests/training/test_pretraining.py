@@ -12,22 +12,24 @@ import sys
 import numpy as np
 import pytest
 import torch
-from clsp.engine.trainer import NonFiniteLossError
-from clsp.methods.config import NAMES
-from clsp.methods.registry import build_method
-from clsp.positives.registry import Material
-from clsp.training.module import Pretraining, TrainingData
 from safetensors.torch import load_file
 
 from clsp import files
 from clsp.engine.batches import Batches
+from clsp.engine.fit import NonFiniteLossError
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, Split
+from clsp.methods import METHODS
 from clsp.objectives.alignment import alignment
+from clsp.positives.placement import Host, Third
+from clsp.positives.source import Material
+from clsp.positives.sources.neighbour import Neighbour
+from clsp.training.config import PositiveConfig
 from clsp.training.pretrain import pretrain
+from clsp.training.step import Pretraining
 from tiny import for_method
 
 CPU = HardwareConfig(accelerator="cpu")
@@ -35,8 +37,10 @@ CPU = HardwareConfig(accelerator="cpu")
 
 @pytest.fixture
 def train(make_images, tiny_pretrain):
-    def run(folder, *, positives="none", seed=0, **changes):
-        return pretrain(make_images(), tiny_pretrain(**changes), CPU, seed=seed, folder=folder, positives=positives)
+    def run(folder, *, source=None, placement="third", seed=0, callbacks=(), **changes):
+        positive = PositiveConfig(source=source, placement=placement, neighbour=Neighbour(memory=20))
+        config = tiny_pretrain(positive=positive, **changes)
+        return pretrain(make_images(), config, CPU, seed=seed, folder=folder, callbacks=callbacks)
 
     return run
 
@@ -49,11 +53,22 @@ def different(first, second):
     return [name for name in first if not torch.equal(first[name], second[name])]
 
 
-@pytest.mark.parametrize("method", [*NAMES, "swav with local crops", "dino with local crops"])
+LOCAL = [f"{name} with local crops" for name, made in METHODS.items() if made.multi_crop]
+NEIGHBOURS = [
+    f"{name} with {placement} neighbours"
+    for name, made in METHODS.items()
+    if made.takes_neighbours
+    for placement in ("third", "host")
+]
+
+
+@pytest.mark.parametrize("method", [*METHODS.names(), *LOCAL, *NEIGHBOURS])
 def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(train, tmp_path, monkeypatch, method):
-    method, _, local = method.partition(" with ")
-    augment = AugmentConfig(local_crops=2 if local else 0)
-    settings = for_method(method, positives="view", augment=augment)
+    method, _, more = method.partition(" with ")
+    augment = AugmentConfig(local_crops=2 if more == "local crops" else 0)
+    settings = for_method(method, source="view", augment=augment)
+    if "neighbours" in more:
+        settings |= {"source": "neighbour", "placement": more.split()[0]}
     train(tmp_path / "straight", **settings)
     monkeypatch.setenv("CLSP_FAULT", "step:5:eio")
     with pytest.raises(OSError, match="Input/output"):
@@ -77,6 +92,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import conftest
 from pathlib import Path
+from clsp.engine.fit import NonFiniteLossError
 from clsp.engine.hardware import HardwareConfig
 from clsp.training.pretrain import pretrain
 config = conftest.pretrain_config(method="moco", checkpoint_minutes=0)
@@ -100,11 +116,11 @@ def test_a_sigkill_costs_nothing_but_the_steps_since_the_checkpoint(train, tmp_p
 def test_a_nan_stops_naming_the_term_and_leaves_a_finite_checkpoint(train, tmp_path, monkeypatch):
     monkeypatch.setenv("CLSP_FAULT", "loss:3:nan")
     with pytest.raises(NonFiniteLossError, match=r"nt_xent and positive .*step 2"):
-        train(tmp_path, positives="view", checkpoint_minutes=0)
+        train(tmp_path, source="view", checkpoint_minutes=0)
     saved = load_file(tmp_path / "checkpoints/last.safetensors")
     assert all(bool(torch.isfinite(tensor).all()) for tensor in saved.values() if tensor.is_floating_point())
     monkeypatch.delenv("CLSP_FAULT")
-    assert train(tmp_path, positives="view").finished
+    assert train(tmp_path, source="view").finished
 
 
 def test_another_seed_is_another_encoder_and_the_same_seed_the_same(train, tmp_path):
@@ -126,34 +142,42 @@ def test_too_few_images_are_refused(train, make_images, tiny_pretrain, tmp_path)
         train(tmp_path / "a", batch_size=64)
     with pytest.raises(UserError, match="1 image to train on"):
         pretrain(make_images(1, None), tiny_pretrain(), CPU, seed=0, folder=tmp_path / "b")
-    with pytest.raises(UserError, match="need a bank"):
-        train(tmp_path / "c", positives="bank")
+    with pytest.raises(UserError, match="needs a bank"):
+        train(tmp_path / "c", source="bank")
     assert not (tmp_path / "c").exists()
 
 
 @pytest.fixture
-def module(make_images, tiny_pretrain):
-    def make(positives="view", **changes):
-        images, config = make_images(), tiny_pretrain(**changes)
+def training(make_images, tiny_pretrain):
+    def make(source="view", placement="third", odds=1.0, weight=1.0, **changes):
+        positive = PositiveConfig(
+            source=source, placement=placement, host=Host(odds=odds), third=Third(weight=weight),
+            neighbour=Neighbour(memory=20),
+        )  # fmt: skip
+        images, config = make_images(), tiny_pretrain(positive=positive, **changes)
         torch.manual_seed(0)
         encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 10))
         encoder.num_features = 10
         ids = np.arange(0, 48, 2)
-        data = TrainingData(
-            material=Material(Pixels(images.train.images, ids), ids, None, images.train.images, images.train.names),
-            positives=positives, mean=torch.full((3,), 0.4), std=torch.full((3,), 0.2), anchors=len(ids),
-        )  # fmt: skip
-        made = Pretraining(build_method(encoder, config, seed=0), data, config, seed=0, knn=None)
-        made.on_fit_start()
+        material = Material(
+            Pixels(images.train.images, ids), ids, images.train.labels[ids], images.train.images, images.train.names
+        )
+        method = METHODS[config.method](encoder, config.heads, config.own, seed=0)
+        if source == "neighbour":
+            host = positive.host if placement == "host" else None
+            method.neighbour = positive.chosen.search(8, seed=0, host=host)
+        statistics = torch.full((3,), 0.4), torch.full((3,), 0.2)
+        made = Pretraining(method, config, material, len(ids), *statistics, seed=0)
+        made.to_device(torch.device("cpu"))
         return made
 
     return make
 
 
-def test_a_view_does_not_depend_on_what_else_is_in_the_batch(module):
-    large, small = module(batch_size=16), module(batch_size=8)
-    place = {int(i): row for row, i in enumerate(large.views_of(0).ids)}
-    views, others = large.views_of(0), small.views_of(0)
+def test_a_view_does_not_depend_on_what_else_is_in_the_batch(training):
+    large, small = training(batch_size=16), training(batch_size=8)
+    place = {int(i): row for row, i in enumerate(large.views(0).ids)}
+    views, others = large.views(0), small.views(0)
     common = [(place[int(i)], row) for row, i in enumerate(others.ids) if int(i) in place]
     assert len(common) == 8
     for name in ("first", "second", "positive"):
@@ -161,71 +185,70 @@ def test_a_view_does_not_depend_on_what_else_is_in_the_batch(module):
             torch.testing.assert_close(getattr(views, name)[a], getattr(others, name)[b], rtol=0, atol=1e-5)
 
 
-def test_the_views_of_an_anchor_differ_and_carry_its_dataset_index(module):
-    views = module().views_of(3)
+def test_the_views_of_an_anchor_differ_and_carry_its_dataset_index(training):
+    views = training().views(3)
     assert set(views.ids.tolist()) <= set(range(0, 48, 2))
     assert len(set(views.ids.tolist())) == len(views.ids)
     for one, two in ((views.first, views.second), (views.first, views.positive), (views.second, views.positive)):
         assert float((one - two).abs().flatten(1).max(dim=1).values.min()) > 0.1
-    assert not torch.equal(views.first, module().views_of(4).first)
-    assert module("none").views_of(0).positive is None
+    assert not torch.equal(views.first, training().views(4).first)
+    assert training(None).views(0).positive is None
 
 
-def test_with_the_hosts_objective_the_positive_takes_the_second_views_place(module):
-    """For lambda / (1 + lambda) of the anchors, by the image and the step; the rest sees what the method alone sees."""
+def test_with_the_hosts_objective_the_positive_takes_the_second_views_place(training):
+    """For odds / (1 + odds) of the anchors, by the image and the step; the rest sees what the method alone sees."""
     alone, mixed, replaced = (
-        module("none"),
-        *(module("random", positive_objective="host", positive_weight=w) for w in (1, 1e9)),
+        training(None),
+        *(training("random", "host", odds=odds) for odds in (1, 1e9)),
     )
     shares = []
     for step in range(40):
-        views, real, other = mixed.views_of(step), alone.views_of(step), replaced.views_of(step)
+        views, real, other = mixed.views(step), alone.views(step), replaced.views(step)
         assert views.positive is None and torch.equal(views.first, real.first)
         is_real, is_other = ((views.second == side.second).flatten(1).all(dim=1) for side in (real, other))
         assert torch.equal(is_real, ~is_other)
         shares.append(float(is_other.float().mean()))
     assert len(set(shares)) > 2
     assert sum(shares) / 40 == pytest.approx(0.5, abs=0.06)  # 40 steps of 16: three standard deviations
-    assert torch.equal(
-        module("random", positive_objective="host", positive_weight=0.0).views_of(3).second, alone.views_of(3).second
-    )
+    assert torch.equal(training("random", "host", odds=0.0).views(3).second, alone.views(3).second)
 
 
 def test_a_positive_in_place_costs_what_the_method_costs(train, tmp_path):
     """Its step has two views, and a real view in place is the method alone to the bit."""
     made = {
-        name: train(tmp_path / name, positives=name, positive_objective="host", epochs=1)
-        for name in ("none", "view", "random")
+        str(name): train(tmp_path / str(name), source=name, placement="host", epochs=1)
+        for name in (None, "view", "random")
     }
-    assert different(weights(tmp_path / "none"), weights(tmp_path / "view")) == []
-    assert different(weights(tmp_path / "none"), weights(tmp_path / "random"))
+    assert different(weights(tmp_path / "None"), weights(tmp_path / "view")) == []
+    assert different(weights(tmp_path / "None"), weights(tmp_path / "random"))
     assert len({stage.facts["flops"] for stage in made.values()}) == 1
 
 
-def test_identity_source_is_the_host_plus_lambda_alignment_of_views_1_and_3(module, monkeypatch):
-    made = module(positive_weight=0.7)
-    monkeypatch.setattr(type(made), "global_step", 0)
-    logged = {}
-    made.log_dict = lambda values: logged.update(values)
-    loss = made.training_step(None)
-    views = made.views_of(0)
-    z1, z3 = (made.method.projector(made.method.encoder(x)) for x in (views.first, views.positive))
-    host = module("none", positive_weight=0.7)
-    host.log_dict = lambda values: None
-    expected = host.training_step(None) + 0.7 * alignment(z1, z3)
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(logged["positive"], 0.7 * alignment(z1, z3).detach())
+def test_identity_source_is_the_host_plus_lambda_alignment_of_views_1_and_3(training):
+    made = training(weight=0.7)
+    found = made.step(0)
+    z1, z3 = (made.method.network(x) for x in (found.views.first, found.views.positive))
+    torch.testing.assert_close(found.loss, training(None).step(0).loss + 0.7 * alignment(z1, z3))
+    torch.testing.assert_close(found.terms["positive"], 0.7 * alignment(z1, z3))
+    assert torch.equal(made(0), found.loss)
 
 
-def test_weight_0_has_the_hosts_gradient(module, monkeypatch):
+def test_weight_0_has_the_hosts_gradient(training):
     gradients = []
-    for made in (module(positive_weight=0.0), module("none")):
-        monkeypatch.setattr(type(made), "global_step", 0)
-        made.log_dict = lambda values: None
-        made.training_step(None).backward()
+    for made in (training(weight=0.0), training(None)):
+        made(0).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in made.method.parameters()]))
     torch.testing.assert_close(*gradients)
     assert float(gradients[0].abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS.names() if not METHODS[name].patches])
+def test_labels_are_hidden_from_every_method_that_does_not_say_that_it_sees_them(training, method):
+    views = training(method=method).views(0)
+    if METHODS[method].sees_labels:
+        assert views.labels.tolist() == [i % 3 for i in views.ids.tolist()]
+    else:
+        assert views.labels is None
 
 
 def test_learning_rate_warms_up_and_ends_near_0(train, tmp_path):
@@ -242,19 +265,23 @@ def test_learning_rate_warms_up_and_ends_near_0(train, tmp_path):
 def test_constant_images_train_without_nan(tiny_pretrain, tmp_path):
     flat = Split(images=np.zeros((20, 1, 16, 16), np.uint8), names=[str(i) for i in range(20)])
     made = pretrain(
-        Images(source="black", train=flat), tiny_pretrain(epochs=1), CPU, seed=0, folder=tmp_path, positives="view"
+        Images(source="black", train=flat),
+        tiny_pretrain(epochs=1, positive=PositiveConfig(source="view")),
+        CPU,
+        seed=0,
+        folder=tmp_path,
     )
     assert made.finished
     assert all(bool(torch.isfinite(t).all()) for t in weights(tmp_path).values() if t.is_floating_point())
 
 
-def test_all_batches_of_an_epoch_are_seen(module):
-    made = module(batch_size=8)
-    seen = torch.cat([made.views_of(step).ids for step in range(made.batches.steps_per_epoch)])
+def test_all_batches_of_an_epoch_are_seen(training):
+    made = training(batch_size=8)
+    seen = torch.cat([made.views(step).ids for step in range(made.batches.steps_per_epoch)])
     assert sorted(seen.tolist()) == list(range(0, 48, 2))
-    assert made.total_steps == 3 * made.config.epochs
+    assert made.steps == 3 * made.config.epochs
     assert isinstance(made.batches, Batches)
-    assert math.isclose(made.views_of(made.total_steps - 1).done, 1 - 1 / made.total_steps)
+    assert math.isclose(made.views(made.steps - 1).progress, 1 - 1 / made.steps)
 
 
 def test_settings_that_change_nothing_may_change_between_resumes(train, tmp_path, tiny_pretrain):

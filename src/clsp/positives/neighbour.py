@@ -57,7 +57,7 @@ class NeighbourSearch(Deferred):
         return torch.where(chosen[:, None], rows.to(targets.dtype), targets)
 
     def flush(self) -> None:
-        """Remember the first view's embeddings."""
+        """Remember the embeddings that were asked for first: those of one view of each image."""
         if self._asked:
             self.memory.note(*self._asked[0])
             self.memory.flush()

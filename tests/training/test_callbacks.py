@@ -1,0 +1,73 @@
+"""What looks on at a training is logged and changes nothing; the counting of FLOPs leaves no trace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clsp import files
+from clsp.engine.fit import Callback
+from clsp.engine.hardware import HardwareConfig
+from clsp.methods import METHODS
+from clsp.training.config import PositiveConfig
+from clsp.training.pretrain import build, pretrain, training_flops
+from tiny import for_method
+
+CPU = HardwareConfig(accelerator="cpu")
+
+
+class Watcher(Callback):
+    """Notes what it is shown."""
+
+    def __init__(self):
+        self.seen, self.ended = [], []
+
+    def on_step(self, training, number, output):
+        self.seen.append((number, output.views.ids.clone(), output.output.first.detach(), set(output.terms)))
+        return {"watched": 10.0 + number}
+
+    def on_step_end(self, training, number):
+        self.ended.append((number, {name: value.clone() for name, value in training.method.encoder.named_buffers()}))
+        return {"ended": float(number)} if number % 4 == 0 else {}
+
+
+def test_what_callbacks_return_is_logged_and_they_see_views_embeddings_and_terms(make_images, tiny_pretrain, tmp_path):
+    watcher, config = Watcher(), tiny_pretrain(log_every=2, positive=PositiveConfig(source="view"))
+    pretrain(make_images(), config, CPU, seed=0, folder=tmp_path / "a", callbacks=(watcher,))
+    lines = {line["step"]: line for line in files.read_jsonl(tmp_path / "a/metrics.jsonl")}
+    assert [number for number, *_ in watcher.seen] == [1, 3, 5, 7]  # every second step of nine
+    for number, ids, first, terms in watcher.seen:
+        assert lines[number + 1]["watched"] == 10.0 + number
+        assert len(set(ids.tolist())) == 16 and first.shape == (16, 8)
+        assert terms == {"nt_xent", "positive"} and terms < set(lines[number + 1])
+    assert [number for number, _ in watcher.ended] == list(range(1, 10))
+    assert [line.get("ended") for step, line in sorted(lines.items()) if "ended" in line] == [4.0, 8.0]
+    pretrain(make_images(), config, CPU, seed=0, folder=tmp_path / "b")
+    one, two = (load_file(tmp_path / name / "encoder.safetensors") for name in ("a", "b"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_counting_flops_leaves_every_buffer_weight_and_gradient_as_it_was(make_images, tiny_pretrain, method):
+    config = tiny_pretrain(**for_method(method, positive=PositiveConfig(source="view"), epochs=1))
+    training, _ = build(make_images(), config, np.arange(48), None, seed=0)
+    training.to_device(torch.device("cpu"))
+    training.step(0).loss.backward()
+    training.after_step(0)
+    training.zero_grad(set_to_none=True)
+    before = {name: value.clone() for name, value in (*training.named_parameters(), *training.named_buffers())}
+    assert training_flops(training) > 0
+    for name, value in (*training.named_parameters(), *training.named_buffers()):
+        assert torch.equal(value, before[name]), name
+    assert all(p.grad is None for p in training.parameters())
+
+
+def test_the_saved_encoders_statistics_are_those_at_the_end_of_the_training(make_images, tiny_pretrain, tmp_path):
+    watcher = Watcher()
+    pretrain(make_images(), tiny_pretrain(), CPU, seed=0, folder=tmp_path, callbacks=(watcher,))
+    saved, (number, last) = load_file(tmp_path / "encoder.safetensors"), watcher.ended[-1]
+    assert number == 9 and last
+    for name, value in last.items():
+        assert torch.equal(saved[name], value), name
