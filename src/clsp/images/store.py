@@ -8,7 +8,6 @@ and comes back after the last one, so that a killed writer leaves no index and t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
 
 from clsp import console, files
 from clsp.errors import UserError
@@ -102,10 +102,13 @@ def locked(folder: Path | None) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(folder / ".lock")
+    with contextlib.suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def reopen(folder: Path | None, key: str, source: str) -> Images | None:

@@ -128,7 +128,7 @@ def _basis(plan: Plan, stages: list[Stage], gpu: str | None) -> Iterable[str]:
         )
     else:
         yield "The time here is that of a few steps of each stage."
-    if (load := os.getloadavg()[0]) >= 0.5:
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) >= 0.5:  # not on Windows
         yield (
             f"Other work keeps {load:.1f} of the {os.cpu_count()} cores busy: the times here may be many times too "
             "long, for threads that share a core wait for each other."
