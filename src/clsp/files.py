@@ -103,7 +103,7 @@ def _abandoned(temporary: Path, node: str, process: int) -> bool:
         return True
     except PermissionError:  # another user's
         return False
-    return process == os.getpid()  # what this process writes now it does not sweep
+    return process == os.getpid()  # an earlier process had this number: who sweeps has not begun to write
 
 
 def write_bytes(path: Path, data: bytes) -> None:
