@@ -119,9 +119,10 @@ def test_wrong_arms_end_in_one_line(tmp_path):
     done = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclt", "--out", tmp_path / "R")
     assert done.status == 2
     assert "did you mean 'nnclr'?" in done.error
-    trimmed = ("--methods", "simclr,simclr+bank+host", "--pretrain.positive_trim", "0.1")
+    trimmed = ("--methods", "simclr,simclr+bank+host", "--pretrain.positive.third.trim", "0.1")
     done = shared().clsp("compare", *SMALL, *trimmed, "--out", tmp_path / "R")
-    assert done.status == 2 and "positive_objective host has none" in done.error
+    assert done.status == 2
+    assert "--pretrain.positive.third.trim changes nothing in simclr, simclr+bank+host" in done.error
 
 
 def test_every_control_is_an_arm(grid, tmp_path):

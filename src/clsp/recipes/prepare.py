@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from clsp.engine.hardware import device_of
+from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.images.sources import open_images
+from clsp.recipes.arms import Arm
 from clsp.recipes.names import recipe_for
 from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.recipes.sizing import size_to_data
+from clsp.settings.identity import reads
+from clsp.settings.values import Tree, flat
+from clsp.training.config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,25 @@ class Prepared:
     name: str
     """The recipe's name or file."""
     images: Images
+    given: Tree = field(default_factory=dict)
+    """What was set for this call, nested."""
+
+    def require_read(self, arms: Iterable[Arm]) -> None:
+        """Refuse a setting of pretraining that changes none of ``arms``: who gives it expects it to change something.
+
+        Raises:
+            UserError: names the setting and the arms.
+        """
+        arms = [arm for arm in arms if arm.trains]
+        configs = [self.recipe.pretraining(arm) for arm in arms]
+        for name in flat(self.given.get("pretrain", {}), PretrainConfig) if arms else ():
+            value = attrgetter(name)
+            wanted = value(self.recipe.pretrain)
+            changed = any(reads(config, name) and value(config) == wanted for config in configs)
+            if not changed and wanted != value(PretrainConfig()):
+                raise UserError(
+                    f"--pretrain.{name} changes nothing in {', '.join(arm.name for arm in arms)}; leave it out"
+                )
 
 
 def prepare(
@@ -69,4 +94,4 @@ def prepare_with(
     images = opened(first)
     accelerated = accelerated or device_of(first.hardware).type != "cpu"
     sized = size_to_data(name, len(images.train), images.size, accelerated=accelerated)
-    return Prepared(load_recipe(name, overrides, sized), name, images)
+    return Prepared(load_recipe(name, overrides, sized), name, images, dict(overrides or {}))

@@ -29,6 +29,15 @@ def identity(config: Any, *, usual: bool = False) -> dict[str, Any]:
     return found
 
 
+def reads(config: Any, name: str) -> bool:
+    """Return whether the setting with the dotted ``name`` belongs to what ``config`` chose."""
+    first, _, rest = name.partition(".")
+    if hasattr(config, "unused") and first in config.unused():
+        return False
+    inner = getattr(config, first)
+    return not is_dataclass(inner) or not rest or reads(inner, rest)
+
+
 def default_of(item: Any) -> Any:
     """Return the default of a field; pydantic keeps it in its own description of the field."""
     default = item.default

@@ -74,6 +74,7 @@ def conduct(
     Raises:
         UserError: the input is wrong, or the folder belongs to another study.
     """
+    prepared.require_read(arms)
     launch(prepared.recipe.hardware)
     describe(prepared.images)
     _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)

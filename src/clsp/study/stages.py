@@ -52,6 +52,7 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
 
     recipe = prepared.recipe
     arm, bank = _arm(recipe, positives)
+    prepared.require_read([arm])
     pretrain(prepared.images, recipe.pretraining(arm), recipe.hardware, seed=recipe.seed, folder=out, bank=bank)
     return out
 
