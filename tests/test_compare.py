@@ -12,18 +12,18 @@ import pytest
 from clsp import files
 from workshop import shared
 
-SMALL = ("--data", "digits", "--recipe", "smoke", "--pretrain.epochs", "2", "--pretrain.predictor.hidden", "16",
-         "--pretrain.nnclr.memory", "100")  # fmt: skip
+SMALL = ("--data", "digits", "--recipe", "smoke", "--pretrain.epochs", "2", "--pretrain.predictor.hidden", "16")
+GRID = (*SMALL, "--pretrain.nnclr.memory", "100", "--methods", "simclr,nnclr,simclr+bank", "--seeds", "2")
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grid") / "R"
-    arms = ("--methods", "simclr,nnclr,simclr+bank", "--seeds", "2", "--out", folder)
-    killed = shared().clsp("compare", *SMALL, *arms, fault="step:26:kill")  # 20 of the diffusion model, 4 of an arm
+    command = ("compare", *GRID, "--out", folder)
+    killed = shared().clsp(*command, fault="step:26:kill")  # 20 of the diffusion model, 4 of an arm
     assert killed.status == -9
     before = (folder / "diffusion" / "stage.json").stat().st_mtime_ns
-    done = shared().clsp("compare", *SMALL, *arms)
+    done = shared().clsp(*command)
     assert done.status == 0, done.err
     assert (folder / "diffusion" / "stage.json").stat().st_mtime_ns == before
     return folder, done
@@ -64,7 +64,9 @@ def test_a_second_call_trains_nothing(grid):
     folder, done = grid
     marks = {path: path.stat().st_mtime_ns for path in folder.rglob("encoder.safetensors")}
     assert len(marks) == 7  # and the one that a user takes away
-    again = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclr,simclr+bank", "--seeds", "2", "--out", folder)
+    again = shared().clsp(
+        "compare", *SMALL, *NEIGHBOURS, "--methods", "simclr,nnclr,simclr+bank", "--seeds", "2", "--out", folder
+    )
     assert again.status == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in marks} == marks
     assert again.out == done.out
@@ -76,7 +78,9 @@ def test_the_weights_of_what_was_evaluated_may_be_deleted(grid, tmp_path):
     assert len(kept) == 3
     for path in kept:
         path.unlink()
-    again = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclr,simclr+bank", "--seeds", "2", "--out", folder)
+    again = shared().clsp(
+        "compare", *SMALL, *NEIGHBOURS, "--methods", "simclr,nnclr,simclr+bank", "--seeds", "2", "--out", folder
+    )
     for path, weights in kept.items():
         path.write_bytes(weights)
     assert again.status == 0, again.err

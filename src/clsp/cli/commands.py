@@ -48,13 +48,14 @@ def run(call: Call) -> int:
 
 def _tell(result: dict[str, Any], out: Path) -> None:
     """Print the table of a study, and where the rest of it lies."""
+    from clsp.encoders.export import read_spec, snippet
     from clsp.study.table import text
 
     print(f"{text(result)}\n\ntable:   {out / 'comparison.md'}")
-    snippet = out / "encoder" / "snippet.py"
-    if snippet.exists():
-        print(f"encoder: {snippet.parent}, loaded without clsp by {snippet}:\n")
-        print(snippet.read_text(encoding="utf-8"))
+    encoder = out / "encoder"
+    if (encoder / "config.json").exists():
+        print(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:\n")
+        print(snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors"))
     print(f"report:  {(out / 'report.html').resolve()}")
 
 

@@ -111,14 +111,21 @@ def load_encoder(folder: str | Path) -> nn.Module:
     return encoder.eval()
 
 
-def snippet(spec: EncoderSpec) -> str:
-    """Return a script of plain timm and torch, without clsp, that loads the encoder from the script's own folder."""
+def snippet(spec: EncoderSpec, weights: Path | None = None) -> str:
+    """Return a script of plain timm and torch, without clsp, that loads the encoder.
+
+    Args:
+        spec: the encoder's.
+        weights: where its weights lie; None: beside the script, wherever that is moved.
+    """
+    paths = "" if weights else "from pathlib import Path\n\n"
+    place = repr(str(weights)) if weights else 'Path(__file__).with_name("encoder.safetensors")'
     args = "".join(f", {name}={value!r}" for name, value in (spec.args | size_args(spec.name, spec.size)).items())
     return (
-        "from pathlib import Path\n\nimport timm\nimport torch\nfrom safetensors.torch import load_file\n\n"
+        f"{paths}import timm\nimport torch\nfrom safetensors.torch import load_file\n\n"
         f"model = timm.create_model({spec.name!r}, num_classes=0, in_chans={spec.channels!r}{args})\n"
         f"{stem_snippet(spec.stem, spec.name, spec.args)}"
-        'model.load_state_dict(load_file(Path(__file__).with_name("encoder.safetensors")))\n'
+        f"model.load_state_dict(load_file({place}))\n"
         "model.eval()\n\n"
         f"mean, std = torch.tensor({spec.mean!r}), torch.tensor({spec.std!r})\n"
         f"images = torch.rand(2, {spec.channels!r}, {spec.size!r}, {spec.size!r})  # your images, in [0, 1]\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from clsp.encoders.export import read_spec, snippet
 from clsp.report.curves import curve, curve_chart, series_of
 from clsp.report.folder import Folder, mapping
 from clsp.report.html import (
@@ -169,9 +171,12 @@ def settings(study: Study) -> Html:
     """Everything that is needed to repeat the study and to use its encoder."""
     folder, told = study.folder, study.folder.recipe.get("command")
     repeated = join([paragraph("This repeats it:"), code(str(told))]) if told else Html()
-    # The page may travel: it names the study's folder, not where that folder lay.
-    snippet = folder.text("encoder/snippet.py").strip().replace(str(folder.path.resolve()), folder.path.resolve().name)
-    loaded = join([paragraph(f"This loads the encoder of {study.main}:"), code(snippet)]) if snippet else Html()
+    loaded, encoder = Html(), folder.path / "encoder"
+    if (encoder / "config.json").exists():
+        # The page may travel: it names the study's folder, not where that folder lay.
+        weights = Path(folder.path.resolve().name, "encoder", "encoder.safetensors")
+        script = snippet(read_spec(encoder), weights).strip()
+        loaded = join([paragraph(f"This loads the encoder of {study.main}:"), code(script)])
     return join([_times(study), repeated, loaded, provenance(folder)])
 
 

@@ -6,6 +6,7 @@ import textwrap
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -48,8 +49,8 @@ def describe(config: type) -> Iterator[Option]:
 
 def as_text(value: Any) -> str:
     """Write a value as one would type it."""
-    if isinstance(value, str):
-        return value or "''"
+    if isinstance(value, (str, PurePath)):
+        return str(value) or "''"
     return yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
 
 
