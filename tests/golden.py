@@ -25,8 +25,9 @@ from clsp.positives.synthesize import synthesize
 from clsp.recipes.arms import parse_arm
 from clsp.recipes.prepare import prepare
 from clsp.recipes.recipe import Recipe
-from clsp.settings.values import merge, nested
+from clsp.settings.values import build, merge, nested, plain
 from clsp.training.checks import needs_bank
+from clsp.training.config import PretrainConfig
 from clsp.training.pretrain import pretrain
 
 FILE = Path(__file__).with_name("golden.json")
@@ -90,9 +91,8 @@ def settings_of(name: str, world: World) -> dict[str, Any]:
     found: dict[str, Any] = {"knn_every": 0}
     if name.endswith("+bank+host"):
         found["positive.host.odds"] = 2.0
-    if name.endswith("+nt_xent") and "+bank" not in name:
-        usual = "+pairs" in name
-        found |= {} if usual else {"positive.third.schedule": "cosine", "positive.third.trim": 0.25}
+    if name.endswith("+mixture+nt_xent"):
+        found |= {"positive.third.schedule": "cosine", "positive.third.trim": 0.25}
     if "+pairs" in name:
         found["positive.pairs.file"] = str(world.pairs)
     return found
@@ -100,8 +100,9 @@ def settings_of(name: str, world: World) -> dict[str, Any]:
 
 def train(name: str, world: World, folder: Path) -> dict[str, Any]:
     """Train an arm: the hash of the encoder's weights, BatchNorm's statistics apart, and the losses."""
-    recipe = replace(world.recipe, pretrain=_with(world.recipe, settings_of(name, world)))
-    config = recipe.pretraining(parse_arm(name))
+    recipe, more = world.recipe, settings_of(name, world)
+    pretrained = build(PretrainConfig, merge(PretrainConfig, plain(recipe.pretrain), nested(more)), "pretrain.")
+    config = replace(recipe, pretrain=pretrained).pretraining(parse_arm(name))
     bank = world.bank if needs_bank(config) else None
     pretrain(world.images, config, recipe.hardware, seed=recipe.seed, folder=folder, bank=bank)
     state, content = load_file(folder / "encoder.safetensors"), hashlib.sha256()
@@ -110,11 +111,6 @@ def train(name: str, world: World, folder: Path) -> dict[str, Any]:
             content.update(key.encode() + state[key].contiguous().numpy().tobytes())
     losses = [line["loss"] for line in files.read_jsonl(folder / "metrics.jsonl")]
     return {"arithmetic": arithmetic(), "weights": content.hexdigest()[:16], "losses": losses}
-
-
-def _with(recipe: Recipe, changes: dict[str, Any]) -> Any:
-    more = nested({f"pretrain.{key}": value for key, value in changes.items()})
-    return prepare("digits", recipe="smoke", overrides=merge(Recipe, _EXACT, more)).recipe.pretrain
 
 
 def known() -> dict[str, Any]:

@@ -25,14 +25,13 @@ from clsp.positives.sources.frames import Frames
 from clsp.positives.sources.neighbour import Neighbour
 from clsp.training.config import PositiveConfig, PretrainConfig
 from clsp.training.step import Pretraining
-from conftest import images_of, pretrain_config
-from tiny import small, vit
+from tiny import images_of, pretrain_config, small, vit
 
 STEPS = 3
 
 
 class Flat(nn.Module):
-    """The smallest encoder; mean and deviation of the pixels do not hide what is in them."""
+    """An encoder without convolutions and without BatchNorm."""
 
     num_features = 6
 
