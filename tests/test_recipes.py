@@ -10,7 +10,7 @@ from clsp.encoders.backbone import build_backbone, stem_for
 from clsp.errors import UserError
 from clsp.images.imageset import Images, Split
 from clsp.methods import METHODS
-from clsp.recipes.arms import Arm, parse_arm, parse_arms
+from clsp.recipes.arms import Arm, parse_arm
 from clsp.recipes.fit import check_arm, check_generator
 from clsp.recipes.names import recipe_for, recipe_names
 from clsp.recipes.recipe import Recipe, load_recipe, read_recipe
@@ -128,74 +128,6 @@ def test_what_does_not_fit_together_is_said_before_the_first_stage(overrides, wo
     with pytest.raises(UserError, match=words) as error:
         check(load_recipe("smoke", nested(overrides)), images_like(400, 1, 16))
     assert "\n" not in str(error.value)
-
-
-# --- arms ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "arm"),
-    [
-        ("simclr", Arm("simclr")),
-        ("simclr+bank", Arm("simclr", "bank")),
-        ("moco+bank+nt_xent", Arm("moco", "bank", objective="nt_xent")),
-        ("moco+nearest+host", Arm("moco", "nearest", placement="host")),
-        ("byol+bank+third", Arm("byol", "bank", placement="third")),
-        ("byol+bank+third+nt_xent", Arm("byol", "bank", placement="third", objective="nt_xent")),
-        ("simclr+extra", Arm("simclr", extra=True)),
-        ("diffusion", Arm("diffusion")),
-    ],
-)
-def test_an_arm_is_read_and_written(text, arm):
-    assert parse_arm(text) == arm
-    assert arm.name == text
-    assert arm.trains == (text != "diffusion")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("simclrr", "'simclrr' is not one of .*did you mean 'simclr'"),
-        ("simclr+bnk", "'bnk' is not one of .*extra; did you mean 'bank'"),
-        ("simclr+bank+hots", "'hots' is not one of .*did you mean 'host'"),
-        ("simclr+bank+host+third", "'host' and 'third' are two of one kind"),
-        ("simclr+nt_xent", "'nt_xent' is not one of"),
-        ("simclr+extra+host", "extra has no additional positive"),
-        ("simclr+bank+", "'' is not one of"),
-    ],
-)
-def test_an_arm_that_is_none_is_one_line(text, words):
-    with pytest.raises(UserError, match=words) as error:
-        parse_arm(text)
-    assert str(error.value).startswith(f"arm '{text}': ")
-    assert "\n" not in str(error.value)
-
-
-def test_arms_are_separated_by_commas_and_each_stands_there_once():
-    assert [arm.name for arm in parse_arms("simclr, simclr+bank,")] == ["simclr", "simclr+bank"]
-    with pytest.raises(UserError, match="'simclr' is named twice"):
-        parse_arms("simclr,moco,simclr")
-    with pytest.raises(UserError, match="no arm is named"):
-        parse_arms(" , ")
-
-
-def test_an_objective_of_an_arms_own_pulls_a_third_view_also_where_the_recipe_places_the_positive_in_the_host():
-    recipe = recipe_with(pretrain__positive__placement="host")
-    assert encoder(recipe, "simclr+bank").positive.placement == "host"
-    pulled = encoder(recipe, "simclr+bank+nt_xent").positive
-    assert (pulled.placement, pulled.objective) == ("third", "nt_xent")
-
-
-def test_the_controls_are_the_method_alone_and_a_third_view():
-    assert [arm.name for arm in recipe_with("smoke").arms()] == ["simclr+bank"]
-    assert [arm.name for arm in recipe_with("smoke", controls="true").arms()] == [
-        "simclr+bank",
-        "simclr",
-        "simclr+view",
-    ]
-    in_place = recipe_with("smoke", controls="true", pretrain__positive__placement="host")
-    assert [arm.name for arm in in_place.arms()] == ["simclr+bank", "simclr"]
-    assert recipe_with(pretrain__positive__source="nearest", pretrain__method="moco").arm == Arm("moco", "nearest")
 
 
 # --- settings of one method each -------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ class Registry(Generic[Member]):
     def _members(self) -> dict[str, type[Member]]:
         module, _, name = self._base.partition(":")
         base = getattr(importlib.import_module(module), name)
-        return {**_built_in(self.package, base), **_offered(self.kind, self.package, base)}
+        members = _built_in(self.package, base)
+        _add_offered(members, self.kind, self.package, base)
+        return members
 
     def names(self) -> tuple[str, ...]:
         """The names of all members, those of this package first."""
@@ -100,19 +102,19 @@ def _is_member(value: type, base: type) -> bool:
     return issubclass(value, base) and value is not base and not inspect.isabstract(value)
 
 
-def _offered(kind: str, group: str, base: type) -> dict[str, Any]:
-    """Load what installed packages offer.
+def _add_offered(members: dict[str, Any], kind: str, group: str, base: type) -> None:
+    """Load what installed packages offer, and add it to ``members``.
 
     Raises:
-        UserError: a package offers what cannot be loaded, or what is no such member.
+        UserError: a package offers what cannot be loaded, what is no such member, or a name that is taken.
     """
-    found = {}
     for entry in entry_points(group=group):
+        if entry.name in members:
+            raise UserError(f"{kind} '{entry.name}' of {entry.value}: there is one of this name already; rename it")
         try:
             member = entry.load()
         except Exception as error:  # whatever a stranger's module does when it is imported
             raise UserError(f"{kind} '{entry.name}' of {entry.value} cannot be loaded: {error!r}") from error
         if not (inspect.isclass(member) and issubclass(member, base)):
             raise UserError(f"{kind} '{entry.name}': {entry.value} is no {base.__module__}.{base.__name__}")
-        found[entry.name] = member
-    return found
+        members[entry.name] = member

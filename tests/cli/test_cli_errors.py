@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsp.cli.calls import COMMANDS
 from clsp.cli.main import dispatch
 
 DIGITS = ("--data", "digits", "--recipe", "smoke")
@@ -269,41 +268,3 @@ def test_other_settings_in_a_finished_folder(fails, made):
     assert "epochs 1 -> 2" in line
     assert "choose another --out" in line
     assert {path for path, data in before.items() if path.read_bytes() != data} == set()
-
-
-# --- the table of commands itself ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_exists_and_has_help(name, capsys):
-    from clsp.cli import commands
-
-    assert callable(getattr(commands, COMMANDS[name].function))
-    assert dispatch([name, "--help"]) == 0
-    text = capsys.readouterr().out
-    assert text.startswith(f"usage: clsp {name} ")
-    assert max(map(len, text.splitlines())) <= 120
-
-
-def test_interrupt_ends_cleanly(monkeypatch, capsys):
-    from clsp.cli import commands
-
-    def stopped(call):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(commands, "check", stopped)
-    assert dispatch(["check", *DIGITS]) == 130
-    told = capsys.readouterr().err
-    assert told.startswith("clsp: interrupted")
-    assert told.count("\n") == 1
-
-
-def test_our_own_mistakes_are_not_hidden(monkeypatch):
-    from clsp.cli import commands
-
-    def wrong(call):
-        raise ValueError("a bug")
-
-    monkeypatch.setattr(commands, "check", wrong)
-    with pytest.raises(ValueError, match="a bug"):
-        dispatch(["check", *DIGITS])

@@ -66,9 +66,15 @@ def test_a_value_is_read_as_its_settings_type_wants_it(name, text, value):
     ("given", "words"),
     [
         ({"pretrain": {"lrr": 1}}, "unknown option --pretrain.lrr; did you mean '--pretrain.lr'?"),
-        ({"pretrain": {"augment": {"hu": 1}}}, "unknown option --pretrain.augment.hu; did you mean '--pretrain.augment.hue'"),
+        (
+            {"pretrain": {"augment": {"hu": 1}}},
+            "unknown option --pretrain.augment.hu; did you mean '--pretrain.augment.hue'",
+        ),
         ({"prtrain": {"lr": 1}}, "unknown option --prtrain; did you mean '--pretrain.lr'?"),
-        ({"pretrain": {"moco": {"memry": 1}}}, "unknown option --pretrain.moco.memry; did you mean '--pretrain.moco.memory'"),
+        (
+            {"pretrain": {"moco": {"memry": 1}}},
+            "unknown option --pretrain.moco.memry; did you mean '--pretrain.moco.memory'",
+        ),
         ({"pretrain": 3}, "unknown option --pretrain"),
         ({"hue": 1}, "unknown option --hue; did you mean '--pretrain.augment.hue'?"),
         ({"pretrain": {"positive": {"source": "bnk"}}}, "--pretrain.positive.source 'bnk' is not one of"),

@@ -7,29 +7,25 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
-from clsp.encoders.backbone import stem_for
-from clsp.encoders.export import EncoderSpec
 from clsp.encoders.heads import feature_count
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.pixels import Pixels, own_memory
 from clsp.images.imageset import Images
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
-from clsp.positives.source import Material, Positive
 from clsp.preflight import measure
+from clsp.preflight.blank import blank_training
 from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
 from clsp.recipes.arms import Arm
 from clsp.recipes.recipe import Recipe
 from clsp.training.checks import needs_bank
 from clsp.training.config import PretrainConfig
-from clsp.training.pretrain import build_method
 from clsp.training.step import Pretraining
 
 
@@ -221,7 +217,7 @@ class _Measured:
 
 def _measured(plan: Plan, config: PretrainConfig) -> _Measured:
     """Time a step on this machine, and count what it costs."""
-    share, training = plan.share(config.batch_size), _training(plan, config)
+    share, training = plan.share(config.batch_size), blank_training(plan.images, plan.trained(), config)
     method = training.method
     trained = sum(p.nbytes for p in method.parameters() if p.requires_grad)
     sizes = {
@@ -256,41 +252,6 @@ def _encoder(plan: Plan, arm: Arm, config: PretrainConfig, found: _Measured) -> 
         timed=(found.batch, share),
         bf16=plan.bf16(config.precision),
     )
-
-
-class _Blank(Pixels):
-    """Black images of a data set's number and size, which take no memory."""
-
-    def __init__(self, count: int, images: Images) -> None:
-        self.shape = (count, images.channels, images.size, images.size)
-
-    def to(self, device: torch.device) -> Pixels:
-        """They are everywhere."""
-        return self
-
-    def __getitem__(self, positions: Tensor) -> Tensor:
-        return torch.zeros(len(positions), *self.shape[1:], dtype=torch.uint8, device=positions.device)
-
-
-def _training(plan: Plan, config: PretrainConfig) -> Pretraining:
-    """The training as a run has it, of black images; its additional positives are the anchors again."""
-    images, count = plan.images, plan.trained()
-    backbone, gray = config.backbone, [0.5] * images.channels
-    spec = EncoderSpec(
-        name=backbone.name,
-        args=backbone.args,
-        stem=stem_for(backbone, images.size),
-        channels=images.channels,
-        size=images.size,
-    )
-    labels = None if images.train.labels is None else np.arange(count) % 10
-    material = Material(_Blank(count, images), np.arange(count), labels, images.train.images, images.train.names)
-    statistics = torch.tensor(gray), torch.tensor(gray)
-    training = Pretraining(build_method(spec, config, seed=0), config, material, count, *statistics, seed=0)
-    source = config.positive.chosen
-    if source is not None and source.level == "image":
-        training.draw = lambda positions, anchors, step: Positive(anchors)
-    return training
 
 
 def _contrast(training: Pretraining, device: torch.device, bf16: bool) -> Step:
