@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from clsp import console, distributed, faults, files, randomness
+from clsp import console, distributed, faults, files
 from clsp._version import __version__
 from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
@@ -38,12 +36,9 @@ from clsp.positives.shards import (
     write_shard,
     written,
 )
+from clsp.positives.starts import Starts, named, other_anchors
 
 _SHEET_ANCHORS = 16
-
-Starts = Callable[[np.ndarray, int], np.ndarray]
-"""Chooses the images that candidates start from: of the anchors' dataset indices, int64 [B], and the number k of
-candidates it makes dataset indices of train images, int64 [B, k]. The choice depends on an anchor's own index alone."""
 
 
 @dataclass
@@ -81,7 +76,7 @@ def synthesize(
     """Draw k candidates for every anchor of the train part into ``folder`` and measure them.
 
     A finished bank is opened; an interrupted one continues with the shards that are missing. Under a launcher each
-    process makes its own share of the shards.
+    process makes its own part of the shards.
 
     Args:
         images: the data; its train part holds the anchors.
@@ -103,7 +98,7 @@ def synthesize(
     check_sampling(config.sampling(), pipeline.scheduler, pipeline.max_strength)
     _require_channels(pipeline.unet, images, diffusion)
     anchors = subset(len(images.train), config.anchors, seed=seed)
-    made = {"unet": unet_hash(pipeline.unet), **_named(starts, anchors, config)}
+    made = {"unet": unet_hash(pipeline.unet), **named(starts, anchors, config)}
     with stage("synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made) as current:
         if not current.finished:
             device = device_of(hardware)
@@ -120,20 +115,6 @@ def synthesize(
             if distributed.rank() == 0:
                 current.facts = _finish(plan, folder, shards, current)
     return PositiveBank.open(folder)
-
-
-def _named(starts: Starts | None, anchors: np.ndarray, config: SynthesizeConfig) -> dict[str, str]:
-    """A fingerprint of what the caller chose to start from: another choice is another bank.
-
-    Raises:
-        UserError: nothing starts from an image.
-    """
-    if starts is None:
-        return {}
-    if config.strength == 1.0:
-        raise UserError("with --synthesize.strength 1 candidates start from noise, from no image; choose less than 1")
-    chosen = starts(anchors, config.candidates)
-    return {"starts": hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()[:16]}
 
 
 def _require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) -> None:
@@ -250,32 +231,10 @@ def _scaled(plan: _Plan, ids: np.ndarray) -> Tensor:
 def _starts(plan: _Plan, ids: np.ndarray) -> Tensor | None:
     """What the candidates start from: other images, float [B, k, C, H, W]; None: the pipeline's own start."""
     config = plan.config
-    if plan.starts is not None:
-        chosen = plan.starts(ids, config.candidates)
-    elif config.start == "anchor" or config.strength == 1.0:
+    if plan.starts is None and (config.start == "anchor" or config.strength == 1.0):
         return None
-    else:
-        chosen = other_anchors(ids, config.candidates, plan.anchors, seed=plan.seed)
-    return _scaled(plan, chosen.reshape(-1)).unflatten(0, (len(ids), config.candidates))
-
-
-def other_anchors(ids: np.ndarray, candidates: int, anchors: np.ndarray, *, seed: int) -> np.ndarray:
-    """Choose another anchor for every candidate, uniformly.
-
-    Args:
-        ids: dataset indices of the anchors that the candidates belong to, int64 [B].
-        candidates: k.
-        anchors: those of all anchors, sorted, int64 [N], N >= 2.
-        seed: names the choices.
-
-    Returns:
-        Dataset indices, int64 [B, k].
-    """
-    rows = torch.from_numpy(ids).repeat_interleave(candidates)
-    numbers = torch.arange(candidates).repeat(len(ids))
-    chosen = randomness.integers(seed, "start", (rows, numbers), len(anchors) - 1)[:, 0].numpy()
-    chosen += chosen >= np.searchsorted(anchors, rows.numpy())  # any but itself
-    return anchors[chosen].reshape(len(ids), candidates)
+    choose = plan.starts or other_anchors(plan.anchors, seed=plan.seed)
+    return _scaled(plan, choose(ids, config.candidates).reshape(-1)).unflatten(0, (len(ids), config.candidates))
 
 
 def _manifest(plan: _Plan, shards: list[Shard], current: Stage) -> dict[str, Any]:
