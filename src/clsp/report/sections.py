@@ -125,8 +125,8 @@ def views(study: Study) -> Html:
         return Html()
     caption = [
         element("b", "Left, apart: the image."),
-        " Right of it what the last training step saw: its two views, and the augmented additional positive, which may"
-        " stand in the second view's place.",
+        " Right of it what the last training step saw: its two views, and the augmented additional positive where there"
+        " is one, which may stand in the second view's place.",
     ]
     return picture(first, "Rows of augmented views; all views of a row come from the same image", caption)
 
