@@ -58,10 +58,10 @@ class Progress:
     def line(self) -> str:
         """The progress as one plain line."""
         left = duration((self.total - self.done) / self.rate) + " left" if self.rate > 0 else ""
-        share = 100 * self.done / max(self.total, 1)
+        percent = 100 * self.done / max(self.total, 1)
         parts = (
             f"{self.done}/{self.total} {self.unit}",
-            f"{share:.0f} %",
+            f"{percent:.0f} %",
             f"{self.rate:.3g}/s",
             left,
             self.figures,

@@ -57,7 +57,7 @@ def gather(rows: Tensor) -> Tensor:
 
     The gradient of each process's rows is the sum over all processes' losses, as it must be for a loss over the
     global batch; DDP's averaging of parameter gradients then makes it the gradient of the mean of the processes'
-    losses, which equals the one-process loss when each process takes the mean over its own share of the anchors.
+    losses, which equals the one-process loss when each process takes the mean over its own anchors.
     """
     return rows if world_size() == 1 else _gather_function().apply(rows)
 

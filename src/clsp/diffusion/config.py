@@ -57,7 +57,7 @@ class DiffusionConfig:
     2107.00630: low-discrepancy sampler), which takes noise out of the gradient of a small batch; false: every image's
     level is drawn by itself, as the paper does."""
     max_strength: PositiveFraction = 1.0
-    """Largest ``synthesize.strength`` that the model is to draw with: only the noise levels below this share are
+    """Largest ``synthesize.strength`` that the model is to draw with: only the noise levels below this fraction are
     trained. Candidates that start from a noised image never see the others. 1: all; a model of fewer cannot start from
     noise, nor can diffusers' own pipeline draw with it."""
     steps: Count = 194_000

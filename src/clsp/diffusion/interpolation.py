@@ -86,7 +86,7 @@ def interpolated_noise(
         x: noisy samples, float [B * k, C, H, W], the k candidates of an anchor next to each other.
         anchors: the anchors noised to the same level, float [B, C, H, W]; encoded once for their k candidates.
         timestep: the time step of both.
-        weight: w in [0, 1], the share of the samples' own features.
+        weight: w in [0, 1], the fraction of the samples' own features.
         guidance: s >= 1, how far to go from the plain prediction through the mixed one; 1 is the mixed one.
 
     Returns:
@@ -112,7 +112,7 @@ class Sampling:
     candidates: int = 8
     """k, candidates per anchor."""
     interpolation_weight: float = 0.1
-    """w in [0, 1]: the share of the random sample's own middle features; the rest is the anchor's."""
+    """w in [0, 1]: the fraction of the random sample's own middle features; the rest is the anchor's."""
     guidance_scale: float = 1.0
     """s >= 1: how far the prediction goes from the plain one through the mixed one; 1 is the mixed one (the paper)."""
     steps: int = 100
@@ -123,7 +123,7 @@ class Sampling:
     """fresh: the anchor is noised anew at every step (as the reference does); fixed: with one noise for all steps."""
     strength: float = 1.0
     """Share of the noise levels that a sample passes: 1 starts from pure noise (the paper); below, from an image
-    noised to that level, and only that share of the steps is taken (diffusers' word, from image-to-image)."""
+    noised to that level, and only that fraction of the steps is taken (diffusers' word, from image-to-image)."""
 
 
 Callback = Callable[[int, Tensor], None]
@@ -135,7 +135,7 @@ def sample(
     scheduler: Any,
     anchors: Tensor,
     ids: Tensor,
-    how: Sampling,
+    settings: Sampling,
     *,
     seed: int,
     starts: Tensor | None = None,
@@ -151,32 +151,32 @@ def sample(
         scheduler: a diffusers scheduler over the same betas (DDIM, DPM-Solver++, UniPC, DEIS, Euler, DDPM, ...).
         anchors: clean anchors, float [B, C, H, W] in [-1, 1], already padded to the U-Net's grid.
         ids: the anchors' dataset indices, int64 [B], on the anchors' device.
-        how: the settings.
+        settings: the sampler's.
         seed: any integer.
-        starts: what is noised for samples to start from where ``how.strength`` is below 1, like the result; None: their
-            anchors.
+        starts: what is noised for samples to start from where ``settings.strength`` is below 1, like the result; None:
+            their anchors.
         callback: called after every step with its number and the samples so far.
 
     Returns:
         float [B * k, C, H, W], candidates of one anchor next to each other; in [-1, 1] up to overshoot.
     """
-    timesteps = _timesteps(scheduler, how)
-    k, shape = how.candidates, anchors.shape[1:]
+    timesteps = _timesteps(scheduler, settings)
+    k, shape = settings.candidates, anchors.shape[1:]
     rows = ids.repeat_interleave(k)
     numbers = torch.arange(k, device=ids.device).repeat(len(ids))
     x = randomness.normal(seed, "sampler start", (rows, numbers), shape)
-    if how.strength < 1.0:
+    if settings.strength < 1.0:
         clean = anchors.repeat_interleave(k, dim=0) if starts is None else starts
         x = scheduler.add_noise(clean, x, timesteps[:1].to(x.device).expand(len(x)))
     else:
         x = x * float(scheduler.init_noise_sigma)
-    fixed = randomness.normal(seed, "anchor noise", (ids,), shape) if how.anchor_noise == "fixed" else None
+    fixed = randomness.normal(seed, "anchor noise", (ids,), shape) if settings.anchor_noise == "fixed" else None
     for index, t in enumerate(timesteps):
         noise = randomness.normal(seed, "anchor noise", (ids, index + 1), shape) if fixed is None else fixed
         noised = add_noise(scheduler, anchors, noise, t)
         own = scheduler.scale_model_input(x, t)
-        predicted = interpolated_noise(unet, own, noised, t, how.interpolation_weight, how.guidance_scale)
-        extra = _step_noise(scheduler, how.eta, seed, (rows, numbers, index), shape)
+        predicted = interpolated_noise(unet, own, noised, t, settings.interpolation_weight, settings.guidance_scale)
+        extra = _step_noise(scheduler, settings.eta, seed, (rows, numbers, index), shape)
         x = scheduler.step(predicted.float(), t, x, return_dict=False, **extra)[0]
         if callback is not None:
             callback(index, x)
@@ -184,15 +184,15 @@ def sample(
 
 
 def steps_taken(steps: int, strength: float) -> int:
-    """Return how many of ``steps`` denoising steps a ``strength`` in (0, 1] leaves: its share, at least one."""
+    """Return how many of ``steps`` denoising steps a ``strength`` in (0, 1] leaves: that fraction, at least one."""
     return max(round(steps * strength), 1)
 
 
-def _timesteps(scheduler: Any, how: Sampling) -> Tensor:
+def _timesteps(scheduler: Any, settings: Sampling) -> Tensor:
     """Return the time steps to take, float or int64: all, or with a strength below 1 the last ones."""
-    scheduler.set_timesteps(how.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
-    per_step = len(scheduler.timesteps) / how.steps  # solvers of two stages list each step twice
-    first = round((how.steps - steps_taken(how.steps, how.strength)) * per_step)
+    scheduler.set_timesteps(settings.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
+    per_step = len(scheduler.timesteps) / settings.steps  # solvers of two stages list each step twice
+    first = round((settings.steps - steps_taken(settings.steps, settings.strength)) * per_step)
     if first and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     return scheduler.timesteps[first:]

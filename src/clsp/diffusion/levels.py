@@ -32,7 +32,7 @@ def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int
 
 
 def trained_strength(diffusion: str | Path) -> float:
-    """Return the share of its noise levels that the model in the folder ``diffusion`` was trained for; 1 if unknown."""
+    """Return the fraction of its noise levels that the model in ``diffusion`` was trained for; 1 if unknown."""
     path = Path(diffusion) / "stage.json"
     return float(files.read_json(path)["settings"].get("max_strength", 1.0)) if path.is_file() else 1.0
 

@@ -27,7 +27,7 @@ class SyntheticPositiveOutput(BaseOutput):
     images: Tensor
     """uint8 [B, candidates, C, H, W]; row b holds the candidates of anchor b."""
     saturated: Tensor
-    """float32 [B, candidates]: the share of values that were cut off at the ends of [-1, 1]."""
+    """float32 [B, candidates]: the fraction of values that were cut off at the ends of [-1, 1]."""
 
 
 class SyntheticPositivePipeline(DiffusionPipeline):
@@ -97,7 +97,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             seed: any integer.
             anchor_ids: dataset indices [B] of the anchors, which name their noise; default 0 .. B - 1.
             anchor_noise: ``fresh`` at every step, or one ``fixed`` noise per anchor.
-            strength: share of the noise levels that a sample passes; below 1 it starts from a noised image.
+            strength: fraction of the noise levels that a sample passes; below 1 it starts from a noised image.
             guidance_scale: s >= 1; above 1 the anchor's features are followed further, for half a pass more a step.
             starts: the images to start from with a strength below 1, float [B, k, C, H, W] like the anchors; None: the
                 anchors themselves. With another image a candidate takes its content from the anchor and its background
@@ -110,7 +110,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         Raises:
             UserError: an argument is out of range, or the model made values that are not finite.
         """
-        how = Sampling(
+        settings = Sampling(
             candidates=candidates,
             interpolation_weight=interpolation_weight,
             steps=num_inference_steps,
@@ -119,12 +119,12 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             strength=strength,
             guidance_scale=guidance_scale,
         )
-        return self.draw(anchors, how, seed=seed, anchor_ids=anchor_ids, starts=starts, callback=callback)
+        return self.draw(anchors, settings, seed=seed, anchor_ids=anchor_ids, starts=starts, callback=callback)
 
     def draw(
         self,
         anchors: Tensor,
-        how: Sampling,
+        settings: Sampling,
         *,
         seed: int = 0,
         anchor_ids: Tensor | np.ndarray | list[int] | None = None,
@@ -132,10 +132,10 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         callback: Callback | None = None,
     ) -> SyntheticPositiveOutput:
         """Do what ``__call__`` does, with the sampler's settings in one value."""
-        check_sampling(how, self.scheduler, self.max_strength)
+        check_sampling(settings, self.scheduler, self.max_strength)
         if anchors.ndim != 4:
             raise UserError(f"anchors must be [B, C, H, W], got {list(anchors.shape)}")
-        if starts is not None and starts.shape != (wanted := (len(anchors), how.candidates, *anchors.shape[1:])):
+        if starts is not None and starts.shape != (wanted := (len(anchors), settings.candidates, *anchors.shape[1:])):
             raise UserError(f"starts must be {list(wanted)}, got {list(starts.shape)}")
         grid = unets.Grid.of(self.unet, anchors.shape[1])
         self.unet.eval()
@@ -143,48 +143,54 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         anchors = anchors.to(self.unet.device, torch.float32)
         entered, ids = grid.enter(anchors), ids.to(anchors.device)
         begin = None if starts is None else grid.enter(starts.flatten(0, 1).to(anchors))
-        drawn = sample(self.unet, self.scheduler, entered, ids, how, seed=seed, starts=begin, callback=callback)
+        drawn = sample(self.unet, self.scheduler, entered, ids, settings, seed=seed, starts=begin, callback=callback)
         drawn = grid.leave(drawn, (anchors.shape[-2], anchors.shape[-1]))
-        return _to_uint8(drawn.unflatten(0, (len(anchors), how.candidates)))
+        return _to_uint8(drawn.unflatten(0, (len(anchors), settings.candidates)))
 
 
-def check_sampling(how: Sampling, scheduler: Any, max_strength: float = 1.0) -> None:
+def check_sampling(settings: Sampling, scheduler: Any, max_strength: float = 1.0) -> None:
     """Refuse settings that cannot be sampled with a model that was trained up to ``max_strength``.
 
     Raises:
         UserError: names the value and what is allowed.
     """
-    if how.candidates < 1:
-        raise UserError(f"candidates {how.candidates} is too few; choose at least 1")
-    if not 0.0 <= how.interpolation_weight <= 1.0:
-        raise UserError(f"interpolation_weight {how.interpolation_weight} is outside 0 (all anchor) to 1 (no anchor)")
-    if not 1.0 <= how.guidance_scale < math.inf:
-        raise UserError(f"guidance_scale {how.guidance_scale} is below 1 (no guidance) or not finite")
-    if not 0.0 <= how.eta <= 1.0:
-        raise UserError(f"eta {how.eta} is outside 0 (deterministic) to 1 (ancestral)")
-    if not 0.0 < how.strength <= 1.0:
-        raise UserError(f"strength {how.strength} must be above 0 (nothing is changed) and at most 1 (from pure noise)")
-    if how.anchor_noise not in ("fresh", "fixed"):
-        raise UserError(f"anchor_noise '{how.anchor_noise}' is not one of fresh, fixed")
+    if settings.candidates < 1:
+        raise UserError(f"candidates {settings.candidates} is too few; choose at least 1")
+    if not 0.0 <= settings.interpolation_weight <= 1.0:
+        raise UserError(
+            f"interpolation_weight {settings.interpolation_weight} is outside 0 (all anchor) to 1 (no anchor)"
+        )
+    if not 1.0 <= settings.guidance_scale < math.inf:
+        raise UserError(f"guidance_scale {settings.guidance_scale} is below 1 (no guidance) or not finite")
+    if not 0.0 <= settings.eta <= 1.0:
+        raise UserError(f"eta {settings.eta} is outside 0 (deterministic) to 1 (ancestral)")
+    if not 0.0 < settings.strength <= 1.0:
+        raise UserError(
+            f"strength {settings.strength} must be above 0 (nothing is changed) and at most 1 (from pure noise)"
+        )
+    if settings.anchor_noise not in ("fresh", "fixed"):
+        raise UserError(f"anchor_noise '{settings.anchor_noise}' is not one of fresh, fixed")
     total = int(scheduler.config.num_train_timesteps)
-    if not 1 <= how.steps <= total:
-        raise UserError(f"steps {how.steps} is outside 1 to {total}, the model's noise levels")
-    check_strength(how.steps, how.strength, max_strength)
-    if isinstance(scheduler, DDIMScheduler) and total % how.steps:
-        near = min((s for s in range(1, total + 1) if total % s == 0), key=lambda s: abs(s - how.steps))
-        raise UserError(f"steps {how.steps} does not divide the model's {total} noise levels; the nearest is {near}")
+    if not 1 <= settings.steps <= total:
+        raise UserError(f"steps {settings.steps} is outside 1 to {total}, the model's noise levels")
+    check_strength(settings.steps, settings.strength, max_strength)
+    if isinstance(scheduler, DDIMScheduler) and total % settings.steps:
+        near = min((s for s in range(1, total + 1) if total % s == 0), key=lambda s: abs(s - settings.steps))
+        raise UserError(
+            f"steps {settings.steps} does not divide the model's {total} noise levels; the nearest is {near}"
+        )
 
 
 def check_strength(steps: int, strength: float, trained: float) -> None:
-    """Refuse steps that begin above the share ``trained`` of the noise levels.
+    """Refuse steps that begin above the fraction ``trained`` of the noise levels.
 
     Raises:
         UserError: says where they would begin.
     """
-    if (share := steps_taken(steps, strength) / steps) > trained:
+    if (reached := steps_taken(steps, strength) / steps) > trained:
         raise UserError(
             f"the diffusion model was trained for strength {trained:g} at most (diffusion.max_strength), and "
-            f"{steps} steps of strength {strength:g} begin at {share:.2g} of the noise levels"
+            f"{steps} steps of strength {strength:g} begin at {reached:.2g} of the noise levels"
         )
 
 

@@ -57,7 +57,7 @@ class DiffusionTraining(Training[StepOutput]):
         device = self.unet.device
         rows = self.batches.positions(number).to(device)
         # A row may occur twice in one batch (more images a step than there are images): its place tells them apart.
-        place = self.batches.share().to(device)
+        place = self.batches.rows().to(device)
         clean = self._clean(rows, place, number)
         t = noise_levels(self.config, number, place, seed=self.seed)
         noise = randomness.normal(self.seed, "diffusion noise", (number, place), clean.shape[1:])

@@ -1,1 +1,1 @@
-"""The engine: what both trainings share: batches, checkpoints, logging, the Lightning trainer, stages."""
+"""The engine: what both trainings share: batches, the loop on Fabric, checkpoints, logging, stages."""

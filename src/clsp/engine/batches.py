@@ -40,7 +40,7 @@ class Batches:
         """Steps after which every image (but a dropped remainder) was seen once; at least 1."""
         return max(self.count // self.batch_size, 1)
 
-    def share(self) -> Tensor:
+    def rows(self) -> Tensor:
         """Places of this process's images in the batch: int64 [batch_size / processes].
 
         Raises:
@@ -53,8 +53,8 @@ class Batches:
         return torch.arange(each) + each * distributed.rank()
 
     def positions(self, step: int) -> Tensor:
-        """Return the images of this process's share of the batch of ``step``: int64 [batch_size / processes]."""
-        rows = self.share()
+        """Return the images of this process's part of the batch of ``step``: int64 [batch_size / processes]."""
+        rows = self.rows()
         if self.drop_last:
             epoch, within = divmod(step, self.steps_per_epoch)
             return self._permutation(epoch)[within * self.batch_size + rows]

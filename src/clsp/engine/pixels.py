@@ -21,7 +21,7 @@ class Pixels:
     """Bytes up to which rows are copied to any device once; larger arrays are read row by row from the disk."""
 
     SHARE = 1 / 3
-    """Of a GPU's memory, the share that rows may take if that is more."""
+    """Of a GPU's memory, the fraction that rows may take if that is more."""
 
     def __init__(self, array: files.Array, rows: np.ndarray | None = None) -> None:
         self._array, self._rows = array, np.arange(len(array)) if rows is None else rows

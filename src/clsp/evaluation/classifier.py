@@ -21,7 +21,7 @@ MILD = AugmentConfig(crop_scale=[0.6, 1.0], flip=0.0, jitter=0.0, gray=0.0)
 class _Alone(Batches):
     """Batches of a process that trains alone: evaluation is the first one's, also where pretraining has several."""
 
-    def share(self) -> Tensor:
+    def rows(self) -> Tensor:
         return torch.arange(self.batch_size)
 
 

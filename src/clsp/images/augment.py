@@ -32,7 +32,7 @@ _CROP_DRAWS = 2 * _TRIES + 2
 
 
 class Crops(NamedTuple):
-    """Where views lie in their images, as shares of a square image."""
+    """Where views lie in their images, as fractions of a square image."""
 
     left: Tensor
     """Left edge, float [B], of the image that is not flipped yet."""
@@ -141,7 +141,7 @@ def crop_boxes(draws: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor, Te
         config: scale and ratio.
 
     Returns:
-        left, top, width, height, each float [B], as shares of a square image.
+        left, top, width, height, each float [B], as fractions of a square image.
     """
     area, ratio, (across, down) = draws[:_TRIES], draws[_TRIES:-2], draws[-2:]
     area = config.crop_scale[0] + (config.crop_scale[1] - config.crop_scale[0]) * area
@@ -165,7 +165,7 @@ def resized_crop(
 
     Args:
         x: float [B, C, H, W].
-        left: float [B], shares of the width; likewise ``top``, ``width``, ``height``.
+        left: float [B], fractions of the width; likewise ``top``, ``width``, ``height``.
         top: see ``left``.
         width: see ``left``.
         height: see ``left``.

@@ -67,8 +67,8 @@ def turn_hue_(x: Tensor, shift: Tensor) -> None:
     for channel, offset in zip((red, green, blue), (5.0, 3.0, 1.0)):
         k = hue + offset
         k.sub_((k * (1.0 / 6.0)).floor_(), alpha=6.0)
-        share = k.sub_(2.0).abs_().neg_().add_(2.0).clamp_(0.0, 1.0)
-        torch.addcmul(value, chroma, share, value=-1.0, out=channel)
+        blend = k.sub_(2.0).abs_().neg_().add_(2.0).clamp_(0.0, 1.0)
+        torch.addcmul(value, chroma, blend, value=-1.0, out=channel)
 
 
 def _blend_(x: Tensor, factor: Tensor, other: Tensor) -> None:

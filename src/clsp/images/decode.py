@@ -241,8 +241,8 @@ def _scaled(values: np.ndarray, tops: tuple[int, ...]) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= tops[-1]:
         low, high = 0.0, next(top for top in tops if high <= top)
-    share = (values - low) / ((high - low) or 1.0)
-    return np.round(share * 255).astype(np.uint8)
+    scaled = (values - low) / ((high - low) or 1.0)
+    return np.round(scaled * 255).astype(np.uint8)
 
 
 def _opaque(image: Image.Image, done: list[str]) -> Image.Image:

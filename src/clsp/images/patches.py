@@ -17,7 +17,7 @@ from clsp.images.augment import Crops
 from clsp.objectives.precision import full_precision
 
 _ROUNDING = 1e-3
-"""A share of a cell that may be rounding: so little is nothing."""
+"""A fraction of a cell that may be rounding: so little is nothing."""
 
 _SOONEST = 2.0**-25
 """The clocks below ring at the logarithm of a time from here to 18."""
@@ -73,7 +73,7 @@ def log_weights(free: Tensor, power: float) -> Tensor:
     """Logarithm of a cell's weight r^power in the draw.
 
     Args:
-        free: shares r of the cells, float [B, cells].
+        free: fractions r of the cells, float [B, cells].
         power: gamma >= 0; 0 weighs all cells alike, also those with r = 0.
 
     Returns:

@@ -1,7 +1,7 @@
 """APS: views of a transformer that see few patches, and rarely the same places. Shen et al., arXiv 2306.02854.
 
 Of the first view the encoder sees a random n of its patches, n = ratio * all; of the second view n patches that are
-drawn without replacement with odds r^gamma, where r is the share of a patch that no chosen patch of the first view
+drawn without replacement with odds r^gamma, where r is the fraction of a patch that no chosen patch of the first view
 shows. Positives then share what the image means, not its pixels. z = g(f(chosen patches)), p = h(z);
 L = CE(n(p1) n(sg z2)^T / tau, diagonal) + CE(n(p2) n(sg z1)^T / tau, diagonal). There is no momentum network; the other
 images' projections are the only negatives. The official code takes four steps with every batch that it loads, on
@@ -61,8 +61,8 @@ class APS(Method):
         """Each view predicts the other; no gradient reaches what is predicted."""
         z1, z2, z3 = embed(self._project, views, self.batch_norm, self.chosen(views))
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        tau, how = self.settings.temperature, {"weights": views.pair_weights, "ignore": views.ignore}
-        loss = paired_nce(p1, z2.detach(), tau, **how) + paired_nce(p2, z1.detach(), tau, **how)
+        tau, masks = self.settings.temperature, {"weights": views.pair_weights, "ignore": views.ignore}
+        loss = paired_nce(p1, z2.detach(), tau, **masks) + paired_nce(p2, z1.detach(), tau, **masks)
         return Output({"aps": loss}, z1, z2, None if z3 is None else (z1.detach(), self.predictor(z3)))
 
     def _project(self, images: Tensor, patches: Tensor) -> Tensor:

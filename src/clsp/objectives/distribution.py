@@ -99,8 +99,8 @@ def sinkhorn(logits: Tensor, epsilon: float, iterations: int, *, weights: Tensor
         float [N, K] without gradient; rows sum to 1.
     """
     code = logits / epsilon
-    share = 0.0 if weights is None else weights.to(code.dtype).log()[:, None]
+    log_weights = 0.0 if weights is None else weights.to(code.dtype).log()[:, None]
     for _ in range(iterations):
-        code = code - torch.logsumexp(code + share, dim=0, keepdim=True)
+        code = code - torch.logsumexp(code + log_weights, dim=0, keepdim=True)
         code = code - torch.logsumexp(code, dim=1, keepdim=True)
     return code.exp()

@@ -23,7 +23,7 @@ class SynthesizeConfig:
     candidates: Count = 8
     """k, candidates an anchor."""
     interpolation_weight: Fraction = 0.1
-    """w in [0, 1], the share of the random sample's own middle features; 0.1 is nine tenths anchor."""
+    """w in [0, 1], the fraction of the random sample's own middle features; 0.1 is nine tenths anchor."""
     guidance_scale: Annotated[float, Ge(1)] = 1.0
     """s >= 1: go s times as far from the plain prediction as the anchor's features lead (classifier-free guidance's
     formula), for half a pass of the U-Net more a step. 1: none."""
@@ -35,7 +35,7 @@ class SynthesizeConfig:
     """DDIM's noise, from 0 (deterministic) to 1 (ancestral)."""
     strength: PositiveFraction = 1.0
     """Share of the noise levels that a candidate passes: 1 starts from pure noise; below, from the noised image that
-    ``start`` says, and only this share of the steps is taken."""
+    ``start`` says, and only this fraction of the steps is taken."""
     start: Literal["anchor", "other"] = "anchor"
     """The image that a candidate with ``strength`` below 1 starts from. anchor: its anchor, so that it stays near to
     it; other: for every candidate another anchor at random, which stands for the background that the steps left out

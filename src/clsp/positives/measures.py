@@ -112,8 +112,8 @@ def _duplicates(candidates: np.ndarray, real: np.ndarray) -> Measure:
     others = torch.from_numpy(real).flatten(1).float() / 255.0
     nearest, which = torch.cdist(flat, others).min(dim=1)
     variance = others.var(dim=1)[which]
-    share = (nearest.square() / flat.shape[1] < 0.01 * variance).float().mean()
-    return _result(share, f"share of candidates that copy one of {len(real)} train images pixel by pixel")
+    copied = (nearest.square() / flat.shape[1] < 0.01 * variance).float().mean()
+    return _result(copied, f"fraction of candidates that copy one of {len(real)} train images pixel by pixel")
 
 
 def _label_agreement(c: Tensor, real: Tensor, labels: np.ndarray, ids: np.ndarray, real_ids: np.ndarray) -> Measure:
@@ -123,4 +123,4 @@ def _label_agreement(c: Tensor, real: Tensor, labels: np.ndarray, ids: np.ndarra
     similarity[torch.from_numpy(anchor_of[:, None] == real_ids[None])] = -torch.inf
     nearest = similarity.topk(min(NEIGHBOURS, len(real_ids) - 1), dim=1).indices.numpy()
     agree = (labels[real_ids][nearest] == labels[anchor_of][:, None]).mean()
-    return _result(agree, f"share of a candidate's {NEIGHBOURS} nearest real images that bear the anchor's label")
+    return _result(agree, f"fraction of a candidate's {NEIGHBOURS} nearest real images that bear the anchor's label")

@@ -61,7 +61,7 @@ def write_shard(folder: Path, part: Part, images: np.ndarray, saturated: float) 
         folder: the bank's.
         part: its anchors.
         images: their candidates.
-        saturated: the share of pixel values that were cut off.
+        saturated: the fraction of pixel values that were cut off.
     """
     _remove(folder, part.first)  # else the facts of a shard of another size would stand beside these images
     path = _path(folder, part.first)
@@ -71,7 +71,7 @@ def write_shard(folder: Path, part: Part, images: np.ndarray, saturated: float) 
 
 
 def saturation(folder: Path, shard: Shard) -> float:
-    """The share of a shard's pixel values that were cut off."""
+    """The fraction of a shard's pixel values that were cut off."""
     return float(files.read_json(_facts_path(folder, shard.first))["saturated"])
 
 

@@ -254,11 +254,11 @@ def _manifest(plan: _Plan, shards: list[Shard], current: Stage) -> dict[str, Any
 
 
 def _saturation(folder: Path, shards: list[Shard]) -> dict[str, Any]:
-    shares = [saturation(folder, shard) for shard in shards]
+    saturated = [saturation(folder, shard) for shard in shards]
     weights = [shard.count for shard in shards]
     return {
-        "value": round(float(np.average(shares, weights=weights)), 4),
-        "meaning": "share of pixel values that had to be cut off at black or white",
+        "value": round(float(np.average(saturated, weights=weights)), 4),
+        "meaning": "fraction of pixel values that had to be cut off at black or white",
     }
 
 

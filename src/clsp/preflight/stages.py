@@ -71,7 +71,7 @@ class Plan:
         """Processes that share a batch."""
         return self.recipe.hardware.devices * self.recipe.hardware.nodes
 
-    def share(self, batch: int) -> int:
+    def local_batch(self, batch: int) -> int:
         """Images of a batch that one device gets."""
         return -(-batch // self.devices)
 
@@ -106,12 +106,12 @@ def _here(step_on: Callable[[torch.device, bool], Step], precision: Any, hardwar
 
 def _diffusion(plan: Plan) -> Stage:
     config, images = plan.recipe.diffusion, plan.images
-    share = plan.share(config.batch_size)
+    local = plan.local_batch(config.batch_size)
     unet = build_unet(config, channels=images.channels, size=images.size)
     weights = sum(p.nbytes for p in unet.parameters())
     step = _here(lambda device, bf16: _denoise(unet.to(device), bf16), config.precision, plan.recipe.hardware)
-    spent, batch = measure.seconds(step, share, least=1)
-    (cost,) = measure.costs(unet, [_denoise(unet, plan.bf16(config.precision))], share)
+    spent, batch = measure.seconds(step, local, least=1)
+    (cost,) = measure.costs(unet, [_denoise(unet, plan.bf16(config.precision))], local)
     count = min(config.images or len(images.train), len(images.train))
     return Stage(
         name="diffusion model",
@@ -120,8 +120,8 @@ def _diffusion(plan: Plan) -> Stage:
         memory=cost.peak + 3 * weights + plan.resident(count),  # Adam's two averages, and the weights' own
         weights=weights,
         checkpoint=4 * weights,
-        seconds=config.steps * spent * share / batch,
-        timed=(batch, share),
+        seconds=config.steps * spent * local / batch,
+        timed=(batch, local),
         bf16=plan.bf16(config.precision),
     )
 
@@ -217,7 +217,7 @@ class _Measured:
 
 def _measured(plan: Plan, config: PretrainConfig) -> _Measured:
     """Time a step on this machine, and count what it costs."""
-    share, training = plan.share(config.batch_size), blank_training(plan.images, plan.trained(), config)
+    local, training = plan.local_batch(config.batch_size), blank_training(plan.images, plan.trained(), config)
     method = training.method
     trained = sum(p.nbytes for p in method.parameters() if p.requires_grad)
     sizes = {
@@ -227,16 +227,16 @@ def _measured(plan: Plan, config: PretrainConfig) -> _Measured:
         "features": feature_count(method.encoder),
     }
     step = _here(partial(_contrast, training), config.precision, plan.recipe.hardware)
-    spent, batch = measure.seconds(step, share, least=min(4, share))
+    spent, batch = measure.seconds(step, local, least=min(4, local))
     on_cpu = _contrast(training, torch.device("cpu"), plan.bf16(config.precision))
-    (cost,) = measure.costs(training, [on_cpu], share)
+    (cost,) = measure.costs(training, [on_cpu], local)
     return _Measured(seconds=spent, batch=batch, cost=cost, **sizes)
 
 
 def _encoder(plan: Plan, arm: Arm, config: PretrainConfig, found: _Measured) -> Stage:
     """One arm's training."""
     recipe, images, count = plan.recipe, plan.images, plan.trained()
-    share, steps = plan.share(config.batch_size), max(count // config.batch_size, 1) * config.epochs
+    local, steps = plan.local_batch(config.batch_size), max(count // config.batch_size, 1) * config.epochs
     candidates = plan.resident(count * recipe.synthesize.candidates) if needs_bank(config) else 0
     fitted = min(recipe.evaluate.train_images or len(images.train), len(images.train))
     rated = fitted + (0 if images.test is None else len(images.test))
@@ -248,8 +248,8 @@ def _encoder(plan: Plan, arm: Arm, config: PretrainConfig, found: _Measured) -> 
         memory=found.cost.peak + found.optimiser + plan.resident(count) + candidates,
         weights=found.encoder + 4 * found.features * rated,
         checkpoint=found.everything + found.optimiser,
-        seconds=steps * found.seconds * share / found.batch,
-        timed=(found.batch, share),
+        seconds=steps * found.seconds * local / found.batch,
+        timed=(found.batch, local),
         bf16=plan.bf16(config.precision),
     )
 

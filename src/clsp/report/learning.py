@@ -14,6 +14,8 @@ CURVES = {
     "alignment": ("Alignment", "Mean of 2 - 2 cos between the two views of an image; 0 when they agree"),
     "feature_std": ("Feature std", "Spread of the normalised embeddings; 0 is collapse"),
     "center_norm": ("Center norm", "Length of the mean embedding; 1 when all images get the same"),
+    "neighbour_is_itself": ("Neighbour is itself", "Fraction of the neighbours that are the anchor's own embedding"),
+    "neighbour_same_class": ("Neighbour of the same class", "Fraction of the neighbours with the anchor's label"),
 }
 """Curves that are explained, in order; every other number in the metrics is shown as a term of the loss."""
 NO_TERMS = set("gradient_norm step epoch lr learning_rate seconds time images images_per_second rate".split())  # noqa: SIM905

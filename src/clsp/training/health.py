@@ -33,8 +33,8 @@ def health(first: Tensor, second: Tensor) -> Health:
     """Measure embeddings float [B, D] of the two views of a batch."""
     z1, z2 = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1)
     values = torch.linalg.svdvals(z1 - z1.mean(dim=0))
-    shares = values / values.sum().clamp_min(1e-12)
-    entropy = -(shares * shares.clamp_min(1e-12).log()).sum()
+    parts = values / values.sum().clamp_min(1e-12)
+    entropy = -(parts * parts.clamp_min(1e-12).log()).sum()
     return Health(
         alignment=float((2.0 - 2.0 * (z1 * z2).sum(dim=1)).mean()),
         feature_std=float(z1.std(dim=0).mean() * z1.shape[1] ** 0.5),

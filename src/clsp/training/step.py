@@ -155,8 +155,8 @@ class Pretraining(Training[Seen]):
             pair = (output.first, neighbour(output.first, views.ids)[0])
         if pair is None:
             return {}
-        how = {"weights": views.weights, "mates": views.mates, "ignore": views.ignore}
-        return {"positive": chosen.third.term(pair, chosen.pull, views.progress, **how)}
+        masks = {"weights": views.weights, "mates": views.mates, "ignore": views.ignore}
+        return {"positive": chosen.third.term(pair, chosen.pull, views.progress, **masks)}
 
     def after_step(self, number: int) -> None:
         """Let the method remember the batch."""

@@ -1,4 +1,4 @@
-"""Mixtures of two anchors, each pulled to both by their shares.
+"""Mixtures of two anchors, each pulled to both by their weights.
 
 BSIM (Chu, Zhan and Wei, arXiv 2011.13356) makes a mixture of two images a positive of both, apportioned by the mixing
 ratio. Its equations and code could not be read; these are i-Mix's (Lee et al., arXiv 2010.08887): in pixels
@@ -21,7 +21,7 @@ from clsp.settings import settings
 
 @settings
 class Mixture(Source):
-    """A blend with another anchor of the batch, and a positive of both by their shares."""
+    """A blend with another anchor of the batch, and a positive of both by their weights."""
 
     one_anchor: ClassVar[bool] = False
 
@@ -46,10 +46,10 @@ class Blend:
         self._ids, self._seed = torch.from_numpy(ids).to(device), seed
 
     def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
-        """Return a mixture for each anchor, whose weight is the anchor's share of it."""
+        """Return a mixture for each anchor, whose weight is the anchor's fraction of it."""
         places = torch.arange(len(anchors), device=anchors.device)
         mates = torch.where(places ^ 1 < len(anchors), places ^ 1, places)
-        shares = randomness.uniform(self._seed, "mixture", (step, self._ids[positions]), 1)[:, 0]
-        share = shares.view(-1, 1, 1, 1)
-        mixed = share * anchors.float() + (1.0 - share) * anchors[mates].float()
-        return Positive(mixed.round().to(torch.uint8), weights=shares, mates=mates)
+        weights = randomness.uniform(self._seed, "mixture", (step, self._ids[positions]), 1)[:, 0]
+        weight = weights.view(-1, 1, 1, 1)
+        mixed = weight * anchors.float() + (1.0 - weight) * anchors[mates].float()
+        return Positive(mixed.round().to(torch.uint8), weights=weights, mates=mates)
