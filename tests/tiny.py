@@ -15,7 +15,6 @@ from clsp.images.augment import draw_crops
 from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, Split
 from clsp.methods import METHODS
-from clsp.methods.moco import MoCoSettings
 from clsp.training.config import PretrainConfig
 
 
@@ -96,7 +95,8 @@ def pretrain_config(**changes) -> PretrainConfig:
     settings = {
         "backbone": BackboneConfig(args={"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]}),
         "projector": ProjectorConfig(hidden=16, dim=8),
-        "moco": MoCoSettings(memory=40),
+        "predictor": PredictorConfig(hidden=16),
+        **{name: made.Settings(**small(name)) for name, made in METHODS.items() if fields(made.Settings)},
         "epochs": 3,
         "batch_size": 16,
         "lr": 0.1,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -107,8 +105,6 @@ def test_as_a_third_embedding_it_is_pulled_to_the_first_view_by_the_chosen_objec
         source="neighbour", objective=objective, neighbour=Neighbour(memory=20), third=Third(weight=0.7)
     )
     config = tiny_pretrain(**for_method(name, positive=positive, batch_size=8))
-    own = METHODS[name].Settings(**small(name))
-    config = replace(config, **({name: own} if hasattr(config, name) else {}))
     torch.manual_seed(0)
     training, _ = build(make_images(), config, np.arange(48), None, seed=0)
     training.to_device(torch.device("cpu"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from clsp.positives.sources.pairs import Pairs
 from clsp.training.checks import check_together
 from clsp.training.config import PositiveConfig
 from clsp.training.pretrain import build, pretrain
-from tiny import for_method, small
+from tiny import for_method
 
 CPU = HardwareConfig(accelerator="cpu")
 
@@ -96,9 +96,6 @@ def test_every_method_trains_on_every_source_that_suits_it(tiny_pretrain, make_i
     for source, placement in itertools.product((None, *SOURCES.names()), ("third", "host")):
         positive = PositiveConfig(source=source, placement=placement, pairs=pairs, neighbour=Neighbour(memory=16))
         config = tiny_pretrain(**for_method(method, positive=positive, batch_size=8))
-        config = replace(
-            config, **{method: METHODS[method].Settings(**small(method))} if fields(METHODS[method].Settings) else {}
-        )
         try:
             check_together(config, images)
         except UserError:
@@ -107,12 +104,10 @@ def test_every_method_trains_on_every_source_that_suits_it(tiny_pretrain, make_i
         training, _ = build(images, config, np.arange(48), bank_of(images), seed=0)
         optimizer, _ = training.optimizer()
         training.to_device(torch.device("cpu"))
-        for number in range(2):
-            found = training.step(number)
-            found.loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            training.after_step(number)
+        found = training.step(0)
+        found.loss.backward()
+        optimizer.step()
+        training.after_step(0)
         assert ("positive" in found.terms) == (source is not None and placement == "third")
         losses = tuple(float(found.terms[name]) for name in sorted(found.terms))
         assert np.isfinite(losses).all()
