@@ -1,4 +1,4 @@
-"""A method, a source and an objective from another package: one file each, found by an entry point."""
+"""A method, a source, an objective and an evaluator of another package: one file each, found by an entry point."""
 
 from __future__ import annotations
 
@@ -75,9 +75,35 @@ class Square(Objective):
         distance = (anchors - positives).square().sum(dim=1) - self.margin
         return weighted_mean(distance.clamp_min(0.0), weights)
 ''',
+    "evaluator.py": '''
+from clsp.evaluation.evaluator import Evaluator
+from clsp.evaluation.measure import Measure
+from clsp.settings import Positive, settings
+
+
+@settings
+class LengthSettings:
+    """Length of features."""
+
+    scale: Positive = 1.0
+    """What the length is multiplied by."""
+
+
+class Length(Evaluator):
+    """The mean length of features."""
+
+    Settings = LengthSettings
+    needs = ()
+
+    def __call__(self, trained, data):
+        each = self.settings.scale * trained.test.norm(dim=1).double().numpy()
+        told = {"quantity": "length", "metric": "mean", "unit": "", "protocol": "of the test images"}
+        return [Measure(name="length", title="feature length", value=float(each.mean()), each=each, **told)]
+''',
 }
 ENTRIES = {"methods": ("pull", "method:Pull"), "positives.sources": ("darker", "source:Darker"),
-           "objectives": ("square", "objective:Square")}  # fmt: skip
+           "objectives": ("square", "objective:Square"),
+           "evaluation.evaluators": ("length", "evaluator:Length")}  # fmt: skip
 
 
 def install(folder: Path, files=FILES, entries=ENTRIES, package="my_plugin"):
@@ -140,6 +166,23 @@ def test_a_method_a_source_and_an_objective_of_another_package_are_found_set_lis
     assert (positive["darker"], positive["square"]) == ({"light": 0.25}, {"margin": 0.1})
     assert {"pull", "positive", "loss"} <= set(found["log"])
     assert (tmp_path / "encoder/encoder.safetensors").exists()
+
+
+def test_a_whole_run_is_made_of_members_of_another_package(tmp_path):
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ENVIRONMENT['PYTHONPATH']}:{install(tmp_path / 'site')}"}
+    chosen = {"pretrain.method": "pull", "pretrain.positive.source": "darker", "pretrain.positive.objective": "square",
+              "evaluate.length.scale": "2"}  # fmt: skip
+    options = [word for name, value in chosen.items() for word in (f"--{name}", value)]
+    command = ["run", "--data", "digits", "--recipe", "smoke", *options, "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-m", "clsp", *command], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "run/comparison.json").read_text())["arms"]
+    assert row["arm"] == "pull+darker"
+    assert row["length"]["mean"] > 0
+    assert "feature length" in done.stdout
+    assert "feature length" in (tmp_path / "run/report.html").read_text().lower()
 
 
 def fresh(folder, monkeypatch):
