@@ -86,7 +86,7 @@ def test_an_unknown_backbone_is_refused_with_a_suggestion(name, hint):
 
 
 def test_a_wrong_argument_of_a_backbone_is_refused():
-    with pytest.raises(UserError, match="cannot be built with"):
+    with pytest.raises(UserError, match="'no_such_argument' is not one of aa_layer"):
         build_backbone("resnet18", {"no_such_argument": 1}, channels=3, size=32, stem="small")
 
 
@@ -102,12 +102,11 @@ def test_a_loaded_encoder_gives_the_same_features_bit_for_bit(saved):
 
 
 CHILD = """
-import sys, torch
+import runpy, sys, torch
 from safetensors.torch import save_file
 torch.set_num_threads(1)
 for folder in sys.argv[1:]:
-    names = {}
-    exec(open(f"{folder}/snippet.py").read(), names)
+    names = runpy.run_path(f"{folder}/snippet.py")
     images = torch.linspace(0, 1, names["images"].numel()).view(names["images"].shape)
     with torch.no_grad():
         features = names["model"]((images - names["mean"].view(-1, 1, 1)) / names["std"].view(-1, 1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
 
 import pytest
@@ -154,8 +155,7 @@ def test_it_trains_an_encoder_that_others_load(tmp_path, make_images, tiny_pretr
     pretrain(make_images(channels=1), config, HardwareConfig(accelerator="cpu"), seed=0, folder=out)
     assert {"aps", "positive", "loss"} <= set(files.read_jsonl(out / "metrics.jsonl")[-1])
     encoder = clsp.load_encoder(out)
-    names = {}
-    exec((out / "snippet.py").read_text(), names)
+    names = runpy.run_path(str(out / "snippet.py"))
     x = torch.randn(2, 1, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(names["model"](x), encoder(x))

@@ -84,7 +84,7 @@ def _cost(arm: str) -> dict[str, float]:
 def _collected(arms: list[str], seeds: int, baseline: str, scores: dict[str, dict[str, dict[int, float]]]) -> dict:
     rows = []
     for arm in arms:
-        row: dict = {"arm": arm, "seeds": seeds}
+        row: dict = {"arm": arm, "seeds": seeds, "sees_labels": bool({"class", "supcon"} & set(arm.split("+")))}
         row |= {name: interval(list(found.values())).record() for name, found in scores[arm].items()}
         row["cost"] = _cost(arm)
         if arm != baseline:
