@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from clsp.settings.values import options_of
+from clsp.training.config import PretrainConfig
 from clsp.training.health import diagnose, health
 
 
@@ -35,7 +37,10 @@ def test_embeddings_in_two_directions_are_a_dimensional_collapse(gaussian):
     plane = gaussian[:, :2] @ torch.linalg.qr(gaussian[:32].T)[0][:, :2].T
     state = health(plane, plane)
     assert state.effective_rank == pytest.approx(2, abs=0.1)
-    assert "dimensional collapse" in diagnose(state)
+    advice = diagnose(state)
+    assert "dimensional collapse" in advice
+    options = {f"--pretrain.{name}" for name, *_ in options_of(PretrainConfig)}
+    assert {word.rstrip(",") for word in advice.split() if word.startswith("--")} <= options
 
 
 def test_effective_rank_and_alignment_are_the_formulas(gaussian):

@@ -53,6 +53,6 @@ def diagnose(state: Health) -> str | None:
     if state.effective_rank < 3.0:
         return (
             f"the embedding uses only {state.effective_rank:.1f} directions: dimensional collapse; try weaker "
-            "augmentation, a lower --pretrain.positive_weight, or a lower temperature"
+            "augmentation, a lower --pretrain.positive.third.weight, or a lower temperature"
         )
     return None
