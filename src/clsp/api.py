@@ -7,16 +7,16 @@ values of its section; what ``settings`` say goes before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clsp import files
-from clsp.recipes.prepare import prepare
+from clsp.recipes.prepare import Prepared, prepare
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import Tree, merge, nested, plain
 from clsp.study import stages
-from clsp.study.record import command_line, write_record
+from clsp.study.record import command_line, describe, write_record
 from clsp.study.run import run as run_study
 
 if TYPE_CHECKING:
@@ -29,12 +29,23 @@ if TYPE_CHECKING:
 
 Settings = Mapping[str, Any]
 Place = str | Path
+Made = TypeVar("Made")
 
 
 def _overrides(settings: Settings | None, section: str = "", config: Any = None) -> Tree:
     """Bring settings and a section's dataclass into one form: nested, as the command line's are."""
     own = [] if config is None else [{section: plain(config)} if section else plain(config)]
     return merge(Recipe, *own, *(nested({name: value}) for name, value in (settings or {}).items()))
+
+
+def _made(name: str, own: Mapping[str, Any], overrides: Tree, make: Callable[[Prepared], Made]) -> Made:
+    """Do a stage, and write beside what it made the recipe and the command that does the same."""
+    data = str(own["data"])
+    prepared = prepare(data, recipe=own["recipe"], overrides=overrides)
+    describe(prepared.images)
+    made = make(prepared)
+    write_record(Path(own["out"]), prepared, data, command_line(name, own, overrides))
+    return made
 
 
 def run(
@@ -65,12 +76,9 @@ def train_diffusion(
     config: DiffusionConfig | None = None,
 ) -> Path:
     """Train the unconditional diffusion model; return the diffusers pipeline's folder."""
-    overrides = _overrides(settings, "diffusion", config)
-    prepared = prepare(str(data), recipe=recipe, overrides=overrides)
-    folder = stages.diffusion_stage(prepared, Path(out))
     own = {"data": data, "out": out, "recipe": recipe}
-    write_record(folder, prepared, str(data), command_line("diffusion", own, overrides))
-    return folder
+    overrides = _overrides(settings, "diffusion", config)
+    return _made("diffusion", own, overrides, lambda prepared: stages.diffusion_stage(prepared, Path(out)))
 
 
 def synthesize(
@@ -83,12 +91,9 @@ def synthesize(
     config: SynthesizeConfig | None = None,
 ) -> PositiveBank:
     """Draw the bank of synthetic positives with the model in ``diffusion`` (a diffusers folder or hub id)."""
-    overrides = _overrides(settings, "synthesize", config)
-    prepared = prepare(str(data), recipe=recipe, overrides=overrides)
-    bank = stages.bank_stage(prepared, diffusion, Path(out))
     own = {"data": data, "diffusion": diffusion, "out": out, "recipe": recipe}
-    write_record(Path(out), prepared, str(data), command_line("synthesize", own, overrides))
-    return bank
+    overrides = _overrides(settings, "synthesize", config)
+    return _made("synthesize", own, overrides, lambda prepared: stages.bank_stage(prepared, diffusion, Path(out)))
 
 
 def pretrain(
@@ -110,12 +115,9 @@ def pretrain(
         settings: by their names, such as ``{"pretrain.method": "moco"}``.
         config: the section ``pretrain``.
     """
-    overrides = _overrides(settings, "pretrain", config)
-    prepared = prepare(str(data), recipe=recipe, overrides=overrides)
-    folder = stages.encoder_stage(prepared, Path(out), positives)
     own = {"data": data, "out": out, "recipe": recipe, "positives": positives}
-    write_record(folder, prepared, str(data), command_line("pretrain", own, overrides))
-    return folder
+    overrides = _overrides(settings, "pretrain", config)
+    return _made("pretrain", own, overrides, lambda prepared: stages.encoder_stage(prepared, Path(out), positives))
 
 
 def evaluate(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -59,10 +59,7 @@ class Registry(Generic[Member]):
         Raises:
             UserError: there is none; the nearest name is suggested.
         """
-        if name not in self._members:
-            raise UserError(
-                f"{self.kind} '{name}' is not one of {', '.join(self.names())}{suggest(name, self.names())}"
-            )
+        self._require(name, self.names())
         return self._members[name]
 
     def require(self, name: str) -> None:
@@ -78,6 +75,9 @@ class Registry(Generic[Member]):
             *(file for file in files if file != "base"),
             *(entry.name for entry in entry_points(group=self.package)),
         ]
+        self._require(name, known)
+
+    def _require(self, name: str, known: Sequence[str]) -> None:
         if name not in known:
             raise UserError(f"{self.kind} '{name}' is not one of {', '.join(known)}{suggest(name, known)}")
 

@@ -5,7 +5,6 @@ BatchNorm and dropout are in eval mode: a loss is then a function of the batch a
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from torch import nn
 
 from clsp.engine.pixels import Pixels
 from clsp.methods import METHODS
@@ -25,22 +22,10 @@ from clsp.positives.sources.frames import Frames
 from clsp.positives.sources.neighbour import Neighbour
 from clsp.training.config import PositiveConfig, PretrainConfig
 from clsp.training.step import Pretraining
+from gloo import Flat, two
 from tiny import images_of, pretrain_config, small, vit
 
 STEPS = 3
-
-
-class Flat(nn.Module):
-    """An encoder without convolutions and without BatchNorm."""
-
-    num_features = 6
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(64, 6)
-
-    def forward(self, x):
-        return self.linear(x.flatten(1)).tanh()
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ def method_of(case, config):
     made = METHODS[case.method]
     own = made.Settings(**small(case.method, **({"memory": 12} if "memory" in small(case.method) else {})))
     torch.manual_seed(0)
-    method = made(vit(8, patch=4) if made.patches else Flat(), config.heads, own, seed=0)
+    method = made(vit(8, patch=4) if made.patches else Flat(64), config.heads, own, seed=0)
     chosen = config.positive
     if chosen.source == "neighbour":
         host = chosen.host if chosen.placement == "host" else None
@@ -123,20 +108,13 @@ def run(case):
     return {name: value.clone().numpy() for name, value in found.items()}
 
 
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    meeting, limit = f"file://{folder}/meet", datetime.timedelta(seconds=60)
-    dist.init_process_group("gloo", meeting, rank=rank, world_size=2, timeout=limit)
-    found = {f"{case}|{name}": value for case in cases() for name, value in run(case).items()}
-    np.savez(f"{folder}/{rank}.npz", **found)
-    dist.destroy_process_group()
+def work(rank):
+    return {f"{case}|{name}": value for case in cases() for name, value in run(case).items()}
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gloo")
-    mp.spawn(worker, (str(folder),), nprocs=2)
-    return [dict(np.load(folder / f"{rank}.npz")) for rank in (0, 1)]
+    return two(work, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)

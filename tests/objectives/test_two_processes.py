@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from clsp import distributed
@@ -18,21 +14,9 @@ from clsp.objectives.correlation import feature_agreement
 from clsp.objectives.info_nce import info_nce
 from clsp.objectives.redundancy import barlow_twins, vicreg
 from clsp.objectives.sup_con import sup_con
+from gloo import Flat, two
 
 BATCH = 8
-
-
-class Flat(nn.Module):
-    """An encoder without BatchNorm, whose statistics would differ between one process and two."""
-
-    num_features = 6
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(12, 6)
-
-    def forward(self, x):
-        return self.linear(x.flatten(1)).tanh()
 
 
 def inputs():
@@ -71,7 +55,7 @@ def losses_of(name, z1, z2, rows):
 def step(name, rows, wrap):
     """Loss, parameter gradients and input gradients on some rows of the batch."""
     torch.manual_seed(1)
-    network = Flat().double()
+    network = Flat(12).double()
     wrapped = wrap(network)
     views = [view[rows].requires_grad_() for view in inputs()[0]]
     loss = losses_of(name, *wrapped(torch.cat(views)).chunk(2), rows)
@@ -88,11 +72,7 @@ def order():
     return torch.cat([Batches(30, BATCH, seed=0, stream="s", drop_last=False).positions(s) for s in range(9)])
 
 
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", f"file://{folder}/meet", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60)
-    )
+def work(rank):
     rows = torch.arange(BATCH).chunk(2)[rank]
     found = {}
     for name in NAMES:
@@ -102,15 +82,12 @@ def worker(rank, folder):
     ((distributed.gather(a) + doubled) * torch.arange(4.0)[:, None]).sum().backward()
     found |= {"shared a": a.grad, "shared b": b.grad}
     found |= {"order": order(), "gathered": distributed.gather(torch.full((2, 1), float(rank)))}
-    np.savez(f"{folder}/{rank}.npz", **{name: value.numpy() for name, value in found.items()})
-    dist.destroy_process_group()
+    return {name: value.numpy() for name, value in found.items()}
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gloo")
-    mp.spawn(worker, (str(folder),), nprocs=2)
-    return [dict(np.load(folder / f"{rank}.npz")) for rank in (0, 1)]
+    return two(work, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clsp import console, files
+from clsp import api, console, files
 from clsp.errors import UserError
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.study import stages
-from clsp.study.record import command_line, describe, write_record
+from clsp.study.record import command_line, describe
 from clsp.study.run import run as run_study
 
 if TYPE_CHECKING:
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
 
     from clsp.cli.calls import Call
     from clsp.images.imageset import Split
-
-
-def _prepared(call: Call, *, store: Path | None = None) -> Prepared:
-    prepared = prepare(call.own["data"], recipe=call.own.get("recipe"), overrides=call.overrides, store=store)
-    describe(prepared.images)
-    return prepared
-
-
-def _recorded(call: Call, prepared: Prepared) -> None:
-    """Write the record beside what a stage made."""
-    command = command_line(call.command.function, call.own, call.overrides)
-    write_record(Path(call.own["out"]), prepared, call.own["data"], command)
 
 
 def run(call: Call) -> int:
@@ -61,34 +49,32 @@ def _tell(result: dict[str, Any], out: Path) -> None:
 
 def diffusion(call: Call) -> int:
     """``clsp diffusion``."""
-    out = Path(call.own["out"])
-    prepared = _prepared(call)
-    stages.diffusion_stage(prepared, out)
-    _recorded(call, prepared)
+    out = api.train_diffusion(**_given(call))
     print(f"diffusion model: {out} (diffusers.DDPMPipeline.from_pretrained loads it), samples: {out / 'samples.png'}")
     return 0
 
 
 def synthesize(call: Call) -> int:
     """``clsp synthesize``."""
-    out = Path(call.own["out"])
-    prepared = _prepared(call)
-    bank = stages.bank_stage(prepared, call.own["diffusion"], out)
-    _recorded(call, prepared)
+    bank = api.synthesize(**_given(call))
     for name, entry in bank.manifest["measures"].items():
         print(f"{name:<26}{entry['value']:>9.4f}   {entry['meaning']}")
-    print(f"bank: {out}, {len(bank)} anchors x {bank.candidates} candidates; look at {out / 'sheet.png'}")
+    print(
+        f"bank: {bank.folder}, {len(bank)} anchors x {bank.candidates} candidates; look at {bank.folder / 'sheet.png'}"
+    )
     return 0
 
 
 def pretrain(call: Call) -> int:
     """``clsp pretrain``."""
-    out = Path(call.own["out"])
-    prepared = _prepared(call)
-    stages.encoder_stage(prepared, out, call.own.get("positives"))
-    _recorded(call, prepared)
+    out = api.pretrain(**_given(call))
     print(f"encoder: {out / 'encoder.safetensors'}; load it without clsp: {out / 'snippet.py'}")
     return 0
+
+
+def _given(call: Call) -> dict[str, Any]:
+    """The arguments of the function that the command stands for."""
+    return {**call.own, "settings": call.overrides}
 
 
 def evaluate(call: Call) -> int:

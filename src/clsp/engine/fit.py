@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import time
@@ -280,7 +281,7 @@ class Log:
         """Forget lines after ``step``: the steps that a killed run took after its last checkpoint are repeated."""
         if distributed.rank() == 0 and self.path.exists():
             kept = [line for line in files.read_jsonl(self.path) if line["step"] <= step]
-            files.write_text(self.path, "".join(files.json.dumps(line) + "\n" for line in kept))
+            files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _told_to_stop(stop: Stop, done: int, steps: int) -> bool:

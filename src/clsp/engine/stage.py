@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
@@ -94,7 +95,7 @@ def stage(
         InUseError: another process works in it.
     """
     more = {**({} if seed is None else {"seed": seed}), **(settings or {})}
-    wanted, usual = plain({**more, **identity(config)}), plain(identity(config, usual=True))
+    wanted, usual = as_stored({**more, **identity(config)}), as_stored(identity(config, usual=True))
     _ensure_folder(folder)
     with _locked(folder):
         current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
@@ -116,9 +117,9 @@ def stage(
         current.facts = current.facts if alone else distributed.agreed(current.facts)
 
 
-def plain(settings: dict[str, Any]) -> dict[str, Any]:
+def as_stored(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings as they are after they were written and read."""
-    read: dict[str, Any] = files.json.loads(files.json.dumps(settings))
+    read: dict[str, Any] = json.loads(json.dumps(settings))
     return read
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import binomtest
 
+from clsp.evaluation.statistics import IMAGES
+
 Better = Literal["higher", "lower"]
 
 
@@ -35,7 +37,7 @@ class Measure:
     """Which of two values is the better one."""
     metric: str = "top1"
     """The value's key in the measure's record."""
-    limits: str = "95 % interval over the test images"
+    limits: str = IMAGES
     """What ``low`` and ``high`` are."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Further values for JSON: ``top5``, the number of draws."""

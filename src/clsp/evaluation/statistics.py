@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 from scipy import stats
 
+IMAGES = "95 % interval over the test images"
+"""What the ends are of a single run's measure, and of the difference of two."""
 SEEDS = "95 % interval over the seeds"
 """What the ends are of a mean over several seeds."""
 

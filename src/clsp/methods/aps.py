@@ -61,8 +61,8 @@ class APS(Method):
         """Each view predicts the other; no gradient reaches what is predicted."""
         z1, z2, z3 = embed(self._project, views, self.batch_norm, self.chosen(views))
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        tau, masks = self.settings.temperature, {"weights": views.pair_weights, "ignore": views.ignore}
-        loss = paired_nce(p1, z2.detach(), tau, **masks) + paired_nce(p2, z1.detach(), tau, **masks)
+        tau = self.settings.temperature
+        loss = paired_nce(p1, z2.detach(), tau, **views.masks) + paired_nce(p2, z1.detach(), tau, **views.masks)
         return Output({"aps": loss}, z1, z2, None if z3 is None else (z1.detach(), self.predictor(z3)))
 
     def _project(self, images: Tensor, patches: Tensor) -> Tensor:

@@ -55,6 +55,11 @@ class Views:
     local: tuple[Tensor, ...] = ()
     """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them."""
 
+    @property
+    def masks(self) -> dict[str, Tensor | None]:
+        """What an objective of the batch's pairs heeds: how strongly each counts, and who is no negative of whom."""
+        return {"weights": self.pair_weights, "ignore": self.ignore}
+
     def real(self) -> Views:
         """The two real views alone."""
         return replace(self, positive=None, local=())

@@ -48,7 +48,10 @@ class NNCLR(Method):
         z1, z2, z3 = self.embed(views)
         found1, found2 = self.memory.search(z1, 1), self.memory.search(z2, 1)
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        tau, masks = self.settings.temperature, {"weights": views.pair_weights, "ignore": views.ignore}
-        first, second = paired_nce(found1.rows[:, 0], p2, tau, **masks), paired_nce(found2.rows[:, 0], p1, tau, **masks)
+        tau = self.settings.temperature
+        first, second = (
+            paired_nce(found1.rows[:, 0], p2, tau, **views.masks),
+            paired_nce(found2.rows[:, 0], p1, tau, **views.masks),
+        )
         self.memory.note(z1, views.ids)
         return Output({"nnclr": 0.5 * first + 0.5 * second}, z1, z2, pair(z1, z3), found1.ids[:, 0])

@@ -32,5 +32,5 @@ class SimCLR(Method):
         """NT-Xent of the two views."""
         z1, z2, z3 = self.embed(views)
         other = self.exchanged(z2, views)
-        loss = nt_xent(z1, other, self.settings.temperature, weights=views.pair_weights, ignore=views.ignore)
+        loss = nt_xent(z1, other, self.settings.temperature, **views.masks)
         return Output({"nt_xent": loss}, z1, z2, pair(z1, z3))

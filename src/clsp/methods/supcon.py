@@ -37,7 +37,6 @@ class SupCon(Method):
         if views.labels is None:
             raise UserError("method supcon needs the labels of all images, and this source has none; use simclr")
         z1, z2, z3 = self.embed(views)
-        masks = {"weights": views.pair_weights, "ignore": views.ignore}
         return Output(
-            {"sup_con": sup_con(z1, z2, views.labels, self.settings.temperature, **masks)}, z1, z2, pair(z1, z3)
+            {"sup_con": sup_con(z1, z2, views.labels, self.settings.temperature, **views.masks)}, z1, z2, pair(z1, z3)
         )

@@ -16,6 +16,7 @@ from clsp.positives.positive import Positive
 from clsp.settings import NonNegative, settings
 from clsp.settings.types import ProperFraction
 
+Placement = Literal["third", "host"]
 Schedule = Literal["constant", "cosine"]
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from clsp.errors import UserError, suggest
 from clsp.methods import METHODS
 from clsp.objectives import OBJECTIVES
+from clsp.positives.placement import Placement
 from clsp.positives.sources import SOURCES
 
 DIFFUSION = "diffusion"
 """What is evaluated without an encoder of its own: the diffusion model's middle features."""
 EXTRA = "extra"
 """No additional positive: the candidates are images to train on."""
-
-Placement = Literal["third", "host"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
@@ -108,42 +108,35 @@ def nearest(name: str, known: Iterable[str], prefix: str = "", *, first: str | N
 
 
 def _read(value: Any, owner: type, item: Any) -> Any:
-    """Return a value that came as text as the setting's type wants it: text, where that is what it holds, else YAML."""
-    if not isinstance(value, str):
-        return _as_text(value, owner, item)
-    if value == "null":
-        return None
-    adapter = _adapter(owner, item.name)
+    """Return a value that came as text as its setting wants it: as text where that is allowed, else read as YAML.
+
+    YAML reads ``precision: 32`` as a number; where only its text is allowed, that is meant.
+    """
+    fits = partial(_fits, _adapter(owner, item.name))
+    if type(value) in (int, float):
+        return str(value) if not fits(value) and fits(str(value)) else value
+    if not isinstance(value, str) or value == "null":
+        return None if value == "null" else value
+    if fits(value):
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return value if _lacks_space(read) else read
+
+
+def _fits(adapter: TypeAdapter[Any], value: Any) -> bool:
     try:
         adapter.validate_python(value)
     except ValidationError:
-        try:
-            read = yaml.safe_load(value)
-        except yaml.YAMLError:
-            return value
-        return value if _lacks_space(read) else read
-    return value
+        return False
+    return True
 
 
 def _lacks_space(read: Any) -> bool:
     """Whether YAML took ``{depth:2}`` for a mapping of ``depth:2`` to nothing."""
     return isinstance(read, dict) and any(value is None and ":" in str(key) for key, value in read.items())
-
-
-def _as_text(value: Any, owner: type, item: Any) -> Any:
-    """YAML reads ``precision: 32`` as a number; where only its text is allowed, that is meant."""
-    if type(value) not in (int, float):
-        return value
-    adapter = _adapter(owner, item.name)
-    try:
-        adapter.validate_python(value)
-    except ValidationError:
-        try:
-            adapter.validate_python(str(value))
-        except ValidationError:
-            return value
-        return str(value)
-    return value
 
 
 @cache

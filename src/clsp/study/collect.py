@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from clsp import console, files
-from clsp.engine.stage import completed, plain
+from clsp.engine.stage import as_stored, completed
 from clsp.errors import UserError
 from clsp.evaluation.measure import difference
-from clsp.evaluation.statistics import SEEDS, interval, paired
+from clsp.evaluation.statistics import IMAGES, SEEDS, interval, paired
 from clsp.recipes.arms import Arm, parse_arm
 from clsp.settings.identity import identity
 from clsp.study.cost import Cost
 from clsp.study.evaluation import each_of
 from clsp.study.study import Study
 from clsp.training.checks import sees_labels, shows_generated
-
-IMAGES = "95 % interval over the test images"
-"""What the ends are of the difference of two single runs."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +150,8 @@ def _is_alike(study: Study, arm: Arm, folder: Path) -> bool:
 def _same(path: Path, config: Any, data: str) -> bool:
     """Whether a stage was made with these settings, whatever its seed, and from these data."""
     record = files.read_json(path)
-    made = completed(record["settings"], plain(identity(config, usual=True)))
-    wanted = plain(identity(config))
+    made = completed(record["settings"], as_stored(identity(config, usual=True)))
+    wanted = as_stored(identity(config))
     return {name: made.get(name) for name in wanted} == wanted and record["inputs"]["data"] == data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -159,7 +160,7 @@ def _finish(study: Study) -> dict[str, Any]:
     out, result = study.out, collect(study)
     metrics = metrics_of(study, show(study))
     for name, content in (("evaluation/metrics.json", metrics), ("comparison.json", result)):
-        _write(out / name, files.json.dumps(content, indent=2, allow_nan=False) + "\n")
+        _write(out / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
     _write(out / "comparison.md", document(result))
     files.sweep(out)  # of killed calls
     console.say(f"report: {build_report(out)}")

@@ -11,7 +11,7 @@ from clsp.images.config import AugmentConfig
 from clsp.methods import METHODS
 from clsp.objectives import OBJECTIVES
 from clsp.objectives.base import Objective
-from clsp.positives.placement import Host, Third
+from clsp.positives.placement import Host, Placement, Third
 from clsp.positives.source import Source
 from clsp.positives.sources import SOURCES
 from clsp.settings import Count, Incidental, NonNegative, Positive, settings
@@ -24,7 +24,7 @@ class Positives:
 
     source: Literal[SOURCES.names()] | None = None  # type: ignore[valid-type]
     """Where it comes from; null: there is none. An arm of a study says it: simclr+bank."""
-    placement: Literal["third", "host"] = "third"
+    placement: Placement = "third"
     """Where it stands. third: a third view, with a term of its own; host: in the second view's place, where the
     method's own objective pulls it."""
     objective: Literal[OBJECTIVES.names()] = "alignment"  # type: ignore[valid-type]

@@ -94,11 +94,12 @@ def pretrain(
             callbacks=(HealthCheck(), NeighbourCheck(), knn, *callbacks),
         )
         fit.run(training)
-        flops = training_flops(training)  # on every process: they exchange embeddings
+        # On every process, for they exchange embeddings and ids.
+        flops, seen = training_flops(training), _last_views(training)
         if distributed.rank() == 0:
             made_from = {"method": name, "data": images.source, "fingerprint": data, "seed": seed}
             save_encoder(folder, training.method.encoder, spec, made_from)
-            _draw_views(training, folder / "views.png")
+            save_sheet(folder / "views.png", seen, separate_first=True)
             current.facts = {"arm": name, "anchors": len(anchors), "steps": training.steps, "flops": flops}
     return current
 
@@ -195,8 +196,12 @@ def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[
     return [round(float(v), 6) for v in mean], [round(max(float(v), 1e-3), 6) for v in std]
 
 
-def _draw_views(training: Pretraining, path: Path) -> None:
-    """Draw some anchors as the last step saw them: the image, its views, and the additional positive."""
+def _last_views(training: Pretraining) -> np.ndarray:
+    """Some anchors as the last step saw them: the image, its views, and the additional positive.
+
+    Returns:
+        uint8 [N, P, C, H, W] of N anchors with P pictures each.
+    """
     last = training.steps - 1
     views = training.views(last)
     whole = [part for part in (views.first, views.second, views.positive) if part is not None]
@@ -206,4 +211,4 @@ def _draw_views(training: Pretraining, path: Path) -> None:
     pictures: list[Any] = [(part * training.std + training.mean).clamp(0, 1).cpu() for part in parts]
     enlarged = [F.interpolate(picture, originals.shape[-2:]) for picture in pictures]  # views may be smaller
     drawn = [(picture * 255).round().to(torch.uint8) for picture in enlarged]
-    save_sheet(path, torch.stack([originals, *drawn], dim=1).numpy(), separate_first=True)
+    return torch.stack([originals, *drawn], dim=1).numpy()
