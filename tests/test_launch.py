@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from clsp import files
@@ -85,3 +87,17 @@ def test_processes_whose_clocks_differ_save_together_and_a_batch_script_starts_t
     assert alone.returncode == 0, alone.stderr
     assert facts["steps"] == files.read_json(tmp_path / "alone/stage.json")["facts"]["steps"] == 60
     assert facts["flops"] == pytest.approx(files.read_json(tmp_path / "alone/stage.json")["facts"]["flops"], rel=0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_views_of_positives_that_are_no_negatives(tmp_path):
+    """Whose positive is whose they tell each other, also for the picture of the views, which one of them writes."""
+    for number in range(48):
+        path = tmp_path / "films" / str(number // 12) / f"{number % 12:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (16, 16), dtype=np.uint8)).save(path)
+    where = ["--data", tmp_path / "films", "--images.labels", "none", "--out", tmp_path / "encoder"]
+    done = clsp("pretrain", *where, "--positives", "frames", "--epochs", "1", *TWO)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("encoder:") == 1  # what was found is told once
+    assert (tmp_path / "encoder" / "views.png").is_file()

@@ -23,6 +23,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def result(text: object) -> None:
+    """Print what a command found, on standard output; of several processes the first one does."""
+    if distributed.rank() == 0:
+        print(text)
+
+
 def duration(seconds: float) -> str:
     """Write a duration as ``42 s``, ``3 min 20 s`` or ``2 h 05 min``."""
     seconds = round(seconds)

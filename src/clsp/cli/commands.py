@@ -39,18 +39,20 @@ def _tell(result: dict[str, Any], out: Path) -> None:
     from clsp.encoders.export import read_spec, snippet
     from clsp.study.table import text
 
-    print(f"{text(result)}\n\ntable:   {out / 'comparison.md'}")
+    console.result(f"{text(result)}\n\ntable:   {out / 'comparison.md'}")
     encoder = out / "encoder"
     if (encoder / "config.json").exists():
-        print(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:\n")
-        print(snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors"))
-    print(f"report:  {(out / 'report.html').resolve()}")
+        console.result(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:\n")
+        console.result(snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors"))
+    console.result(f"report:  {(out / 'report.html').resolve()}")
 
 
 def diffusion(call: Call) -> int:
     """``clsp diffusion``."""
     out = api.train_diffusion(**_given(call))
-    print(f"diffusion model: {out} (diffusers.DDPMPipeline.from_pretrained loads it), samples: {out / 'samples.png'}")
+    console.result(
+        f"diffusion model: {out} (diffusers.DDPMPipeline.from_pretrained loads it), samples: {out / 'samples.png'}"
+    )
     return 0
 
 
@@ -58,8 +60,8 @@ def synthesize(call: Call) -> int:
     """``clsp synthesize``."""
     bank = api.synthesize(**_given(call))
     for name, entry in bank.manifest["measures"].items():
-        print(f"{name:<26}{entry['value']:>9.4f}   {entry['meaning']}")
-    print(
+        console.result(f"{name:<26}{entry['value']:>9.4f}   {entry['meaning']}")
+    console.result(
         f"bank: {bank.folder}, {len(bank)} anchors x {bank.candidates} candidates; look at {bank.folder / 'sheet.png'}"
     )
     return 0
@@ -68,7 +70,7 @@ def synthesize(call: Call) -> int:
 def pretrain(call: Call) -> int:
     """``clsp pretrain``."""
     out = api.pretrain(**_given(call))
-    print(f"encoder: {out / 'encoder.safetensors'}; load it without clsp: {out / 'snippet.py'}")
+    console.result(f"encoder: {out / 'encoder.safetensors'}; load it without clsp: {out / 'snippet.py'}")
     return 0
 
 
@@ -83,9 +85,9 @@ def evaluate(call: Call) -> int:
     prepared = _for_encoder(call, folder)
     result = stages.evaluate_stage(folder, prepared)
     if result.skipped:
-        print(result.skipped)
+        console.result(result.skipped)
     for one in result.measures:
-        print(f"{one}\n        {one.protocol}")
+        console.result(f"{one}\n        {one.protocol}")
     if "out" in call.own:
         record = {"encoder": str(folder), "data": call.own["data"], "notes": list(prepared.images.notes)}
         files.write_json(Path(call.own["out"]), record | result.record())
@@ -111,7 +113,7 @@ def embed(call: Call) -> int:
     else:
         with files.atomic(out) as file:
             np.savez(file, names=np.array(names), embeddings=table)
-    print(f"{len(names)} embeddings of {table.shape[1]} values: {out}")
+    console.result(f"{len(names)} embeddings of {table.shape[1]} values: {out}")
     return 0
 
 
@@ -130,7 +132,9 @@ def pairs(call: Call) -> int:
     found.save(out, train)
     fraction, agreement = len(np.unique(found.places)) / len(train), found.agreement(train.labels)
     told = "" if agreement is None else f"; {agreement:.1%} of the pairs have one label"
-    print(f"{len(found.places)} pairs of {fraction:.1%} of the train images, cosine {low:g} to {high:g}{told}: {out}")
+    console.result(
+        f"{len(found.places)} pairs of {fraction:.1%} of the train images, cosine {low:g} to {high:g}{told}: {out}"
+    )
     return 0
 
 
@@ -165,7 +169,7 @@ def export(call: Call) -> int:
         export_onnx(encoder, spec, out / "encoder.onnx")
     except UserError as error:
         console.say(f"encoder.onnx was not written: {error}")
-    print(
+    console.result(
         f"exported: {', '.join(sorted(str(path) for path in out.iterdir() if path.is_file() and path.name[0] != '.'))}"
     )
     return 0
@@ -209,9 +213,9 @@ def report(call: Call) -> int:
             raise UserError(f"{path} is no run (no recipe.yaml there); give the --out of 'clsp run' or 'clsp compare'")
     out = Path(call.own["out"]) if "out" in call.own else None
     if len(folders) == 1:
-        print(build_report(folders[0], out).resolve())
+        console.result(build_report(folders[0], out).resolve())
     else:
-        print(build_report_of_several(folders, out or Path("report.html")).resolve())
+        console.result(build_report_of_several(folders, out or Path("report.html")).resolve())
     return 0
 
 
@@ -224,7 +228,7 @@ def check(call: Call) -> int:
     prepared, there = prepare_plan(
         call.own.get("data"), recipe=call.own.get("recipe"), overrides=call.overrides, gpu=gpu is not None
     )
-    print(preflight(prepared, gpu=gpu, there=there))
+    console.result(preflight(prepared, gpu=gpu, there=there))
     return 0
 
 
