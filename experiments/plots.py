@@ -12,9 +12,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from figure import Mark, Panel, estimates_over, sheet
+
 from clsp import files
 from clsp.report.charts import Estimate
-from clsp.report.figure import Mark, Panel, estimates_over, sheet
 from clsp.report.numbers import signed
 
 SCORES = {"linear": ("linear probe", "arm-1"), "knn": ("kNN", "arm-0")}

@@ -81,10 +81,6 @@ class Registry(Generic[Member]):
         if name not in known:
             raise UserError(f"{self.kind} '{name}' is not one of {', '.join(known)}{suggest(name, known)}")
 
-    def name_of(self, member: type[Member]) -> str:
-        """Return the name of a member."""
-        return next(name for name, known in self.items() if known is member)
-
 
 def _built_in(package: str, base: type) -> dict[str, Any]:
     """Find the class of each module in a folder of this package; ``class_`` is called class."""

@@ -40,14 +40,6 @@ class Trained(ABC):
     def features(self, images: files.Array) -> Tensor:
         """Features of uint8 images [N, C, H, W]: float32 [N, D], on the CPU."""
 
-    def outputs(self, name: str, images: files.Array) -> Tensor:
-        """What the exported head ``name`` makes of images, [N, ...] on the CPU.
-
-        Raises:
-            UserError: there is no such head.
-        """
-        raise UserError(f"{self.folder} has no head '{name}' beside its features")
-
     @property
     def train(self) -> Tensor:
         """Features of the task's train images, float32 [N, D]."""
