@@ -12,7 +12,7 @@ import numpy as np
 from clsp import files
 from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
-from clsp.images.decode import Decoded, Header
+from clsp.images.decode import Decoded, Header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
 
@@ -30,6 +30,8 @@ class Pictures:
     read: Callable[[int, int, int], tuple[Decoded, int]]
     """Picture ``i`` at a size and with a number of channels, and its label. May raise UnreadableImage."""
     labelled: bool = True
+    names: Sequence[str] | None = None
+    """Names of all pictures; None: they are numbered."""
 
 
 def open_pictures(
@@ -84,7 +86,8 @@ def open_pictures(
 def _look_at(source: str, part: Pictures, config: ImagesConfig) -> tuple[int, int, str | None]:
     """Choose size and channels from pictures that are spread evenly over the part."""
     rows = np.unique(np.linspace(0, part.count - 1, min(part.count, _SAMPLE)).astype(int))
-    sample = [header for header in (part.look(int(row)) for row in rows) if header is not None]
+    with strict_pillow(config.max_pixels):
+        sample = [header for header in (part.look(int(row)) for row in rows) if header is not None]
     stores.check_enough(source, len(sample), ())
     size, note = choose_size([header.side for header in sample], config)
     return size, choose_channels([header.gray for header in sample], config), note
@@ -94,4 +97,5 @@ def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int)
     def read(index: int) -> tuple[Decoded, int]:
         return part.read(int(rows[index]), size, channels)
 
-    return stores.Part(names=row_names(name, rows), read=read, labelled=part.labelled)
+    names = row_names(name, rows) if part.names is None else tuple(part.names[row] for row in rows)
+    return stores.Part(names=names, read=read, labelled=part.labelled)

@@ -112,5 +112,6 @@ def _limited(images: Images, limit: int | None, seed: int) -> Images:
         images=train.images[rows],
         names=[train.names[row] for row in rows],
         labels=None if train.labels is None else train.labels[rows],
+        columns={name: [column[int(row)] for row in rows] for name, column in train.columns.items()},
     )
     return replace(images, train=chosen, notes=(*images.notes, *limit_note(limit, total)))
