@@ -283,6 +283,58 @@ def test_a_folder_behind_many_links_is_read_once(folder):
     assert len(open_images(str(folder)).train) == 2
 
 
+def test_what_has_a_place_of_its_own_is_listed_there(folder, tmp_path):
+    put(folder / "z" / "0.png", 0)
+    put(tmp_path / "elsewhere" / "1.png", 1)
+    (folder / "a").symlink_to(folder / "z")
+    (folder / "b.png").symlink_to(folder / "z" / "0.png")
+    (folder / "c.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    (folder / "d.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    images = open_images(str(folder))
+    assert images.train.names == ["c.png", "z/0.png"]
+    assert "2 files are ignored because they are no images: 2 links to images that are there" in images.notes
+
+
+def test_pipes_and_closed_folders_are_left_out_and_said(folder, monkeypatch):
+    put(folder / "0.png")
+    put(folder / "1.png")
+    os.mkfifo(folder / "pipe.png")  # who opens it waits for ever
+    put(folder / "closed" / "2.png")
+    scan = os.scandir
+
+    def refused(place):
+        if str(place).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    images = open_images(str(folder))
+    assert images.train.names == ["0.png", "1.png"]
+    assert {entry.name: entry.reason for entry in images.excluded} == {
+        "closed/": "the folder cannot be entered: Permission denied",
+        "pipe.png": "no file, but a pipe, socket or device",
+    }
+
+
+def test_names_as_long_as_they_can_be(folder):
+    for number in range(2):
+        put(folder / ("x" * 250 + f"{number}.png"), number)
+    assert len(open_images(str(folder)).train) == 2
+
+
+def test_results_in_the_folder_of_the_images_itself(folder):
+    put(folder / "0.png")
+    put(folder / "1.png")
+    before = open_images(str(folder)).fingerprint
+    put(folder / "views.png")
+    (folder / "stage.json").write_text("{}")
+    put(folder / "run" / "samples.png")
+    (folder / "run" / "stage.json").write_text("{}")
+    images = open_images(str(folder))
+    assert images.fingerprint == before
+    assert "results of clsp among the images left out: run/" in images.notes
+
+
 def test_another_set_of_images_leaves_the_store_of_the_first_alone(folder, tmp_path):
     store = tmp_path / "store"
     for number in range(3):
