@@ -26,6 +26,7 @@ from clsp.images.cache import has_room, image_cache, use
 from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
 from clsp.images.plan import Part, Plan, check_enough, each
+from clsp.images.told import excluded_note
 
 INDEX = "index.json"
 
@@ -264,7 +265,7 @@ def _index(plan: Plan, tally: _Tally, splits: Mapping[str, Split]) -> dict[str, 
     notes = list(plan.notes)
     notes += [f"{name}: {count} images" for name, count in sorted(tally.conversions.items())]
     if tally.excluded:
-        notes.append(f"{len(tally.excluded)} files cannot be read and are left out")
+        notes.append(excluded_note(tally.excluded))
     return {
         "key": plan.key,
         "parts": parts,

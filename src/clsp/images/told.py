@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clsp.images.imageset import Excluded
 
 FEW = 3
 """Names that a note gives; the others are counted."""
@@ -23,3 +27,10 @@ def some(names: Collection[str], few: int = FEW) -> str:
 def folders(names: Iterable[str]) -> str:
     """Write folders as such: ``train/ and train-b/``."""
     return " and ".join(f"{name}/" for name in names)
+
+
+def excluded_note(excluded: Sequence[Excluded]) -> str:
+    """Say how many files were left out, and of the first ones why."""
+    why = some([f"{entry.name} ({entry.reason})" for entry in excluded])
+    are = "is" if len(excluded) == 1 else "are"
+    return f"{counted(len(excluded), 'file')} could not be read and {are} left out: {why}"
