@@ -23,6 +23,9 @@ from clsp import console
 LIMIT = 20_000_000_000
 """Bytes of decoded images that are kept."""
 
+ALIAS = ".same"
+"""Ending of a file that names the set which serves another key, too."""
+
 _NODE = re.sub(r"\W", "_", platform.node())
 _MARK = re.compile(r"\.in-use-(?P<node>\w+)-(?P<process>\d+)")
 _FORGOTTEN = 30 * 86_400
@@ -138,6 +141,9 @@ def _remove(place: Path) -> bool:
         for path in list(place.iterdir()):
             if path.suffix == ".npy" or path.name.endswith(".clsp-tmp") or _MARK.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+        for alias in place.parent.glob(f"*{ALIAS}"):
+            if alias.read_text(encoding="utf-8", errors="replace") == place.name:
+                alias.unlink(missing_ok=True)
         return True
     except OSError:  # Windows: another process has it open
         return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from clsp.images.layout import Layout, find_layout
 from clsp.images.listing import SUFFIXES as SUFFIXES
 from clsp.images.listing import Listing, list_images
 from clsp.images.plan import VERSION, Part, Plan, check_enough, decisive, each
+
+Key = Callable[[ImagesConfig], str]
+"""Names what is made of a folder with some settings."""
 
 
 def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 0, store: Path | None = None) -> Images:
@@ -50,8 +54,8 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
     layout = annotated(source, find_layout(listing.names, labels=named), found)
     if config.labels == NONE:
         layout = replace(layout, notes=(*layout.notes, "labels are ignored (--images.labels none)"))
-    key = _key(folder, listing, config, seed, found)
-    return stores.fetch(store, key, source, lambda: _plan(source, folder, listing, layout, config, seed, key))
+    key = partial(_key, folder, listing, seed=seed, found=found)
+    return stores.fetch(store, key(config), source, lambda: _plan(source, folder, listing, layout, config, seed, key))
 
 
 def _annotations(folder: Path, listing: Listing, config: ImagesConfig) -> Annotations:
@@ -65,7 +69,7 @@ def _annotations(folder: Path, listing: Listing, config: ImagesConfig) -> Annota
     return annotate(listing.names, tables, SUFFIXES, stated=False)
 
 
-def _key(folder: Path, listing: Listing, config: ImagesConfig, seed: int, found: Annotations) -> str:
+def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, found: Annotations) -> str:
     entries = [(name, *stamp) for name, stamp in zip(listing.names, listing.stamps)]
     chosen_by = None if config.limit is None else seed
     said = [dict(found.labels), {name: dict(values) for name, values in found.columns.items()}, found.notes]
@@ -74,7 +78,7 @@ def _key(folder: Path, listing: Listing, config: ImagesConfig, seed: int, found:
 
 
 def _plan(
-    source: str, folder: Path, listing: Listing, layout: Layout, config: ImagesConfig, seed: int, key: str
+    source: str, folder: Path, listing: Listing, layout: Layout, config: ImagesConfig, seed: int, key: Key
 ) -> Plan:
     headers, excluded = _read_headers(folder, (*layout.train, *layout.test), config.max_pixels)
     excluded = [*listing.closed, *excluded]
@@ -95,7 +99,8 @@ def _plan(
     }
     return Plan(
         source=source,
-        key=key,
+        key=key(config),
+        also=key(replace(config, size=size, channels=channels)),
         parts=parts,
         size=size,
         channels=channels,

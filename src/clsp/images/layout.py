@@ -13,6 +13,9 @@ from clsp.errors import UserError, suggest
 from clsp.images.parts import holds_images, is_annotation, is_parted, part_of
 from clsp.images.told import counted, folders, some
 
+_STRAYS = 0.25
+"""Images in no class folder, for each that lies in one, up to which they are strays that cost the others no label."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -145,7 +148,7 @@ def _classes(level: _Level, *, alone: bool, least: int = 2) -> tuple[dict[str, s
     if len(sizes) < least or (len(sizes) == 1 and holds_images(level.folders[0])):
         return {}, ()
     none = "no labels are read from the folder names"
-    if len(level.loose) > level.filed:
+    if len(level.loose) > level.filed * (_STRAYS if alone else 1.0):
         outside = f"{len(level.loose):,} of {len(level.loose) + level.filed:,} images lie in no folder"
         return {}, (f"{none}: {outside}; --images.labels FILE reads them from a table",)
     if alone and (len(sizes) - len(single) < 2 or len(single) > len(sizes) / 2):

@@ -49,6 +49,8 @@ class Plan:
     """Files that are known to be unreadable."""
     notes: tuple[str, ...] = ()
     max_pixels: int
+    also: str | None = None
+    """The key under which the same images are asked for when size and channels are stated."""
 
 
 def decisive(config: ImagesConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from clsp import console, files
 from clsp.errors import UserError
-from clsp.images.cache import has_room, image_cache, use
+from clsp.images.cache import ALIAS, has_room, image_cache, use
 from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
 from clsp.images.plan import Part, Plan, check_enough, each
@@ -67,12 +67,23 @@ def fetch(folder: Path | None, key: str, source: str, plan: Callable[[], Plan]) 
     """
     if folder is None:
         return build(plan(), None)
+    folder.mkdir(parents=True, exist_ok=True)
+    key = _followed(folder, key)
     with _locked(folder / key):
         kept = reopen(folder, key, source)
         if kept is None:
             return build(plan(), folder)
         console.say(f"images: decoded before, taken from {folder / key}")
         return kept
+
+
+def _followed(folder: Path, key: str) -> str:
+    """The key of a set that was made for another one and serves this, too; else the key itself."""
+    try:
+        other = (folder / f"{key}{ALIAS}").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return key
+    return other if len(other) == len(key) and other.isalnum() and (folder / other / INDEX).exists() else key
 
 
 @contextlib.contextmanager
@@ -173,6 +184,9 @@ def build(plan: Plan, folder: Path | None) -> Images:
     index = _index(plan, tally, splits)
     if store is not None and folder is not None:
         files.write_text(folder / INDEX, json.dumps(index))
+        if plan.also not in (None, plan.key):
+            # Who states the size that was chosen here asks for the same images: an encoder is used at its own size.
+            files.write_text(store / f"{plan.also}{ALIAS}", plan.key)
         if store == image_cache():
             use(folder)
             size = sum(path.stat().st_size for path in folder.glob("*.npy"))
