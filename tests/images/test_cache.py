@@ -60,6 +60,18 @@ def test_a_folder_is_decoded_once(place, tmp_path, decoded, capsys):
     assert len(decoded) == 12
 
 
+def test_results_among_the_images_change_nothing(place, tmp_path, decoded):
+    put(tmp_path / "data")
+    before = open_images(str(tmp_path / "data"))
+    put(tmp_path / "data" / "run")
+    (tmp_path / "data" / "run" / "stage.json").write_text("{}")
+    (tmp_path / "data" / "embeddings.csv").write_text("name,f0\n0.png,1\n")
+    after = open_images(str(tmp_path / "data"))
+    assert len(decoded) == 4
+    assert before.fingerprint == after.fingerprint
+    assert "results of clsp among the images left out: run/" in after.notes
+
+
 def test_other_files_of_equal_names_sizes_and_times_are_other_images(place, tmp_path):
     for name, first in (("a", 0), ("b", 100)):
         put(tmp_path / name, first=first)

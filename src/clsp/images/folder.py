@@ -55,7 +55,9 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
     if config.labels == NONE:
         layout = replace(layout, notes=(*layout.notes, "labels are ignored (--images.labels none)"))
     key = partial(_key, folder, listing, seed=seed, found=found)
-    return stores.fetch(store, key(config), source, lambda: _plan(source, folder, listing, layout, config, seed, key))
+    images = stores.fetch(store, key(config), source, lambda: _plan(source, folder, listing, layout, config, seed, key))
+    # What was passed over is no part of what is stored: results that lie among the images come and go.
+    return replace(images, notes=(*images.notes, *listing.told))
 
 
 def _annotations(folder: Path, listing: Listing, config: ImagesConfig) -> Annotations:
@@ -74,7 +76,7 @@ def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, fou
     chosen_by = None if config.limit is None else seed
     said = [dict(found.labels), {name: dict(values) for name, values in found.columns.items()}, found.notes]
     where = os.path.realpath(folder)
-    return files.fingerprint([VERSION, decisive(config), chosen_by, where, said, *listing.told, entries])
+    return files.fingerprint([VERSION, decisive(config), chosen_by, where, said, entries])
 
 
 def _plan(
@@ -109,7 +111,6 @@ def _plan(
         notes=(
             *layout.notes,
             *limit_note(len(layout.train), total),
-            *listing.told,
             *filter(None, (size_note,)),
         ),
         max_pixels=config.max_pixels,
