@@ -23,7 +23,8 @@ from clsp.images.imageset import Excluded, Images, subset
 from clsp.images.layout import Layout, find_layout
 from clsp.images.listing import SUFFIXES as SUFFIXES
 from clsp.images.listing import Listing, list_images
-from clsp.images.plan import VERSION, Part, Plan, check_enough, decisive, each
+from clsp.images.plan import VERSION, Part, Plan, check_enough, each
+from clsp.settings.identity import identity
 
 Key = Callable[[ImagesConfig], str]
 """Names what is made of a folder with some settings."""
@@ -76,7 +77,7 @@ def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, fou
     chosen_by = None if config.limit is None else seed
     said = [dict(found.labels), {name: dict(values) for name, values in found.columns.items()}, found.notes]
     where = os.path.realpath(folder)
-    return files.fingerprint([VERSION, decisive(config), chosen_by, where, said, entries])
+    return files.fingerprint([VERSION, identity(config), chosen_by, where, said, entries])
 
 
 def _plan(

@@ -15,7 +15,8 @@ from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, Header
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
-from clsp.images.plan import VERSION, Part, Plan, check_enough, decisive
+from clsp.images.plan import VERSION, Part, Plan, check_enough
+from clsp.settings.identity import identity as decisive
 
 _SAMPLE = 256
 """Pictures that are looked at to choose size and channels."""

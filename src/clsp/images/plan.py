@@ -6,11 +6,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from clsp.errors import UserError
-from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded
 from clsp.images.imageset import Excluded
 
@@ -51,11 +50,6 @@ class Plan:
     max_pixels: int
     also: str | None = None
     """The key under which the same images are asked for when size and channels are stated."""
-
-
-def decisive(config: ImagesConfig) -> dict[str, Any]:
-    """The settings that decide which images are made, for keys."""
-    return {name: value for name, value in asdict(config).items() if name != "store"}
 
 
 def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
