@@ -61,12 +61,13 @@ def _parted(layout: Layout) -> Layout:
         if None in parts.values() or not {"train"} < set(parts.values()):
             continue
         served = "test" if "test" in parts.values() else "val"
+        known = None if layout.train_labels is None else dict(zip(layout.train, layout.train_labels))
         train = tuple(image for image in layout.train if parts.get(image) == "train")
         test = tuple(image for image in layout.train if parts.get(image) == served)
+        test = tuple(image for image in test if known is None or known[image] >= 0)
         note = f"parts from the column '{name}': {counted(len(train), 'image')} in train, {len(test):,} in {served}"
         left = len(layout.train) - len(train) - len(test)
-        more = (f"{counted(left, 'image')} of other parts left out",) if left else ()
-        known = None if layout.train_labels is None else dict(zip(layout.train, layout.train_labels))
+        more = (f"{counted(left, 'image')} of other parts or without a label left out",) if left else ()
         return replace(
             layout,
             train=train,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,7 @@ def _plan(
     found = [headers[name] for name in (*layout.train, *layout.test)]
     size, size_note = choose_size([header.side for header in found], config)
     channels = choose_channels([header.gray for header in found], config)
+    stated: dict[str, Any] = {"size": size, "channels": channels}
     total = len(layout.train)
     layout = _limited(layout, config.limit, seed)
     chosen = {"train": (layout.train, layout.train_labels)}
@@ -103,7 +105,7 @@ def _plan(
     return Plan(
         source=source,
         key=key(config),
-        also=key(replace(config, size=size, channels=channels)),
+        also=key(replace(config, **stated)),
         parts=parts,
         size=size,
         channels=channels,
