@@ -43,9 +43,7 @@ def _matrix(value: Any) -> list[list[int]]:
 def _table(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Html:
     rows: list[list[Content]] = []
     for number, (name, row) in enumerate(zip(classes, matrix, strict=True)):
-        cells = [
-            element("b" if k == number else "span", str(count) if count else "") for k, count in enumerate(row)
-        ]
+        cells = [element("b" if k == number else "span", str(count) if count else "") for k, count in enumerate(row)]
         share = f"{100 * row[number] / sum(row):.0f} %" if sum(row) else ""
         rows.append([name, *cells, share])
     return table(["", *classes, "found"], rows)
