@@ -7,6 +7,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
 
 from clsp import SyntheticPositivePipeline
+from clsp.diffusion.pipeline import _to_uint8
 from clsp.diffusion.samplers import make_sampler
 from clsp.errors import UserError
 
@@ -96,3 +97,10 @@ def test_a_unet_of_other_outputs_or_without_a_middle_is_refused(settings):
 def test_schedulers_of_another_process_are_refused_by_name(unet):
     with pytest.raises(UserError, match="FlowMatchEulerDiscreteScheduler is flow matching"):
         SyntheticPositivePipeline(unet, FlowMatchEulerDiscreteScheduler())
+
+
+def test_values_are_rounded_to_the_nearest_of_256_and_what_is_cut_off_is_counted():
+    levels = torch.tensor([0.0, 0.4, 0.6, 1.0, 127.4, 127.6, 254.6, 255.0, 300.0, -9.0])
+    out = _to_uint8((levels / 127.5 - 1).reshape(1, 1, 1, 1, -1))
+    assert out.images.flatten().tolist() == [0, 0, 1, 1, 127, 128, 255, 255, 255, 0]
+    assert float(out.saturated) == pytest.approx(0.2)

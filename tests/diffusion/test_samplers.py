@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import get_args
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
-from clsp import SyntheticPositivePipeline
+from clsp import SyntheticPositivePipeline, randomness
+from clsp.diffusion import interpolation
 from clsp.diffusion.config import SamplerName
+from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.samplers import make_sampler
 from clsp.errors import UserError
 
@@ -60,6 +63,23 @@ def test_strength_starts_from_the_noised_anchor_and_takes_its_share_of_the_steps
         assert taken == list(range(round(20 * strength)))
         seen.append(float((out.images.float() / 127.5 - 1 - anchors[:, None]).abs().mean()))
     assert seen[2] < seen[1] < seen[0]  # the less noise, the nearer to the anchor, even with an untrained network
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_below_strength_1_a_sample_starts_at_its_noise_level(unet, settings, anchors, monkeypatch, name):
+    seen = []
+
+    def watch(unet, x, *rest):
+        seen.append(x.clone())
+        return torch.zeros_like(x)
+
+    monkeypatch.setattr(interpolation, "interpolated_noise", watch)
+    sampler, ids = make_sampler(name, settings(timesteps=1000), clip_sample=True), torch.arange(3)
+    sample(unet, sampler, anchors, ids, Sampling(candidates=1, steps=10, strength=0.6), seed=5)
+    noise = randomness.normal(5, "sampler start", (ids, torch.zeros_like(ids)), anchors.shape[1:])
+    # Half a level's tolerance: solvers in sigma space find their sigmas by interpolation.
+    a = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[599]
+    torch.testing.assert_close(seen[0], a**0.5 * anchors + (1 - a) ** 0.5 * noise, atol=0.01, rtol=0)
 
 
 def test_a_sample_may_start_from_another_image_than_its_anchor(draw, unet, settings, anchors):
