@@ -6,21 +6,23 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from clsp import files
 from clsp.errors import UserError
+from clsp.images import medical
 from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, read_header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note
 from clsp.images.imageset import Excluded, Images, subset
 from clsp.images.layout import Layout, find_layout
-
-SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm")
-"""Files are taken by these suffixes, in any case."""
+from clsp.images.opening import SUFFIXES, is_image
+from clsp.images.survey import survey
+from clsp.images.tones import Tones
 
 _OURS = ({"stage.json"}, {"recipe.yaml", "images.json"})
 """Files that show a folder to be a stage or a run of clsp."""
@@ -69,7 +71,7 @@ def _walk(
             ignored["hidden"] += 1
         elif _is_folder(entry):
             yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen, ignored)
-        elif Path(entry.name).suffix.lower().lstrip(".") in SUFFIXES:
+        elif is_image(entry.name):
             yield (prefix + entry.name, *_stamp(entry))
         else:
             ignored[Path(entry.name).suffix.lower() or entry.name] += 1
@@ -109,11 +111,10 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
     listing = list_images(folder)
     if not listing.names:
         raise UserError(_no_images(source, listing))
-    layout = find_layout(listing.names, labels=config.labels == "auto")
     key = _key(listing, config, seed)
     with stores.locked(store):
         kept = stores.reopen(store, key, source)
-        return kept or stores.build(_plan(source, folder, listing, layout, config, seed, key), store)
+        return kept or stores.build(_plan(source, folder, listing, config, seed, key), store)
 
 
 def _key(listing: Listing, config: ImagesConfig, seed: int) -> str:
@@ -130,20 +131,22 @@ def _no_images(source: str, listing: Listing) -> str:
     )
 
 
-def _plan(
-    source: str, folder: Path, listing: Listing, layout: Layout, config: ImagesConfig, seed: int, key: str
-) -> stores.Plan:
+def _plan(source: str, folder: Path, listing: Listing, config: ImagesConfig, seed: int, key: str) -> stores.Plan:
+    names, frame_notes = medical.expand(folder, listing.names)
+    layout = find_layout(names, labels=config.labels == "auto")
     headers, excluded = _read_headers(folder, (*layout.train, *layout.test), config.max_pixels)
     layout = _readable(layout, headers)
     stores.check_enough(source, len(layout.train), excluded)
     found = [headers[name] for name in (*layout.train, *layout.test)]
     size, size_note = choose_size([header.side for header in found], config)
-    channels = choose_channels([header.gray for header in found], config)
+    channels = choose_channels(source, [header.channels for header in found], config)
     total = len(layout.train)
     layout = _limited(layout, config.limit, seed)
-    parts = {"train": _part(folder, layout.train, layout.train_labels, size, channels, config.max_pixels)}
+    tones, tone_notes = survey([folder / name for name in headers], list(headers.values()), config)
+    part = partial(_part, folder, size=size, channels=channels, max_pixels=config.max_pixels, tones=tones)
+    parts = {"train": part(layout.train, layout.train_labels)}
     if layout.test:
-        parts["test"] = _part(folder, layout.test, layout.test_labels, size, channels, config.max_pixels)
+        parts["test"] = part(layout.test, layout.test_labels)
     return stores.Plan(
         source=source,
         key=key,
@@ -156,6 +159,8 @@ def _plan(
             *layout.notes,
             *limit_note(len(layout.train), total),
             *_ignored_note(listing),
+            *frame_notes,
+            *tone_notes,
             *filter(None, (size_note,)),
         ),
         max_pixels=config.max_pixels,
@@ -203,10 +208,17 @@ def _kept(layout: Layout, train: np.ndarray, test: np.ndarray) -> Layout:
 
 
 def _part(
-    folder: Path, names: tuple[str, ...], labels: np.ndarray | None, size: int, channels: int, max_pixels: int
+    folder: Path,
+    names: tuple[str, ...],
+    labels: np.ndarray | None,
+    *,
+    size: int,
+    channels: int,
+    max_pixels: int,
+    tones: Tones,
 ) -> stores.Part:
     def read(index: int) -> tuple[Decoded, int]:
-        decoded = decode_file(folder / names[index], size=size, channels=channels, max_pixels=max_pixels)
+        decoded = decode_file(folder / names[index], size=size, channels=channels, max_pixels=max_pixels, tones=tones)
         return decoded, -1 if labels is None else int(labels[index])
 
     return stores.Part(names=names, read=read, labelled=labels is not None)

@@ -15,6 +15,7 @@ from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, re
 from clsp.images.imageset import Images
 from clsp.images.labels import numbered
 from clsp.images.pictures import Pictures, open_pictures
+from clsp.images.tones import Tones
 
 LABELS = ("label", "labels", "fine_label", "class")
 """Columns that are taken as the label, the first that is there; else the only column of class names."""
@@ -186,8 +187,8 @@ def _pictures(rows: Any, column: str, labels: np.ndarray | None, config: ImagesC
         except UnreadableImage:
             return None
 
-    def read(index: int, size: int, channels: int) -> tuple[Decoded, int]:
-        decoded = decode_file(file(index), size=size, channels=channels, max_pixels=config.max_pixels)
+    def read(index: int, size: int, channels: int, tones: Tones) -> tuple[Decoded, int]:
+        decoded = decode_file(file(index), size=size, channels=channels, max_pixels=config.max_pixels, tones=tones)
         return decoded, -1 if labels is None else int(labels[index])
 
-    return Pictures(count=len(rows), look=look, read=read, labelled=labels is not None)
+    return Pictures(count=len(rows), look=look, read=read, labelled=labels is not None, file=file)

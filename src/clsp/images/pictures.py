@@ -15,6 +15,8 @@ from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, Header
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
+from clsp.images.survey import survey
+from clsp.images.tones import Tones, settle
 
 _SAMPLE = 256
 """Pictures that are looked at to choose size and channels."""
@@ -27,9 +29,12 @@ class Pictures:
     count: int
     look: Callable[[int], Header | None]
     """Size and kind of picture ``i``; None where it cannot be read."""
-    read: Callable[[int, int, int], tuple[Decoded, int]]
-    """Picture ``i`` at a size and with a number of channels, and its label. May raise UnreadableImage."""
+    read: Callable[[int, int, int, Tones], tuple[Decoded, int]]
+    """Picture ``i`` at a size, with a number of channels and the set's tones, and its label. May raise
+    UnreadableImage."""
     labelled: bool = True
+    file: Callable[[int], Path | bytes] | None = None
+    """The file of picture ``i`` or its content, where there is one; pictures without are of 8 bits."""
 
 
 def open_pictures(
@@ -64,34 +69,52 @@ def open_pictures(
         kept = stores.reopen(store, key, source)
         if kept is not None:
             return kept
-        size, channels, note = _look_at(source, parts["train"], config)
         total = parts["train"].count
         train = subset(total, config.limit, seed=seed)
+        size, channels, tones, decided = _look_at(source, parts["train"], train, config)
         rows = {part: train if part == "train" else np.arange(parts[part].count) for part in parts}
         plan = stores.Plan(
             source=source,
             key=key,
-            parts={name: _part(name, part, rows[name], size, channels) for name, part in parts.items()},
+            parts={name: _part(name, part, rows[name], size, channels, tones) for name, part in parts.items()},
             size=size,
             channels=channels,
             classes=classes,
-            notes=(*notes, *limit_note(len(train), total), *filter(None, (note,))),
+            notes=(*notes, *limit_note(len(train), total), *decided),
             max_pixels=config.max_pixels,
         )
         return stores.build(plan, store)
 
 
-def _look_at(source: str, part: Pictures, config: ImagesConfig) -> tuple[int, int, str | None]:
-    """Choose size and channels from pictures that are spread evenly over the part."""
+def _look_at(
+    source: str, part: Pictures, train: np.ndarray, config: ImagesConfig
+) -> tuple[int, int, Tones, tuple[str, ...]]:
+    """Choose size, channels and tones from pictures that are spread evenly over the part.
+
+    Where some of them hold more than 8 bits, all pictures of ``train`` are looked at for the scale.
+    """
     rows = np.unique(np.linspace(0, part.count - 1, min(part.count, _SAMPLE)).astype(int))
-    sample = [header for header in (part.look(int(row)) for row in rows) if header is not None]
-    stores.check_enough(source, len(sample), ())
-    size, note = choose_size([header.side for header in sample], config)
-    return size, choose_channels([header.gray for header in sample], config), note
+    found = _headers(part, rows)
+    stores.check_enough(source, len(found), ())
+    size, note = choose_size([header.side for header in found.values()], config)
+    channels = choose_channels(source, [header.channels for header in found.values()], config)
+    if part.file is None:
+        tones, notes = settle([], [], config)
+    else:
+        if any(header.deep for header in found.values()):
+            found = _headers(part, train)
+        tones, notes = survey(list(found), list(found.values()), config, opened=part.file)
+    return size, channels, tones, (*filter(None, (note,)), *notes)
 
 
-def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int) -> stores.Part:
+def _headers(part: Pictures, rows: np.ndarray) -> dict[int, Header]:
+    """The headers of those that can be read, by row."""
+    looked = {int(row): part.look(int(row)) for row in rows}
+    return {row: header for row, header in looked.items() if header is not None}
+
+
+def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int, tones: Tones) -> stores.Part:
     def read(index: int) -> tuple[Decoded, int]:
-        return part.read(int(rows[index]), size, channels)
+        return part.read(int(rows[index]), size, channels, tones)
 
     return stores.Part(names=row_names(name, rows), read=read, labelled=part.labelled)
