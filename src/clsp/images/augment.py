@@ -71,9 +71,8 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
         return _augment(images, config, crops, rest, gains)
     out = torch.empty(*images.shape[:2], *view_size(images, config))
     for rows in _chunks(images, config, rest):
-        out[rows] = _augment(
-            images[rows], config, crops.of(rows), rest[:, rows], None if gains is None else gains[rows]
-        )
+        some = None if gains is None else gains[rows]
+        out[rows] = _augment(images[rows], config, crops.of(rows), rest[:, rows], some)
     return out
 
 

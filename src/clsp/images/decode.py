@@ -19,7 +19,7 @@ from clsp.images.opening import MAX_PIXELS
 from clsp.images.opening import UnreadableImage as UnreadableImage
 from clsp.images.opening import strict_pillow as strict_pillow
 from clsp.images.raster import Raster, banded, centre, upright
-from clsp.images.tones import GROUNDS, Tones, common_range, span_of, to_bytes
+from clsp.images.tones import GROUNDS, Ground, Tones, common_range, span_of, to_bytes
 
 BLANK = "one colour throughout (blank)"
 """What is said of an image that shows nothing."""
@@ -152,7 +152,7 @@ def _upright(image: Image.Image, done: list[str]) -> Image.Image:
     return ImageOps.exif_transpose(image)  # does nothing to a TIFF, which Pillow has turned already
 
 
-def _opaque(image: Image.Image, done: list[str], ground: str) -> Image.Image:
+def _opaque(image: Image.Image, done: list[str], ground: Ground) -> Image.Image:
     """Lay a transparent image on the ground of its set."""
     if not image.has_transparency_data:
         return image

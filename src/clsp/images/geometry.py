@@ -89,16 +89,16 @@ def with_channels(images: files.Array, channels: int) -> files.Array:
     count = images.shape[1]
     if count == channels:
         return images
-    if count > channels and (count, channels) != (3, 1):
-        return images[:, :channels]
     if count < channels and (count, channels) != (1, 3):
-        raise UserError(
-            f"the images have {count} channel{'s' * (count > 1)}, not {channels}: choose --images.channels {count}, or leave it out"
-        )
+        have = f"{count} channel{'s' * (count > 1)}"
+        raise UserError(f"the images have {have}, not {channels}: choose --images.channels {count}, or leave it out")
     if channels == 3:
         return np.repeat(np.asarray(images), 3, axis=1)
-    result = np.empty((len(images), 1, *images.shape[2:]), np.uint8)
+    result = np.empty((len(images), channels, *images.shape[2:]), np.uint8)
     for first in range(0, len(images), _CHUNK):
+        if count != 3 or channels != 1:
+            result[first : first + _CHUNK] = images[first : first + _CHUNK][:, :channels]
+            continue
         red, green, blue = images[first : first + _CHUNK].astype(np.uint32).transpose(1, 0, 2, 3)
         luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
         result[first : first + _CHUNK, 0] = luma

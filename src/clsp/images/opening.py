@@ -13,7 +13,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # The plugins are imported by name so that no thread has to register one while another reads the registry.
 from PIL import (  # noqa: F401
@@ -138,7 +138,7 @@ def formats_of(file: Path | bytes) -> tuple[str, ...]:
     return FORMATS
 
 
-def extra(suffix: str) -> object:
+def extra(suffix: str) -> Any:
     """Import the library that reads files of a suffix.
 
     Raises:

@@ -104,7 +104,8 @@ class Page:
         return self._raster(values[:, 0].transpose(1, 2, 0, 3).reshape(page.imagelength, page.imagewidth, -1))
 
     def _raster(self, values: np.ndarray) -> Raster:
-        values = _without_holes(values, self._page.tags.valueof(42113), done := [])
+        done: list[str] = []
+        values = _without_holes(values, self._page.tags.valueof(42113), done)
         if int(self._page.photometric) == 0 and values.dtype.kind == "u":  # white is zero
             values = np.iinfo(values.dtype).max - values
         colours, alpha = split_alpha(values, self.channels)

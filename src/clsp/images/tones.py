@@ -18,7 +18,9 @@ Kind = Literal["integer", "float"]
 Range = tuple[float, float]
 """The values that become 0 and 255."""
 
-GROUNDS = {"white": 255, "black": 0, "gray": 128}
+Ground = Literal["white", "black", "gray"]
+
+GROUNDS: dict[Ground, int] = {"white": 255, "black": 0, "gray": 128}
 """What transparent images are laid on, in the order in which one is tried."""
 
 CAMERA_BITS = (8, 10, 12, 14, 16)
@@ -57,7 +59,7 @@ class Tones:
 
     ranges: dict[Kind, Range] = field(default_factory=dict)
     """By kind of numbers; a kind that is not there is scaled by each image's own values."""
-    ground: Literal["white", "black", "gray"] = "white"
+    ground: Ground = "white"
 
 
 def common_range(spans: Sequence[Span]) -> Range:
@@ -91,17 +93,17 @@ def to_bytes(values: np.ndarray, scale: Range, done: list[str]) -> np.ndarray:
         done: takes names of what was done.
     """
     low, high = scale
-    exact = np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64
-    x = values.astype(exact)
+    exact: type[np.floating] = np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64
+    x: np.ndarray = values.astype(exact)
     if values.dtype.kind == "f" and not np.isfinite(x).all():
         done.append("values that are not finite set to the ends of the scale")
         x = np.nan_to_num(x, nan=low, posinf=high, neginf=low)
     if x.size and (x.min() < low or x.max() > high):
         done.append("values outside the scale clipped")
-    x -= exact(low)
-    x *= exact(255.0)
-    x /= exact((high - low) or 1.0)
-    return np.clip(np.rint(x, out=x), 0, 255).astype(np.uint8)
+    np.subtract(x, exact(low), out=x)
+    np.multiply(x, exact(255.0), out=x)
+    np.divide(x, exact((high - low) or 1.0), out=x)
+    return np.rint(x).clip(0, 255).astype(np.uint8)
 
 
 def span_of(values: np.ndarray, *, top: float | None = None) -> Span | None:
@@ -160,12 +162,12 @@ def settle(
     return Tones(ranges=ranges, ground=ground), tuple(notes)
 
 
-def _ground(vanished: Sequence[frozenset[str]]) -> Literal["white", "black", "gray"]:
+def _ground(vanished: Sequence[frozenset[str]]) -> Ground:
     """White where nearly every drawing is seen on it, else the ground that hides the fewest."""
     lost = {ground: sum(ground in one for one in vanished) for ground in GROUNDS}
     if lost["white"] <= _LOST * len(vanished):
         return "white"
-    return min(lost, key=lambda ground: lost[ground])  # type: ignore[return-value]
+    return min(lost, key=lambda ground: lost[ground])
 
 
 def range_note(spans: Sequence[Span], scale: Range, *, given: bool) -> str:
