@@ -92,7 +92,7 @@ def with_channels(images: files.Array, channels: int) -> files.Array:
     if count < channels and (count, channels) != (1, 3):
         have = f"{count} channel{'s' * (count > 1)}"
         raise UserError(f"the images have {have}, not {channels}: choose --images.channels {count}, or leave it out")
-    if channels == 3:
+    if count == 1:
         return np.repeat(np.asarray(images), 3, axis=1)
     result = np.empty((len(images), channels, *images.shape[2:]), np.uint8)
     for first in range(0, len(images), _CHUNK):
