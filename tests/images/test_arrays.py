@@ -3,7 +3,9 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 
+from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.images import npz
 from clsp.images.config import ImagesConfig
@@ -204,3 +206,19 @@ def test_a_flipped_bit_in_an_archive_is_found(tmp_path, save):
     data[250] ^= 4
     path.write_bytes(data)
     assert "cannot be read: " in message(path)
+
+
+def test_unpacked_images_are_not_copied_again(tmp_path):
+    path = tmp_path / "a.npz"
+    images = RNG.integers(0, 256, (3000, 32, 32, 3), np.uint8)
+    np.savez_compressed(path, images=images)
+    read(path)  # what is imported for the first time
+    tracemalloc.start()
+    found = read(path).train.images
+    assert tracemalloc.get_traced_memory()[1] < 1.7 * images.nbytes
+    pixels = Pixels(found).to(torch.device("cpu"))
+    assert tracemalloc.get_traced_memory()[1] < 1.7 * images.nbytes
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, images.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(pixels[torch.tensor([5])], found[[5]])
+    assert np.shares_memory(pixels._resident.numpy(), found)

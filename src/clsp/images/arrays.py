@@ -51,7 +51,7 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
         if unused:
             notes.append(f"arrays that are not used: {', '.join(unused)}")
         wanted = [("train", names[0], names[1]), ("test", names[2], names[3])]
-        pixels = {part: as_images(source, found[key].read()) for part, key, _ in wanted if key}
+        pixels = {part: _channels_first(as_images(source, found[key].read())) for part, key, _ in wanted if key}
         images = _eight_bit(source, pixels, config, notes)
         labels = _label_arrays(images, {part: found[key] for part, _, key in wanted if key}, config, notes)
     except UserError:
@@ -67,6 +67,18 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
     if blank := sum(_blank(array) for array in images.values()):
         notes.append(f"{BLANK}: {blank} images")
     return sized(source, parts, classes, config, *notes)
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    """Lay images that were unpacked with their channels last out as [N, C, H, W], in the memory that they have."""
+    last = images.transpose(0, 2, 3, 1)
+    if not (images.flags.writeable and last.flags.c_contiguous) or images.flags.c_contiguous or not images.size:
+        return images
+    flat = last.reshape(len(last), -1)
+    for first in range(0, len(flat), _ROWS):
+        rows = images[first : first + _ROWS].reshape(-1, flat.shape[1])  # a copy, channels first
+        flat[first : first + _ROWS] = rows
+    return flat.reshape(images.shape)
 
 
 def _eight_bit(

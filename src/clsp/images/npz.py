@@ -1,4 +1,4 @@
-"""Arrays in ``.npy`` and ``.npz`` files: their headers first, and their numbers without a second copy. No pickle."""
+"""Arrays in ``.npy`` and ``.npz`` files: their headers first, and their numbers without a second copy."""
 
 from __future__ import annotations
 
