@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from PIL import (  # noqa: F401
     AvifImagePlugin,
     BmpImagePlugin,
+    EpsImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
@@ -74,19 +75,23 @@ def is_image(name: str) -> bool:
 
 @contextlib.contextmanager
 def strict_pillow(max_pixels: int) -> Iterator[None]:
-    """Make Pillow refuse what we refuse, for the length of a block: too many pixels, truncated files.
+    """Make Pillow refuse what we refuse, for the length of a block: too many pixels, truncated files, PostScript.
 
-    Pillow keeps both settings in module globals, which another library may have relaxed; they are put back at
-    the end. Enter it once around a pool of threads, not in each thread.
+    Pillow keeps these settings in module globals, which another library may have relaxed; they are put back at
+    the end. Enter it once around a pool of threads, not in each thread. Without Ghostscript no library that lets
+    Pillow guess the format (torchvision's data sets do) can be made to run a program.
     """
     kept = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    postscript = EpsImagePlugin.gs_binary
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
+        EpsImagePlugin.gs_binary = False
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = kept
+            EpsImagePlugin.gs_binary = postscript
 
 
 @contextlib.contextmanager

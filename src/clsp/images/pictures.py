@@ -12,7 +12,7 @@ import numpy as np
 from clsp import files
 from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
-from clsp.images.decode import Decoded, Header
+from clsp.images.decode import Decoded, Header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
 from clsp.images.survey import survey
@@ -94,7 +94,7 @@ def _look_at(
     Where some of them hold more than 8 bits, all pictures of ``train`` are looked at for the scale.
     """
     rows = np.unique(np.linspace(0, part.count - 1, min(part.count, _SAMPLE)).astype(int))
-    found = _headers(part, rows)
+    found = _headers(part, rows, config.max_pixels)
     stores.check_enough(source, len(found), ())
     size, note = choose_size([header.side for header in found.values()], config)
     channels = choose_channels(source, [header.channels for header in found.values()], config)
@@ -102,14 +102,15 @@ def _look_at(
         tones, notes = settle([], [], config)
     else:
         if any(header.deep for header in found.values()):
-            found = _headers(part, train)
+            found = _headers(part, train, config.max_pixels)
         tones, notes = survey(list(found), list(found.values()), config, opened=part.file)
     return size, channels, tones, (*filter(None, (note,)), *notes)
 
 
-def _headers(part: Pictures, rows: np.ndarray) -> dict[int, Header]:
+def _headers(part: Pictures, rows: np.ndarray, max_pixels: int) -> dict[int, Header]:
     """The headers of those that can be read, by row."""
-    looked = {int(row): part.look(int(row)) for row in rows}
+    with strict_pillow(max_pixels):
+        looked = {int(row): part.look(int(row)) for row in rows}
     return {row: header for row, header in looked.items() if header is not None}
 
 
