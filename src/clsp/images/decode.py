@@ -18,7 +18,7 @@ from clsp.images.loading import read_header as read_header
 from clsp.images.opening import MAX_PIXELS
 from clsp.images.opening import UnreadableImage as UnreadableImage
 from clsp.images.opening import strict_pillow as strict_pillow
-from clsp.images.raster import Raster, banded, centre, upright
+from clsp.images.raster import Raster, banded, squared, upright
 from clsp.images.tones import GROUNDS, Ground, Tones, common_range, span_of, to_bytes
 
 BLANK = "one colour throughout (blank)"
@@ -99,7 +99,7 @@ def _finished(image: Image.Image, size: int | None, channels: int | None, tones:
     image = _opaque(image, done, tones.ground)
     image = _gray_or_rgb(image, channels, done)
     if size is not None:
-        image = _squared(image, size, done)
+        image = squared(image, size, done)
     pixels = np.array(image, dtype=np.uint8)
     return _decoded(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)), done)
 
@@ -118,8 +118,6 @@ def _of_raster(raster: Raster, size: int | None, channels: int | None, tones: To
         done.append(TURNED)
         values = upright(values, raster.orientation)
         alpha = None if alpha is None else upright(alpha, raster.orientation)
-    if size is not None:  # first, so that nothing is worked out that is cut off afterwards
-        values, alpha = centre(values, done), None if alpha is None else centre(alpha, [])
     if raster.bits:
         done.append(f"{raster.bits} scaled to 8-bit")
         values = to_bytes(values, _scale(raster, tones), done)
@@ -188,16 +186,3 @@ def _gray_or_rgb(image: Image.Image, channels: int | None, done: list[str]) -> I
         done.append("colour reduced to gray (ITU-R 601 luma)")
         image = image.convert("L")
     return image
-
-
-def _squared(image: Image.Image, size: int, done: list[str]) -> Image.Image:
-    """Resize the centre square: what resizing the shorter side and cropping the centre gives, in one step."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.width != image.height:
-        done.append("centre cropped")
-    box = (left, top, left + side, top + side)
-    if side == size:
-        return image.crop(box)
-    done.append(f"resized to {size} x {size} (bicubic)")
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)

@@ -53,8 +53,10 @@ def read_header(file: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
             check_channels(page.channels)
             return Header(side=page.side, channels=page.channels, deep=page.deep, alpha=page.has_alpha)
         with opening.opened(stream, opening.formats_of(file), max_pixels) as image:
-            deep = image.mode.startswith("I;16") or image.mode in ("I", "F") or png.is_deep_colour(head)
+            colour = png.is_deep_colour(head)
+            deep = image.mode.startswith("I;16") or image.mode in ("I", "F") or colour
             gray = image.mode in _GRAY_MODES or image.mode.startswith("I;16")
+            gray = gray or (colour and head[25] == 4)  # gray with alpha, which Pillow opens as RGBA
             alpha = image.has_transparency_data
             return Header(side=min(image.size), channels=1 if gray else 3, deep=deep, alpha=alpha)
 

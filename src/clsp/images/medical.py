@@ -17,7 +17,7 @@ from clsp.images.raster import Raster, check_channels
 SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz")
 """Files of these hold one image or many."""
 
-MOST_VALUES = 2**30
+MOST_VALUES = 2**28
 """Values of one file that are read at once; more are refused."""
 
 _FRAME = re.compile(r"(.+)#(\d+)")

@@ -32,7 +32,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from clsp.images import png
+from clsp.images import jxl, png
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 """The formats that are read without an extra; Pillow's other decoders are never reached."""
@@ -111,6 +111,8 @@ def reading(file: Path | bytes, max_pixels: int) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def opened(stream: BinaryIO, formats: tuple[str, ...], max_pixels: int) -> Iterator[Image.Image]:
     """Open a stream by Pillow's decoders of ``formats``, not decoded yet; size is checked first."""
+    if "JXL" in formats and (size := jxl.size_of(stream)) is not None:
+        check_size(*size, max_pixels)
     # Not by path: Pillow would map raw TIFFs into memory, and those that EXIF turns in the wrong shape.
     with Image.open(png.plain(stream), formats=formats) as image:
         check_size(image.width, image.height, max_pixels)

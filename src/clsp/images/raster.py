@@ -99,18 +99,18 @@ def squared_bands(pixels: np.ndarray, size: int | None, done: list[str]) -> np.n
     """Bring uint8 [H, W, C] to its centre square of ``size``: uint8 [C, size, size]."""
     if size is None:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    planes = np.ascontiguousarray(centre(pixels, done).transpose(2, 0, 1))
-    if planes.shape[1] == size:
-        return planes
-    done.append(f"resized to {size} x {size} (bicubic)")
-    return np.stack([np.asarray(Image.fromarray(p).resize((size, size), Image.Resampling.BICUBIC)) for p in planes])
+    planes = [Image.fromarray(np.ascontiguousarray(pixels[..., band])) for band in range(pixels.shape[2])]
+    return np.stack([np.asarray(squared(plane, size, [] if number else done)) for number, plane in enumerate(planes)])
 
 
-def centre(values: np.ndarray, done: list[str]) -> np.ndarray:
-    """The centre square of an image [H, W, ...], as wide as its shorter side: a view."""
-    height, width = values.shape[:2]
-    side = min(height, width)
-    if height != width:
+def squared(image: Image.Image, size: int, done: list[str]) -> Image.Image:
+    """Resize the centre square: what resizing the shorter side and cropping the centre gives, in one step."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.width != image.height:
         done.append("centre cropped")
-    top, left = (height - side) // 2, (width - side) // 2
-    return values[top : top + side, left : left + side]
+    box = (left, top, left + side, top + side)
+    if side == size:
+        return image.crop(box)
+    done.append(f"resized to {size} x {size} (bicubic)")
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
