@@ -101,7 +101,7 @@ def _volume(nibabel: Any, path: Path) -> np.ndarray:
     _check_values(int(np.prod(shape)))
     proxy = image.dataobj
     plain = (proxy.slope, proxy.inter) == (1.0, 0.0)
-    values = np.asarray(proxy.get_unscaled() if plain else proxy.get_scaled(dtype=np.float32))
+    values = np.asarray(proxy.get_unscaled()) if plain else np.asarray(proxy, dtype=np.float32)
     if values.dtype.kind not in "uif":
         raise UnreadableImage(f"a volume of {values.dtype} values")
     values = values.reshape(*shape[:2], -1)

@@ -49,7 +49,8 @@ class Page:
         stream.seek(0)
         page: Any = tifffile.TiffFile(stream).pages[0]
         check_size(page.imagewidth, page.imagelength, max_pixels)
-        check_size(page.imagewidth, page.imagelength * page.samplesperpixel, 4 * max_pixels)
+        if page.imagewidth * page.imagelength * page.samplesperpixel > 4 * max_pixels:
+            raise UnreadableImage(f"more than {4 * max_pixels:,} values in all bands (--images.max_pixels)")
         if page.imagedepth > 1:
             raise UnreadableImage("a volume in one TIFF page; save its slices as files")
         if len(page.dataoffsets) > MOST_STRIPS:
