@@ -22,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from clsp import faults
+from clsp.text import portable
 
 _NODE = platform.node().replace(".", "_")
 """This machine: several may write to one folder."""
@@ -113,8 +114,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` atomically, in UTF-8."""
-    write_bytes(path, text.encode())
+    r"""Write ``text`` to ``path`` atomically, in UTF-8; bytes of names that are none as ``\xe9``."""
+    write_bytes(path, portable(text).encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from clsp.settings import Count, Fraction, NonNegative, settings
+from clsp.settings import Count, Fraction, Incidental, NonNegative, settings
 from clsp.settings.types import AtLeastEight, AtLeastTwo, Interval, NonNegativeInt, Side, rule
 
 MOST_CHANNELS = 16
@@ -36,13 +36,17 @@ class ImagesConfig:
     of 8, 10, 12, 14 and 16 bits (floats: to 1, 255 or 65535) that holds the whole set, or the set's own range."""
     background: Literal["auto", "white", "black", "gray"] = "auto"
     """What transparent images are laid on; auto: white, unless drawings vanish on it, for the whole set."""
-    labels: Literal["auto", "none"] = "auto"
-    """auto: labels are read from the source, or from folder names in the layouts train/CLASS/x.png with
-    test/CLASS/x.png, and CLASS/x.png; none: labels are ignored."""
+    labels: str = "auto"
+    """auto: labels are read from the source; of a folder from metadata.csv or labels.csv there, else from folder names
+    in the layouts train/CLASS/x.png with test/CLASS/x.png, and CLASS/x.png; none: labels are ignored; else a file of
+    labels (CSV, TSV or JSONL), as FILE, FILE:COLUMN or FILE:IMAGE_COLUMN,LABEL_COLUMN."""
     limit: AtLeastTwo | None = None
     """Use this many images of the train part, chosen at random by the seed; null: all."""
     max_pixels: Count = 64_000_000
     """Files with more pixels are left out (a guard against decompression bombs)."""
+    store: Annotated[str, Incidental] = "auto"
+    """Where decoded images are kept, so that no later command decodes them again: auto: in the user's cache folder
+    (CLSP_CACHE says another), at most 20 GB of them; none: nowhere but in a run's own folder; else a folder."""
 
 
 @settings

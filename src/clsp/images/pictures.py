@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, Header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
+from clsp.images.plan import VERSION, Part, Plan, check_enough
 from clsp.images.survey import survey
 from clsp.images.tones import Tones, settle
+from clsp.settings.identity import identity as decisive
 
 _SAMPLE = 256
 """Pictures that are looked at to choose size and channels."""
@@ -64,16 +66,14 @@ def open_pictures(
         UserError: fewer than two pictures could be read, or the disk has too little room.
     """
     chosen_by = None if config.limit is None else seed
-    key = files.fingerprint([stores.VERSION, *identity, asdict(config), chosen_by])
-    with stores.locked(store):
-        kept = stores.reopen(store, key, source)
-        if kept is not None:
-            return kept
+    key = files.fingerprint([VERSION, *identity, decisive(config), chosen_by])
+
+    def plan() -> Plan:
         total = parts["train"].count
         train = subset(total, config.limit, seed=seed)
         size, channels, tones, decided = _look_at(source, parts["train"], train, config)
         rows = {part: train if part == "train" else np.arange(parts[part].count) for part in parts}
-        plan = stores.Plan(
+        return Plan(
             source=source,
             key=key,
             parts={name: _part(name, part, rows[name], size, channels, tones) for name, part in parts.items()},
@@ -83,7 +83,8 @@ def open_pictures(
             notes=(*notes, *limit_note(len(train), total), *decided),
             max_pixels=config.max_pixels,
         )
-        return stores.build(plan, store)
+
+    return stores.fetch(store, key, source, plan)
 
 
 def _look_at(
@@ -95,7 +96,7 @@ def _look_at(
     """
     rows = np.unique(np.linspace(0, part.count - 1, min(part.count, _SAMPLE)).astype(int))
     found = _headers(part, rows, config.max_pixels)
-    stores.check_enough(source, len(found), ())
+    check_enough(source, len(found), ())
     size, note = choose_size([header.side for header in found.values()], config)
     channels = choose_channels(source, [header.channels for header in found.values()], config)
     if part.file is None:
@@ -114,8 +115,8 @@ def _headers(part: Pictures, rows: np.ndarray, max_pixels: int) -> dict[int, Hea
     return {row: header for row, header in looked.items() if header is not None}
 
 
-def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int, tones: Tones) -> stores.Part:
+def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int, tones: Tones) -> Part:
     def read(index: int) -> tuple[Decoded, int]:
         return part.read(int(rows[index]), size, channels, tones)
 
-    return stores.Part(names=row_names(name, rows), read=read, labelled=part.labelled)
+    return Part(names=row_names(name, rows), read=read, labelled=part.labelled)

@@ -11,10 +11,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
 from clsp.images.loading import Header, loaded, raster_of
 from clsp.images.opening import MAX_PIXELS, UnreadableImage, strict_pillow
+from clsp.images.plan import each
 from clsp.images.raster import Raster
 from clsp.images.tones import Span, Tones, settle, span_of, vanishes_on
 
@@ -68,7 +68,7 @@ def survey(
     some = np.unique(np.linspace(0, len(clear) - 1, min(len(clear), _SAMPLE)).astype(int)) if clear else ()
     with strict_pillow(config.max_pixels):
         spans = _spans(deep, looked, enough=config.range is not None)
-        found = [one for one in stores.each(looked, [clear[int(row)] for row in some]) if one is not None]
+        found = [one for one in each(looked, [clear[int(row)] for row in some]) if one is not None]
     vanished = [one.vanishes_on for one in found if one.vanishes_on is not None]
     return settle(spans, vanished, config)
 
@@ -77,7 +77,7 @@ def _spans(files: Iterable[_Item], looked: Callable[[_Item], Look | None], *, en
     """The values of all files; one part is enough where the scale is known."""
     waiting, spans = iter(files), list[Span]()
     while part := list(itertools.islice(waiting, _AT_ONCE)):
-        spans += [one.span for one in stores.each(looked, part) if one is not None and one.span is not None]
+        spans += [one.span for one in each(looked, part) if one is not None and one.span is not None]
         if spans and enough:
             break
     return spans

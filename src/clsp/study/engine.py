@@ -77,7 +77,7 @@ def conduct(
     """
     prepared.require_read(arms)
     launch(prepared.recipe.hardware)
-    describe(prepared.images)
+    describe(prepared.images, out / "images.json")
     _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
     require_same_data(out, prepared.images)
     if (out / "encoder" / "stage.json").exists():

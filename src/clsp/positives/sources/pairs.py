@@ -23,6 +23,7 @@ from clsp.errors import UserError
 from clsp.positives.lists import OneOf
 from clsp.positives.source import Draw, Material, Positive, Source
 from clsp.settings import Incidental, settings
+from clsp.text import cell
 
 _OPTION = "pretrain.positive.pairs.file"
 
@@ -109,7 +110,8 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:
         UserError: the file cannot be read, lacks a column, holds a weight that is none, or no pair of it is among the
             train images. Pairs of which an image is missing are left out, and it is said.
     """
-    index = {name: place for place, name in enumerate(names)}
+    index = {cell(name): place for place, name in enumerate(names)}  # as they are written
+    index |= {name: place for place, name in enumerate(names)}
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
