@@ -97,8 +97,9 @@ def test_a_flipped_bit_is_decoded_again(place, tmp_path, decoded, capsys):
     index = kept.with_name("index.json")
     index.write_text(index.read_text().replace('"0.png"', '"9.png"'))
     assert open_images(str(tmp_path / "data")).train.names[0] == "0.png"
-    index.write_text("[1]")
-    assert open_images(str(tmp_path / "data")).fingerprint == before
+    for path, damage in ((index, b"[1]"), (index, b"{" * 5000), (kept, b""), (kept, b"\x93NUMPY\x01\x00v\x00{'descr'")):
+        path.write_bytes(damage)
+        assert open_images(str(tmp_path / "data")).fingerprint == before
 
 
 def test_what_was_used_longest_ago_goes_and_is_said(place, tmp_path, monkeypatch, capsys):

@@ -76,7 +76,8 @@ def test_further_columns(folder, tmp_path):
     put(folder, *(f"{k}.png" for k in range(3)))
     (folder / "0.png").write_bytes(b"")
     (folder / "metadata.csv").write_text(
-        'file_name,label,Caption,time,noisy label\n0.png,a,first,3,1\n2.png,b,"third, red",5.5,0\n1.png,a,second,4,1\n'
+        "file_name,label,Caption,time,noisy label,patient\n0.png,a,first,3,1,1\n"
+        '2.png,b,"third, red",5.5,0,10\n1.png,a,second,4,1,007\n'
     )
     for _ in range(2):  # decoded, and taken from the store
         images = open_images(str(folder), store=tmp_path / "store")
@@ -84,6 +85,7 @@ def test_further_columns(folder, tmp_path):
         assert images.train.column("caption").tolist() == ["second", "third, red"]
         assert images.train.column("time").tolist() == [4.0, 5.5]
         assert images.train.column("noisy_label").tolist() == [1, 0]
+        assert images.train.column("patient").tolist() == ["007", "10"]
     limited = open_images(str(folder), ImagesConfig(limit=2))
     assert limited.train.column("caption").tolist() == ["second", "third, red"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +13,9 @@ from clsp.images.labels import numbered
 from clsp.images.layout import Layout
 from clsp.images.parts import part_of
 from clsp.images.told import counted, some
+
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]{1,2})?", re.IGNORECASE)
 
 
 def annotated(source: str, layout: Layout, found: Annotations) -> Layout:
@@ -43,13 +46,11 @@ def columns_of(columns: Mapping[str, Mapping[str, str]], names: Sequence[str]) -
 
 
 def _typed(values: list[str]) -> list[object]:
-    for kind in (int, float):
-        try:
-            found: list[object] = [kind(value) for value in values]
-        except ValueError:
-            continue
-        if kind is int or all(math.isfinite(float(value)) for value in values):
-            return found
+    """Numbers, where all are written as such; ``007`` is a name."""
+    if all(_WHOLE.fullmatch(value) for value in values):
+        return [int(value) for value in values]
+    if all(_NUMBER.fullmatch(value) for value in values):
+        return [float(value) for value in values]
     return list(values)
 
 

@@ -43,7 +43,8 @@ class Split:
     part -1 means that this image has no label (stl10): it serves pretraining; evaluation skips it."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """What else is known of every image, N entries by name: ``noisy_label``, ``caption``, ``key_points``, ``video``,
-    ``time``, ``pair``."""
+    ``time``, ``pair``; ``group`` (images of one group lie in one part) and ``validation`` (bool: held out to choose
+    settings on)."""
 
     def __len__(self) -> int:
         return len(self.images)

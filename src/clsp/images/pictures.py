@@ -37,6 +37,8 @@ class Pictures:
     labelled: bool = True
     file: Callable[[int], Path | bytes] | None = None
     """The file of picture ``i`` or its content, where there is one; pictures without are of 8 bits."""
+    names: Sequence[str] | None = None
+    """Names of all pictures; None: they are numbered."""
 
 
 def open_pictures(
@@ -119,4 +121,5 @@ def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int,
     def read(index: int) -> tuple[Decoded, int]:
         return part.read(int(rows[index]), size, channels, tones)
 
-    return Part(names=row_names(name, rows), read=read, labelled=part.labelled)
+    names = row_names(name, rows) if part.names is None else tuple(part.names[row] for row in rows)
+    return Part(names=names, read=read, labelled=part.labelled)

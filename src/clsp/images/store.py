@@ -34,6 +34,10 @@ _PATIENCE = 1.0
 """Seconds of waiting for another process before it is said."""
 
 
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, RecursionError)
+"""What reading a damaged index or array may raise."""
+
+
 @dataclass
 class _Tally:
     """What is learnt while reading."""
@@ -125,7 +129,7 @@ def reopen(folder: Path, key: str, source: str) -> Images | None:
             notes=tuple(index["notes"]),
             listed=folder / INDEX,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # torn by hand or by the disk
+    except _DAMAGE as error:  # torn by hand or by the disk
         console.say(f"images: {folder} is damaged ({error}): decoded again")
         return None
     if store == image_cache():

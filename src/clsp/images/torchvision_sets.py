@@ -23,6 +23,9 @@ from clsp.images.imageset import Images, Split
 from clsp.images.pictures import Pictures, open_pictures
 from clsp.images.tones import Tones
 
+_DEBIAN = {"fashion-mnist": "; on Debian and Ubuntu: sudo apt install dataset-fashion-mnist"}
+"""What else brings a set."""
+
 
 def datasets_root() -> Path:
     """Where torchvision's files are kept: ``$CLSP_DATASETS``, else ``~/.cache/clsp/datasets``."""
@@ -82,7 +85,7 @@ def load_torchvision(name: str, arguments: Mapping[str, Any]) -> Any:
         raise UserError(
             f"--data {name}: not found in {root}, and the download failed ({reason}): copy the files that "
             f"torchvision.datasets.{TORCHVISION[name].cls} expects to {root}, "
-            "or set CLSP_DATASETS to the folder that has them"
+            f"or set CLSP_DATASETS to the folder that has them{_DEBIAN.get(name, '')}"
         ) from error
 
 
