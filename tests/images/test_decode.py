@@ -51,7 +51,7 @@ def test_16_bit_gray_is_scaled_not_clipped(saved, suffix):
     [
         (np.array([[0, 255]], np.int32), [[0, 255]]),
         (np.array([[0, 65535]], np.int32), [[0, 255]]),
-        (np.array([[257, 514]], np.int32), [[1, 2]]),
+        (np.array([[257, 514]], np.int32), [[64, 128]]),  # 10 bits
         (np.array([[-100, 0, 100]], np.int32), [[0, 128, 255]]),
         (np.array([[0, 10**6]], np.int32), [[0, 255]]),
         (np.array([[0.0, 0.2, 1.0]], np.float32), [[0, 51, 255]]),
@@ -66,10 +66,13 @@ def test_32_bit_rule(saved, values, expected):
     assert found.conversions[0].startswith("32-bit")
 
 
-def test_floats_that_are_not_finite_are_refused(saved):
-    path = saved(Image.fromarray(np.array([[0.0, np.nan]], np.float32)), "nan.tif")
-    with pytest.raises(UnreadableImage, match="not finite"):
-        decode_file(path)
+def test_values_that_are_not_finite_become_the_ends_of_the_scale(saved):
+    values = np.array([[0.0, np.nan, np.inf, 1.0, -np.inf]], np.float32)
+    found = decode_file(saved(Image.fromarray(values), "holes.tif"))
+    assert found.pixels.tolist() == [[[0, 0, 255, 255, 0]]]
+    assert "values that are not finite set to the ends of the scale" in found.conversions
+    with pytest.raises(UnreadableImage, match="no value that is a finite number"):
+        decode_file(saved(Image.fromarray(np.full((1, 2), np.nan, np.float32)), "nan.tif"))
 
 
 def test_transparency_is_laid_on_white(saved):
@@ -94,7 +97,7 @@ def test_gray_with_alpha_stays_gray(saved):
 def test_opaque_alpha_is_dropped(saved):
     found = decode_file(saved(Image.new("RGBA", (2, 2), (1, 2, 3, 255)), "opaque.png"))
     assert found.pixels[:, 0, 0].tolist() == [1, 2, 3]
-    assert found.conversions == ("opaque alpha channel dropped",)
+    assert found.conversions == ("opaque alpha channel dropped", "one colour throughout (blank)")
 
 
 def palette_image():
@@ -128,7 +131,7 @@ def test_cmyk_jpeg(saved):
     found = decode_file(saved(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "ink.jpg", quality=95))
     assert found.pixels.shape == (3, 16, 16)
     assert np.abs(found.pixels[:, 8, 8].astype(int) - [255, 0, 0]).max() <= 3
-    assert found.conversions == ("CMYK converted to RGB",)
+    assert found.conversions[0] == "CMYK converted to RGB"
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
@@ -198,7 +201,7 @@ def test_trailing_garbage_is_harmless(saved):
     [
         (b"", "empty file (0 bytes)"),
         (b"\n<!DOCTYPE html><title>404</title>", "not an image but an HTML page"),
-        (b"hello", "not an image in a known format (PNG, JPEG, WEBP, BMP, TIFF, GIF, PPM)"),
+        (b"hello", "not an image in a known format (PNG, JPEG, WEBP, BMP, TIFF, GIF, PPM, AVIF)"),
     ],
 )
 def test_reasons(tmp_path, content, reason):

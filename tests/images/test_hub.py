@@ -145,7 +145,7 @@ def test_rows_that_cannot_be_read_are_left_out_and_listed(tmp_path):
     images = open_images(parquet(tmp_path / "set", train=datasets.concatenate_datasets([broken, rows])))
     assert images.train.labels.tolist() == [0, 1, 1]
     assert [(entry.name, entry.reason.split(":")[0]) for entry in images.excluded] == [
-        ("train/00000", "not an image in a known format (PNG, JPEG, WEBP, BMP, TIFF, GIF, PPM)"),
+        ("train/00000", "not an image in a known format (PNG, JPEG, WEBP, BMP, TIFF, GIF, PPM, AVIF)"),
         ("train/00001", "truncated"),
         ("train/00005", "the row has no image"),
     ]

@@ -231,7 +231,8 @@ def test_what_is_likely_meant(tmp_path, typed, hint):
 def test_bad_options():
     assert message("digits", size=0) == "--images.size 0 must be at least 4"
     assert message("digits", limit=1) == "--images.limit 1 must be at least 2"
-    assert message("digits", channels=2) == "--images.channels 2 is not one of 1, 3"
+    assert message("digits", channels=17) == "--images.channels 17 must be at most 16"
+    assert "the images have 1 channel, not 2" in message("digits", channels=2)
     assert message("digits", labels="all") == (
         "--images.labels 'all' is neither auto nor none, and a file of labels is read for a folder of images alone: "
         "digits is none"

@@ -39,8 +39,17 @@ class Pixels:
     def to(self, device: torch.device) -> Pixels:
         """Copy the rows to ``device`` if they fit there."""
         if self.fit(int(np.prod(self.shape)), own_memory(device)):
-            self._resident = torch.from_numpy(files.take(self._array, self._rows)).to(device)
+            self._resident = torch.from_numpy(self._in_memory()).to(device)
         return self
+
+    def _in_memory(self) -> np.ndarray:
+        """The rows, copied; where all of them lie in memory as they are, a CPU needs no second copy."""
+        array = self._array
+        if isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+            plain = array.flags.c_contiguous and array.flags.writeable
+            if plain and np.array_equal(self._rows, np.arange(len(array))):
+                return array
+        return files.take(array, self._rows)
 
     def __getitem__(self, positions: Tensor) -> Tensor:
         """Fetch ``positions`` (int64 [B]) as uint8 [B, ...], on the positions' device."""

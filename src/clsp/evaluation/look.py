@@ -14,7 +14,7 @@ from clsp import files
 from clsp.engine.neighbours import nearest
 from clsp.evaluation.task import Task
 from clsp.images.imageset import subset
-from clsp.images.sheet import save_sheet
+from clsp.images.sheet import save_sheet, visible
 
 _QUERIES, _NEIGHBOURS, _POINTS, _COLUMNS = 10, 8, 1000, 40
 
@@ -60,7 +60,7 @@ def _draw_sprite(pictures: np.ndarray, path: Path) -> int:
     side = min(32, pictures.shape[2])
     rows = -(-len(pictures) // _COLUMNS)
     sprite = Image.new("RGB", (_COLUMNS * side, rows * side))
-    for number, picture in enumerate(pictures):
+    for number, picture in enumerate(visible(pictures)):
         tile = Image.fromarray(picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).resize((side, side))
         sprite.paste(tile, (number % _COLUMNS * side, number // _COLUMNS * side))
     with files.atomic(path) as file:

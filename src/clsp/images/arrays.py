@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from clsp.errors import UserError
-from clsp.images.config import ImagesConfig
+from clsp.images.config import MOST_CHANNELS, ImagesConfig
+from clsp.images.decode import BLANK
 from clsp.images.geometry import row_names, sized
 from clsp.images.imageset import Images, Split
 from clsp.images.labels import numbered
+from clsp.images.npz import Array, arrays_in
+from clsp.images.tones import settle, span_of, to_bytes
+
+_ROWS = 256
+"""Images that are looked at or converted at once."""
 
 SUFFIXES = (".npy", ".npz")
 
@@ -25,48 +32,93 @@ KEYS = (
 
 
 def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
-    """Open uint8 images [N, H, W], [N, H, W, C] or [N, C, H, W] with C of 1 or 3, and their labels.
+    """Open images [N, H, W], [N, H, W, C] or [N, C, H, W] with C of 1 to 16, and their labels.
 
     Args:
         source: the SOURCE as the user named it.
-        path: an .npy file (memory-mapped), or an .npz file with the names of `KEYS` or with a single array.
-        config: ``size`` and ``labels``; the rest is up to the caller.
+        path: an .npy file, or an .npz file with the names of `KEYS` or with a single array. What lies unpacked in the
+            file is memory-mapped.
+        config: ``size``, ``labels`` and ``range``; the rest is up to the caller.
 
     Raises:
         UserError: the file is damaged, or holds something else.
     """
     try:
-        found = _load(path)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        pickled = "pickle" in str(error) or "Python objects" in str(error)
+        found, others = arrays_in(path)
+        names = _names_of(source, found)
+        notes: list[str] = []
+        unused = sorted((set(found) - set(names)) | set(others))
+        if unused:
+            notes.append(f"arrays that are not used: {', '.join(unused)}")
+        wanted = [("train", names[0], names[1]), ("test", names[2], names[3])]
+        pixels = {part: _channels_first(as_images(source, found[key].read())) for part, key, _ in wanted if key}
+        images = _eight_bit(source, pixels, config, notes)
+        labels = _label_arrays(images, {part: found[key] for part, _, key in wanted if key}, config, notes)
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = "it holds Python objects (a pickle)" if pickled else said
-        raise UserError(
-            f"--data '{source}' cannot be read: {reason}; save plain uint8 arrays with numpy.save(z)"
-        ) from error
-    names = _names_of(source, found)
-    notes: list[str] = []
-    unused = sorted(set(found) - set(names))
-    if unused:
-        notes.append(f"arrays that are not used: {', '.join(unused)}")
-    images = {part: as_images(source, found[key]) for part, key in (("train", names[0]), ("test", names[2])) if key}
-    labels = {part: found[key] for part, key in (("train", names[1]), ("test", names[3])) if key}
-    numbers, classes = _labels(source, images, labels, config, notes)
+        raise UserError(f"--data '{source}' cannot be read: {said}; save plain arrays with numpy.save(z)") from error
+    numbers, classes = _labels(source, images, labels, config)
     parts = [
         Split(images=array, names=row_names(part, range(len(array))), labels=numbers.get(part))
         for part, array in images.items()
     ]
+    if blank := sum(_blank(array) for array in images.values()):
+        notes.append(f"{BLANK}: {blank} images")
     return sized(source, parts, classes, config, *notes)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix.lower() == ".npy":
-        return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    """Lay images that were unpacked with their channels last out as [N, C, H, W], in the memory that they have."""
+    last = images.transpose(0, 2, 3, 1)
+    if not (images.flags.writeable and last.flags.c_contiguous) or images.flags.c_contiguous or not images.size:
+        return images
+    flat = last.reshape(len(last), -1)
+    for first in range(0, len(flat), _ROWS):
+        rows = images[first : first + _ROWS].reshape(-1, flat.shape[1])  # a copy, channels first
+        flat[first : first + _ROWS] = rows
+    return flat.reshape(images.shape)
 
 
-def _names_of(source: str, found: dict[str, np.ndarray]) -> tuple[str, str, str, str]:
+def _eight_bit(
+    source: str, images: dict[str, np.ndarray], config: ImagesConfig, notes: list[str]
+) -> dict[str, np.ndarray]:
+    """Bring arrays of other numbers to uint8, all by one scale; uint8 stays as it is.
+
+    Raises:
+        UserError: numbers that have no order, or none that is finite.
+    """
+    if strange := next((array.dtype for array in images.values() if array.dtype.kind not in "buif"), None):
+        raise UserError(f"--data '{source}' holds {strange} images: integers, floats and booleans are read")
+    deep = {part: array for part, array in images.items() if array.dtype != np.uint8}
+    flags = {part: array for part, array in deep.items() if array.dtype.kind == "b"}
+    spans = [span_of(rows) for part, array in deep.items() if part not in flags for rows in _chunks(array)]
+    tones, said = settle([span for span in spans if span is not None], [], config)
+    notes += said
+    done: list[str] = []
+    result = dict(images)
+    for part, array in deep.items():
+        scale = (0.0, 1.0) if part in flags else tones.ranges.get("float" if array.dtype.kind == "f" else "integer")
+        if scale is None:
+            raise UserError(f"--data '{source}' holds no value that is a finite number: mend it")
+        result[part] = np.empty(array.shape, np.uint8)
+        for first in range(0, len(array), _ROWS):
+            rows = np.asarray(array[first : first + _ROWS])
+            result[part][first : first + _ROWS] = to_bytes(rows.view(np.uint8) if part in flags else rows, scale, done)
+    return result
+
+
+def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    return (np.asarray(array[first : first + _ROWS]) for first in range(0, len(array), _ROWS))
+
+
+def _blank(images: np.ndarray) -> int:
+    """How many of images [N, C, H, W] are of one colour throughout."""
+    return sum(int((rows == rows[:, :, :1, :1]).all(axis=(1, 2, 3)).sum()) for rows in _chunks(images))
+
+
+def _names_of(source: str, found: Collection[str]) -> tuple[str, str, str, str]:
     """The names of train images, train labels, test images, test labels; empty where there is none."""
     for keys in KEYS:
         if keys[0] in found:
@@ -82,33 +134,44 @@ def _names_of(source: str, found: dict[str, np.ndarray]) -> tuple[str, str, str,
 
 
 def as_images(source: str, array: np.ndarray) -> np.ndarray:
-    """Bring an array of images to uint8 [N, C, H, W]: a view, so that a memory map stays one.
+    """Bring an array of images to [N, C, H, W]: a view, so that a memory map stays one.
 
     Raises:
-        UserError: another dtype, or a shape that is not understood or could mean two things.
+        UserError: a shape that is not understood or could mean two things.
     """
-    if array.dtype != np.uint8:
-        raise UserError(
-            f"--data '{source}' holds {array.dtype} images, uint8 is needed: convert them, for instance "
-            "(255 * x).round().astype('uint8') where x is in [0, 1]"
-        )
     shape = array.shape
     problem = None
     if len(shape) == 3 and shape[2] not in (1, 3, 4):
         return array[:, None]
     if len(shape) == 4:
         first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+        if not first and not last:
+            first, last = shape[1] <= MOST_CHANNELS, shape[3] <= MOST_CHANNELS
         if first and last:  # both could be the channels: the other two sides decide
             first, last = shape[2] == shape[3], shape[1] == shape[2]
         if first != last:
             return array if first else array.transpose(0, 3, 1, 2)
-        problem = "could be read in two ways" if first else "has no axis of 1 or 3 channels"
+        problem = "could be read in two ways" if first else f"has no axis of 1 to {MOST_CHANNELS} channels"
     elif len(shape) == 3:
         problem = "is one image, or channels without images"
     raise UserError(
         f"--data '{source}' has an array of shape {list(shape)}, which {problem or 'holds no images'}: "
-        "[N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels are read"
+        f"[N, H, W], [N, H, W, C] or [N, C, H, W] with 1 to {MOST_CHANNELS} channels are read"
     )
+
+
+def _label_arrays(
+    images: dict[str, np.ndarray], labels: dict[str, Array], config: ImagesConfig, notes: list[str]
+) -> dict[str, np.ndarray]:
+    """Read the labels [N] or [N, 1] of each part; maps and other shapes are not read at all, and that is said."""
+    if config.labels == "none" or "train" not in labels:
+        if labels:
+            notes.append("labels are ignored" + (" (--images.labels none)" if config.labels == "none" else ""))
+        return {}
+    if any(len(array.shape) != 1 and array.shape[1:] != (1,) for array in labels.values()):
+        notes.append("labels are ignored: they are not one class for each image")
+        return {}
+    return {part: np.asarray(array.read()).reshape(-1) for part, array in labels.items()}
 
 
 def _labels(
@@ -116,20 +179,11 @@ def _labels(
     images: dict[str, np.ndarray],
     labels: dict[str, np.ndarray],
     config: ImagesConfig,
-    notes: list[str],
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
     """Number the labels, int64 [N] in [0, classes) for each part, and name the classes by their values."""
-    if config.labels == "none" or "train" not in labels:
-        if labels:
-            notes.append("labels are ignored" + (" (--images.labels none)" if config.labels == "none" else ""))
+    if not labels:
         return {}, None
-    flat = {
-        part: values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values for part, values in labels.items()
-    }
-    if any(values.ndim != 1 for values in flat.values()):
-        notes.append("labels are ignored: they are not one class for each image")
-        return {}, None
-    for part, values in flat.items():
+    for part, values in labels.items():
         if len(values) != len(images[part]):
             raise UserError(
                 f"--data '{source}' has {len(values)} labels for {len(images[part])} {part} images: "
@@ -140,4 +194,4 @@ def _labels(
                 f"--data '{source}' has {values.dtype} labels: integers or strings are read; "
                 "convert them with .astype('int64'), or ignore them with --images.labels none"
             )
-    return numbered(source, flat)
+    return numbered(source, labels)

@@ -66,11 +66,13 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
     """
     draws = _drawn(_CROP_DRAWS + 10, seed, step, ids, views)
     crops, rest = _crops(draws, config), draws[_CROP_DRAWS + 1 :]
+    gains = _gains(images, config, seed=seed, step=step, ids=ids, views=views)
     if images.device.type != "cpu":
-        return _augment(images, config, crops, rest)
+        return _augment(images, config, crops, rest, gains)
     out = torch.empty(*images.shape[:2], *view_size(images, config))
     for rows in _chunks(images, config, rest):
-        out[rows] = _augment(images[rows], config, crops.of(rows), rest[:, rows])
+        some = None if gains is None else gains[rows]
+        out[rows] = _augment(images[rows], config, crops.of(rows), rest[:, rows], some)
     return out
 
 
@@ -102,13 +104,23 @@ def _chunks(images: Tensor, config: AugmentConfig, draws: Tensor) -> Iterator[sl
         yield from (slice(first, first + _IN_CACHE) for first in range(0, len(images), _IN_CACHE))
 
 
-def _augment(images: Tensor, config: AugmentConfig, crops: Crops, draws: Tensor) -> Tensor:
-    """Augment uint8 [B, C, H, W] with ``crops`` and, for all else, the uniform numbers ``draws`` [9, B]."""
+def _gains(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids: Tensor, views: Tensor) -> Tensor | None:
+    """A factor for each channel of each image, float [B, C]; None where there are none."""
+    if not config.gain or not config.jitter:
+        return None
+    draws = randomness.uniform(seed, "gain", (step, ids, views), images.shape[1])
+    return 1.0 + config.gain * (2.0 * draws - 1.0)
+
+
+def _augment(images: Tensor, config: AugmentConfig, crops: Crops, draws: Tensor, gains: Tensor | None = None) -> Tensor:
+    """Augment uint8 [B, C, H, W] with ``crops``, ``gains`` and, for all else, the uniform numbers ``draws`` [9, B]."""
     pixels = images.float().div_(255.0)
     *boxes, flip = crops
     x = resized_crop(pixels, *boxes, flip=flip, size=view_size(images, config))
     if config.jitter and _some(chosen := draws[0] < config.jitter):
         colours.jitter_(x, config, draws[1:5], chosen=chosen)
+        if gains is not None:
+            colours.amplify_(x, torch.where(chosen[:, None], gains, 1.0))
     if config.gray and _some(gray := draws[5] < config.gray):
         colours.saturate_(x, (~gray).float())
     if config.blur and _some(chosen := draws[6] < config.blur):

@@ -18,7 +18,8 @@ def jitter_(x: Tensor, config: AugmentConfig, draws: Tensor, *, chosen: Tensor) 
     """Change brightness, contrast, saturation and hue, in this order, of the ``chosen`` images.
 
     Args:
-        x: float [B, C, H, W] in [0, 1], C of 1 or 3; saturation and hue leave one channel alone.
+        x: float [B, C, H, W] in [0, 1]. Saturation and hue change RGB alone; of other numbers of channels than 1 and 3
+            the contrast of each channel is changed around its own mean.
         config: the strengths.
         draws: uniform numbers float [4, B], one for each operation.
         chosen: bool [B].
@@ -31,11 +32,16 @@ def jitter_(x: Tensor, config: AugmentConfig, draws: Tensor, *, chosen: Tensor) 
     if config.brightness:
         x.mul_(each(factor(config.brightness, draws[0]))).clamp_(max=1.0)
     if config.contrast:
-        _blend_(x, factor(config.contrast, draws[1]), each(luma(x.mean(dim=(2, 3), keepdim=True))[:, 0, 0, 0]))
+        _blend_(x, factor(config.contrast, draws[1]), luma(x.mean(dim=(2, 3), keepdim=True)))
     if x.shape[1] == 3 and config.saturation:
         saturate_(x, factor(config.saturation, draws[2]))
     if x.shape[1] == 3 and config.hue:
         turn_hue_(x, torch.where(chosen, config.hue * (2.0 * draws[3] - 1.0), 0.0))
+
+
+def amplify_(x: Tensor, gains: Tensor) -> None:
+    """Multiply each channel of images [B, C, H, W] by its own factor, ``gains`` [B, C], clamped to [0, 1]."""
+    x.mul_(gains[:, :, None, None]).clamp_(max=1.0)
 
 
 def saturate_(x: Tensor, factor: Tensor) -> None:
@@ -45,8 +51,8 @@ def saturate_(x: Tensor, factor: Tensor) -> None:
 
 
 def luma(x: Tensor) -> Tensor:
-    """Brightness of colour images, float [B, 3, H, W] to [B, 1, H, W]; gray images are returned as they are."""
-    if x.shape[1] == 1:
+    """Brightness of colour images, float [B, 3, H, W] to [B, 1, H, W]; all others are returned as they are."""
+    if x.shape[1] != 3:
         return x
     red, green, blue = x.split(1, dim=1)
     return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])

@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from clsp.settings import Count, Fraction, Incidental, NonNegative, settings
-from clsp.settings.types import AtLeastEight, AtLeastTwo, Interval, NonNegativeInt, Side
+from clsp.settings.types import AtLeastEight, AtLeastTwo, Interval, NonNegativeInt, Side, rule
+
+MOST_CHANNELS = 16
+"""More channels than this are refused."""
+
+Channels = Annotated[int, Ge(1), Le(MOST_CHANNELS)]
+Scale = Annotated[
+    list[float], rule("two numbers, the smaller one first: [0, 4095]", lambda v: len(v) == 2 and v[0] < v[1])
+]
+"""Two numbers, the smaller one first."""
 
 
 @settings
@@ -19,8 +28,14 @@ class ImagesConfig:
     """Height and width in pixels that every image is brought to (shorter side resized, centre cropped);
     null: the images' own shorter side where all agree on one of at most 256, else 32, 64, 96, 128 or 224,
     whichever is next below its median (32 where none is)."""
-    channels: Literal[1, 3] | None = None
-    """1 (gray) or 3 (RGB); null: 1 where every image is gray, else 3."""
+    channels: Channels | None = None
+    """1 (gray), 3 (RGB), or the number of bands, up to 16; null: the images' own, 1 where every image is gray, 3 where
+    some are colour. A smaller number than the files have takes their first bands."""
+    range: Scale | None = None
+    """Values of 16-bit and 32-bit integers and floats that become black and white: [0, 4095]; null: from 0 to the next
+    of 8, 10, 12, 14 and 16 bits (floats: to 1, 255 or 65535) that holds the whole set, or the set's own range."""
+    background: Literal["auto", "white", "black", "gray"] = "auto"
+    """What transparent images are laid on; auto: white, unless drawings vanish on it, for the whole set."""
     labels: str = "auto"
     """auto: labels are read from the source; of a folder from metadata.csv or labels.csv there, else from folder names
     in the layouts train/CLASS/x.png with test/CLASS/x.png, and CLASS/x.png; none: labels are ignored; else a file of
@@ -55,11 +70,14 @@ class AugmentConfig:
     contrast: NonNegative = 0.4
     """Likewise."""
     saturation: NonNegative = 0.4
-    """Likewise; without effect on gray images."""
+    """Likewise; changes RGB images alone."""
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.1
-    """The shift is drawn from [-h, h] of the colour circle; without effect on gray images."""
+    """The shift is drawn from [-h, h] of the colour circle; changes RGB images alone."""
+    gain: Annotated[float, Ge(0), Le(1)] = 0.0
+    """The factor of each channel by itself is drawn from [1 - g, 1 + g], where the colours are changed: for images of
+    several bands, which have neither saturation nor hue."""
     gray: Fraction = 0.2
-    """Probability of a conversion to gray."""
+    """Probability of a conversion to gray; changes RGB images alone."""
     blur: Fraction = 0.0
     """Probability of a Gaussian blur."""
     blur_sigma: Interval = field(default_factory=lambda: [0.1, 2.0])

@@ -13,6 +13,7 @@ import numpy as np
 
 from clsp import files
 from clsp.errors import UserError
+from clsp.images import medical
 from clsp.images import store as stores
 from clsp.images.annotated import annotated, columns_of
 from clsp.images.annotations import AUTO, NONE, Annotations, annotate, is_table, named_file
@@ -25,6 +26,8 @@ from clsp.images.layout import Layout, find_layout
 from clsp.images.listing import SUFFIXES as SUFFIXES
 from clsp.images.listing import Listing, list_images
 from clsp.images.plan import VERSION, Part, Plan, check_enough, each
+from clsp.images.survey import survey
+from clsp.images.tones import Tones
 from clsp.settings.identity import identity
 
 Key = Callable[[ImagesConfig], str]
@@ -51,26 +54,27 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
     listing = list_images(folder)
     if not listing.names:
         raise UserError(no_images(source, folder, listing.ignored, SUFFIXES))
-    found = _annotations(folder, listing, config)
+    names, frame_notes = medical.expand(folder, listing.names)
+    found = _annotations(folder, names, listing.tables, config)
     named = config.labels != NONE and not found.labels
-    layout = annotated(source, find_layout(listing.names, labels=named), found)
+    layout = annotated(source, find_layout(names, labels=named), found)
     if config.labels == NONE:
         layout = replace(layout, notes=(*layout.notes, "labels are ignored (--images.labels none)"))
     key = partial(_key, folder, listing, seed=seed, found=found)
     images = stores.fetch(store, key(config), source, lambda: _plan(source, folder, listing, layout, config, seed, key))
     # What was passed over is no part of what is stored: results that lie among the images come and go.
-    return replace(images, notes=(*images.notes, *listing.told))
+    return replace(images, notes=(*images.notes, *frame_notes, *listing.told))
 
 
-def _annotations(folder: Path, listing: Listing, config: ImagesConfig) -> Annotations:
+def _annotations(folder: Path, names: Sequence[str], tables: Sequence[str], config: ImagesConfig) -> Annotations:
     """What a table says of the images: the one that the user names, else those that lie among the images."""
     if config.labels == NONE:
         return Annotations()
     if config.labels != AUTO:
         path, columns = named_file(config.labels, folder)
-        return annotate(listing.names, [(path, config.labels, columns)], SUFFIXES, stated=True)
-    tables = [(folder / name, name, ()) for name in listing.tables if is_table(name)]
-    return annotate(listing.names, tables, SUFFIXES, stated=False)
+        return annotate(names, [(path, config.labels, columns)], SUFFIXES, stated=True)
+    found: list[tuple[Path, str, tuple[str, ...]]] = [(folder / name, name, ()) for name in tables if is_table(name)]
+    return annotate(names, found, SUFFIXES, stated=False)
 
 
 def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, found: Annotations) -> str:
@@ -90,7 +94,8 @@ def _plan(
     check_enough(source, len(layout.train), excluded)
     found = [headers[name] for name in (*layout.train, *layout.test)]
     size, size_note = choose_size([header.side for header in found], config)
-    channels = choose_channels([header.gray for header in found], config)
+    channels = choose_channels(source, [header.channels for header in found], config)
+    tones, tone_notes = survey([folder / name for name in headers], list(headers.values()), config)
     stated: dict[str, Any] = {"size": size, "channels": channels}
     total = len(layout.train)
     layout = _limited(layout, config.limit, seed)
@@ -99,7 +104,7 @@ def _plan(
         chosen["test"] = (layout.test, layout.test_labels)
     columns = {part: columns_of(layout.columns, names) for part, (names, _) in chosen.items()}
     parts = {
-        part: _part(folder, names, labels, columns[part], size, channels, config.max_pixels)
+        part: _part(folder, names, labels, columns[part], size, channels, config.max_pixels, tones)
         for part, (names, labels) in chosen.items()
     }
     return Plan(
@@ -114,6 +119,7 @@ def _plan(
         notes=(
             *layout.notes,
             *limit_note(len(layout.train), total),
+            *tone_notes,
             *filter(None, (size_note,)),
         ),
         max_pixels=config.max_pixels,
@@ -168,9 +174,10 @@ def _part(
     size: int,
     channels: int,
     max_pixels: int,
+    tones: Tones,
 ) -> Part:
     def read(index: int) -> tuple[Decoded, int]:
-        decoded = decode_file(folder / names[index], size=size, channels=channels, max_pixels=max_pixels)
+        decoded = decode_file(folder / names[index], size=size, channels=channels, max_pixels=max_pixels, tones=tones)
         return decoded, -1 if labels is None else int(labels[index])
 
     return Part(names=names, read=read, labelled=labels is not None, columns=columns)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from clsp import files
+from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
 from clsp.images.imageset import Images, Split
 
@@ -43,27 +45,61 @@ def choose_size(sides: Sequence[int] | np.ndarray, config: ImagesConfig) -> tupl
     )
 
 
-def choose_channels(gray: Sequence[bool], config: ImagesConfig) -> int:
-    """Choose 1 or 3 channels: the config's, else 1 where every image is gray, else 3."""
-    return config.channels or (1 if all(gray) else 3)
+_MOST = 0.9
+"""Share of the images whose number of channels is taken for the set's; the others are left out."""
+
+
+def choose_channels(source: str, found: Sequence[int], config: ImagesConfig) -> int:
+    """Choose the number of channels: the config's, else the images' own; gray among colour makes 3.
+
+    Args:
+        source: the SOURCE as the user named it.
+        found: channels of each image, at least one.
+        config: its ``channels`` is taken if set.
+
+    Raises:
+        UserError: images of several numbers of channels, none of which nearly all have.
+    """
+    if config.channels is not None:
+        return config.channels
+    counts = Counter(3 if count == 1 and 3 in found else count for count in found)
+    most, number = counts.most_common(1)[0]
+    if number < _MOST * len(found):
+        each = ", ".join(f"{number:,} with {count}" for count, number in sorted(counts.items()))
+        raise UserError(
+            f"--data '{source}' has images of several numbers of channels ({each}): choose one, for instance "
+            f"--images.channels {most}; images with fewer are left out, and of those with more the first bands are used"
+        )
+    return most
 
 
 def with_channels(images: files.Array, channels: int) -> files.Array:
-    """Bring images to 1 or 3 channels.
+    """Bring images to another number of channels.
 
     Args:
-        images: uint8 [N, C, H, W], C is 1 or 3; may be memory-mapped.
-        channels: 1 or 3. Gray is repeated; RGB becomes ITU-R 601 luma, rounded as Pillow's ``convert("L")``.
+        images: uint8 [N, C, H, W]; may be memory-mapped.
+        channels: gray is repeated to 3; RGB becomes 1 by ITU-R 601 luma, rounded as Pillow's ``convert("L")``; of other
+            numbers the first bands are kept.
 
     Returns:
         uint8 [N, channels, H, W]; ``images`` itself where nothing is to be done.
+
+    Raises:
+        UserError: there are fewer channels.
     """
-    if images.shape[1] == channels:
+    count = images.shape[1]
+    if count == channels:
         return images
-    if channels == 3:
+    if count < channels and (count, channels) != (1, 3):
+        have = f"{count} channel{'s' * (count > 1)}"
+        raise UserError(f"the images have {have}, not {channels}: choose --images.channels {count}, or leave it out")
+    if count == 1:
         return np.repeat(np.asarray(images), 3, axis=1)
-    result = np.empty((len(images), 1, *images.shape[2:]), np.uint8)
+    result = np.empty((len(images), channels, *images.shape[2:]), np.uint8)
     for first in range(0, len(images), _CHUNK):
+        if count != 3 or channels != 1:
+            result[first : first + _CHUNK] = images[first : first + _CHUNK][:, :channels]
+            continue
         red, green, blue = images[first : first + _CHUNK].astype(np.uint32).transpose(1, 0, 2, 3)
         luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
         result[first : first + _CHUNK, 0] = luma
@@ -74,7 +110,7 @@ def squared(images: np.ndarray, size: int) -> np.ndarray:
     """Bring images to ``size`` x ``size`` as `clsp.images.decode.convert` does: centre square, bicubic.
 
     Args:
-        images: uint8 [N, C, H, W], C is 1 or 3; may be memory-mapped.
+        images: uint8 [N, C, H, W]; may be memory-mapped.
         size: the new height and width.
 
     Returns:
@@ -82,14 +118,11 @@ def squared(images: np.ndarray, size: int) -> np.ndarray:
     """
     if images.shape[2:] == (size, size):
         return images
-    from PIL import Image
-
-    from clsp.images.decode import convert
+    from clsp.images.raster import squared_bands
 
     result = np.empty((*images.shape[:2], size, size), np.uint8)
     for index, image in enumerate(images):
-        plane = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-        result[index] = convert(Image.fromarray(np.ascontiguousarray(plane)), size=size).pixels
+        result[index] = squared_bands(image.transpose(1, 2, 0), size, [])
     return result
 
 

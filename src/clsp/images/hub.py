@@ -11,10 +11,11 @@ import numpy as np
 
 from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
-from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, read_header, strict_pillow
+from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, read_header
 from clsp.images.imageset import Images
 from clsp.images.labels import numbered
 from clsp.images.pictures import Pictures, open_pictures
+from clsp.images.tones import Tones
 
 LABELS = ("label", "labels", "fine_label", "class")
 """Columns that are taken as the label, the first that is there; else the only column of class names."""
@@ -161,6 +162,11 @@ def _numbered(
     if not there["train"].any():
         return {}, None
     known = {part: np.array([value for value in found if not _missing(value)]) for part, found in values.items()}
+    if names is not None and (wrong := [n for found in known.values() for n in found if not 0 <= n < len(names)]):
+        raise UserError(
+            f"--data '{source}' has the label {wrong[0]} but {len(names)} class names: mend the data set, or ignore "
+            "labels with --images.labels none"
+        )
     numbers, classes = (known, tuple(names)) if names is not None else numbered(source, known)
     labels = {part: np.full(len(found), -1, np.int64) for part, found in values.items()}
     for part, rows in there.items():
@@ -181,13 +187,12 @@ def _pictures(rows: Any, column: str, labels: np.ndarray | None, config: ImagesC
 
     def look(index: int) -> Header | None:
         try:
-            with strict_pillow(config.max_pixels):
-                return read_header(file(index), max_pixels=config.max_pixels)
+            return read_header(file(index), max_pixels=config.max_pixels)
         except UnreadableImage:
             return None
 
-    def read(index: int, size: int, channels: int) -> tuple[Decoded, int]:
-        decoded = decode_file(file(index), size=size, channels=channels, max_pixels=config.max_pixels)
+    def read(index: int, size: int, channels: int, tones: Tones) -> tuple[Decoded, int]:
+        decoded = decode_file(file(index), size=size, channels=channels, max_pixels=config.max_pixels, tones=tones)
         return decoded, -1 if labels is None else int(labels[index])
 
-    return Pictures(count=len(rows), look=look, read=read, labelled=labels is not None)
+    return Pictures(count=len(rows), look=look, read=read, labelled=labels is not None, file=file)

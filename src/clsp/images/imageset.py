@@ -35,7 +35,7 @@ class Split:
     """Images of one part of a data set. An image's row is its dataset index, the id that everything uses."""
 
     images: files.Array
-    """uint8 [N, C, H, W], in memory, memory-mapped, or rows of such an array (`clsp.files.Rows`); C is 1 or 3."""
+    """uint8 [N, C, H, W], in memory, memory-mapped, or rows of such an array (`clsp.files.Rows`); C is 1 to 16."""
     names: Sequence[str]
     """N names: file paths relative to the source, or ``train/00042`` where the source has no files."""
     labels: np.ndarray | None = None
@@ -99,7 +99,7 @@ class Images:
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """1 (gray), 3 (RGB), or the number of bands, up to 16."""
         return int(self.train.images.shape[1])
 
     @property

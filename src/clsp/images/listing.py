@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clsp.images.imageset import Excluded
+from clsp.images.opening import SUFFIXES as SUFFIXES
+from clsp.images.opening import is_image
 from clsp.images.told import counted, some
-
-SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm")
-"""Files are taken by these suffixes, in any case."""
 
 TABLES = ("csv", "tsv", "jsonl", "ndjson")
 """Files that may say what the images are."""
@@ -137,7 +136,7 @@ def _take(
 ) -> None:
     """Sort one file in."""
     name, suffix = prefix + entry.name, Path(entry.name).suffix.lower()
-    if suffix.lstrip(".") not in SUFFIXES:
+    if not is_image(entry.name):
         listing.ignored[suffix or entry.name] += 1
         if suffix.lstrip(".") in TABLES:
             listing.tables.append(name)

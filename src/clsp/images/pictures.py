@@ -16,6 +16,8 @@ from clsp.images.decode import Decoded, Header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
 from clsp.images.plan import VERSION, Part, Plan, check_enough
+from clsp.images.survey import survey
+from clsp.images.tones import Tones, settle
 from clsp.settings.identity import identity as decisive
 
 _SAMPLE = 256
@@ -29,9 +31,12 @@ class Pictures:
     count: int
     look: Callable[[int], Header | None]
     """Size and kind of picture ``i``; None where it cannot be read."""
-    read: Callable[[int, int, int], tuple[Decoded, int]]
-    """Picture ``i`` at a size and with a number of channels, and its label. May raise UnreadableImage."""
+    read: Callable[[int, int, int, Tones], tuple[Decoded, int]]
+    """Picture ``i`` at a size, with a number of channels and the set's tones, and its label. May raise
+    UnreadableImage."""
     labelled: bool = True
+    file: Callable[[int], Path | bytes] | None = None
+    """The file of picture ``i`` or its content, where there is one; pictures without are of 8 bits."""
     names: Sequence[str] | None = None
     """Names of all pictures; None: they are numbered."""
 
@@ -66,37 +71,55 @@ def open_pictures(
     key = files.fingerprint([VERSION, *identity, decisive(config), chosen_by])
 
     def plan() -> Plan:
-        size, channels, note = _look_at(source, parts["train"], config)
         total = parts["train"].count
         train = subset(total, config.limit, seed=seed)
+        size, channels, tones, decided = _look_at(source, parts["train"], train, config)
         rows = {part: train if part == "train" else np.arange(parts[part].count) for part in parts}
         return Plan(
             source=source,
             key=key,
-            parts={name: _part(name, part, rows[name], size, channels) for name, part in parts.items()},
+            parts={name: _part(name, part, rows[name], size, channels, tones) for name, part in parts.items()},
             size=size,
             channels=channels,
             classes=classes,
-            notes=(*notes, *limit_note(len(train), total), *filter(None, (note,))),
+            notes=(*notes, *limit_note(len(train), total), *decided),
             max_pixels=config.max_pixels,
         )
 
     return stores.fetch(store, key, source, plan)
 
 
-def _look_at(source: str, part: Pictures, config: ImagesConfig) -> tuple[int, int, str | None]:
-    """Choose size and channels from pictures that are spread evenly over the part."""
+def _look_at(
+    source: str, part: Pictures, train: np.ndarray, config: ImagesConfig
+) -> tuple[int, int, Tones, tuple[str, ...]]:
+    """Choose size, channels and tones from pictures that are spread evenly over the part.
+
+    Where some of them hold more than 8 bits, all pictures of ``train`` are looked at for the scale.
+    """
     rows = np.unique(np.linspace(0, part.count - 1, min(part.count, _SAMPLE)).astype(int))
-    with strict_pillow(config.max_pixels):
-        sample = [header for header in (part.look(int(row)) for row in rows) if header is not None]
-    check_enough(source, len(sample), ())
-    size, note = choose_size([header.side for header in sample], config)
-    return size, choose_channels([header.gray for header in sample], config), note
+    found = _headers(part, rows, config.max_pixels)
+    check_enough(source, len(found), ())
+    size, note = choose_size([header.side for header in found.values()], config)
+    channels = choose_channels(source, [header.channels for header in found.values()], config)
+    if part.file is None:
+        tones, notes = settle([], [], config)
+    else:
+        if any(header.deep for header in found.values()):
+            found = _headers(part, train, config.max_pixels)
+        tones, notes = survey(list(found), list(found.values()), config, opened=part.file)
+    return size, channels, tones, (*filter(None, (note,)), *notes)
 
 
-def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int) -> Part:
+def _headers(part: Pictures, rows: np.ndarray, max_pixels: int) -> dict[int, Header]:
+    """The headers of those that can be read, by row."""
+    with strict_pillow(max_pixels):
+        looked = {int(row): part.look(int(row)) for row in rows}
+    return {row: header for row, header in looked.items() if header is not None}
+
+
+def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int, tones: Tones) -> Part:
     def read(index: int) -> tuple[Decoded, int]:
-        return part.read(int(rows[index]), size, channels)
+        return part.read(int(rows[index]), size, channels, tones)
 
     names = row_names(name, rows) if part.names is None else tuple(part.names[row] for row in rows)
     return Part(names=names, read=read, labelled=part.labelled)

@@ -27,7 +27,7 @@ def contact_sheet(
     """Lay out pictures in a grid, each enlarged without smoothing.
 
     Args:
-        rows: uint8 [R, K, C, H, W]: R rows of K pictures; C is 1 or 3.
+        rows: uint8 [R, K, C, H, W]: R rows of K pictures, shown as `visible` says.
         scale: whole factor of enlargement; by default the one that makes a cell about 64 pixels wide.
         gap: pixels between cells and around the sheet.
         separate_first: leave a wider gap after the first column (anchors before their candidates).
@@ -40,8 +40,8 @@ def contact_sheet(
         ValueError: ``rows`` has another type or shape, or no picture, or there are not R labels.
     """
     rows = np.asarray(rows)
-    if rows.ndim != 5 or rows.dtype != np.uint8 or rows.shape[2] not in (1, 3) or 0 in rows.shape:
-        raise ValueError(f"rows must be uint8 [R, K, 1 or 3, H, W], not {rows.dtype} {list(rows.shape)}")
+    if rows.ndim != 5 or rows.dtype != np.uint8 or 0 in rows.shape:
+        raise ValueError(f"rows must be uint8 [R, K, C, H, W], not {rows.dtype} {list(rows.shape)}")
     if row_labels is not None and len(row_labels) != len(rows):
         raise ValueError(f"{len(row_labels)} row labels for {len(rows)} rows")
     count, columns, _, height, width = rows.shape
@@ -77,8 +77,14 @@ def save_sheet(
         sheet.save(file, format="PNG", optimize=True)
 
 
+def visible(images: np.ndarray) -> np.ndarray:
+    """What is shown of images [..., C, H, W]: 1 or 3 channels as they are, of 2 the first, of more the first three."""
+    return images if images.shape[-3] in (1, 3) else images[..., : 1 if images.shape[-3] == 2 else 3, :, :]
+
+
 def _enlarged(image: np.ndarray, scale: int) -> Image.Image:
     """One picture, uint8 [C, H, W], as RGB, every pixel repeated ``scale`` times both ways."""
+    image = visible(image)
     pixels = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
 

@@ -126,7 +126,10 @@ def _with_channels(images: Images, channels: int | None) -> Images:
 
     train = replace(images.train, images=with_channels(images.train.images, channels))
     test = images.test and replace(images.test, images=with_channels(images.test.images, channels))
-    done = "gray repeated to 3 channels" if channels == 3 else "colour reduced to gray (ITU-R 601 luma)"
+    done = {
+        (1, 3): "gray repeated to 3 channels",
+        (3, 1): "colour reduced to gray (ITU-R 601 luma)",
+    }.get((images.channels, channels), f"bands {channels + 1} to {images.channels} dropped")
     return replace(images, train=train, test=test, notes=(*images.notes, f"{done}: all images"))
 
 

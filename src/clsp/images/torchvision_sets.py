@@ -21,6 +21,7 @@ from clsp.images.decode import Decoded, Header, UnreadableImage, convert
 from clsp.images.geometry import row_names, sized
 from clsp.images.imageset import Images, Split
 from clsp.images.pictures import Pictures, open_pictures
+from clsp.images.tones import Tones
 
 _DEBIAN = {"fashion-mnist": "; on Debian and Ubuntu: sudo apt install dataset-fashion-mnist"}
 """What else brings a set."""
@@ -160,12 +161,12 @@ def _pictures(sets: Sequence[Any]) -> Pictures:
             image, _ = _item(sets, index)
         except (OSError, ValueError, SyntaxError):
             return None
-        return Header(side=min(image.size), gray=image.mode in ("1", "L"))
+        return Header(side=min(image.size), channels=1 if image.mode in ("1", "L") else 3)
 
-    def read(index: int, size: int, channels: int) -> tuple[Decoded, int]:
+    def read(index: int, size: int, channels: int, tones: Tones) -> tuple[Decoded, int]:
         try:
             image, label = _item(sets, index)
-            return convert(image, size=size, channels=channels), label
+            return convert(image, size=size, channels=channels, tones=tones), label
         except (OSError, ValueError, SyntaxError) as error:
             raise UnreadableImage(f"cannot be read: {error}") from error
 

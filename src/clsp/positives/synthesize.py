@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,9 +128,11 @@ def _require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) 
     try:
         Grid.of(unet, images.channels)
     except UserError as error:
-        other = 1 if images.channels == 3 else 3
+        inputs = int(unet.config.in_channels)
+        folds = [n for n in range(1, 17) if inputs % n == 0 and math.isqrt(inputs // n) ** 2 == inputs // n]
+        fix = " or ".join(map(str, folds))
         raise UserError(
-            f"--diffusion {diffusion}: {error} as {images.source} has; set --images.channels {other}"
+            f"--diffusion {diffusion}: {error} as {images.source} has; set --images.channels {fix}"
         ) from error
 
 

@@ -6,11 +6,15 @@ import base64
 import html
 import io
 import json
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+_MOST_PIXELS = 64_000_000
+"""Pixels of a picture on the page; more are not decoded."""
 
 Content = str | Iterable[str] | None
 """A plain string (escaped), ``Html`` (kept), several of both, or nothing."""
@@ -121,10 +125,14 @@ def inline_image(path: Path, *, alt: str) -> Html:
     """
     data = path.read_bytes()
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:  # whatever it is named: nothing else is shown
             width, height = image.size
-    except (SyntaxError, ValueError) as error:  # what Pillow says of some torn files
+            if width * height > _MOST_PIXELS:
+                raise OSError(f"more than {_MOST_PIXELS:,} pixels")
+            image.load()
+    except UnidentifiedImageError as error:
+        raise OSError("not a PNG") from error
+    except (SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:  # torn files
         raise OSError(f"damaged: {error}") from error
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     # Below this width a picture is shown at its own size or larger, and smoothing would blur its pixels.

@@ -16,6 +16,7 @@ from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, re
 from clsp.images.imageset import Column, Images, Split
 from clsp.images.named.parts import part_of_groups
 from clsp.images.pictures import Pictures, open_pictures
+from clsp.images.tones import Tones
 
 Group = Callable[[str], str]
 """The series that a file belongs to, from its name."""
@@ -139,8 +140,9 @@ def _pictures(root: Path, pictures: Listed, rows: np.ndarray, classes: Sequence[
         except UnreadableImage:
             return None
 
-    def read(index: int, size: int, channels: int) -> tuple[Decoded, int]:
-        decoded = decode_file(root / names[index], size=size, channels=channels, max_pixels=config.max_pixels)
+    def read(index: int, size: int, channels: int, tones: Tones) -> tuple[Decoded, int]:
+        path, limit = root / names[index], config.max_pixels
+        decoded = decode_file(path, size=size, channels=channels, max_pixels=limit, tones=tones)
         return decoded, labels[index]
 
     return Pictures(count=len(names), look=look, read=read, names=names)

@@ -1,0 +1,142 @@
+"""DICOM files and NIfTI volumes: each frame or slice is an image, named ``scan.nii.gz#012``."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clsp.images.opening import UnreadableImage, check_size, extra, reading, suffix_of
+from clsp.images.raster import Raster, check_channels
+
+SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz")
+"""Files of these hold one image or many."""
+
+MOST_VALUES = 2**28
+"""Values of one file that are read at once; more are refused."""
+
+_FRAME = re.compile(r"(.+)#(\d+)")
+_lock = threading.Lock()
+
+
+def is_medical(file: Path | bytes) -> bool:
+    """Whether a file, or the name of a frame in it, is DICOM's or NIfTI's."""
+    return not isinstance(file, bytes) and suffix_of(_parted(file)[0].name) in SUFFIXES
+
+
+def expand(folder: Path, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name the frames of each volume in place of its file; constant slices, which show nothing, are left out.
+
+    Args:
+        folder: the folder of images.
+        names: relative paths of its files.
+
+    Returns:
+        The names, in their order, and notes. A file that cannot be read keeps its name.
+    """
+    found: list[str] = []
+    blank = 0
+    for name in names:
+        if suffix_of(name) not in SUFFIXES:
+            found.append(name)
+            continue
+        try:
+            frames = _frames(folder / name)
+        except UnreadableImage:
+            found.append(name)
+            continue
+        full = [index for index, frame in enumerate(frames) if len(frames) == 1 or frame.min() != frame.max()]
+        blank += len(frames) - len(full)
+        found += [f"{name}#{index:0{len(str(len(frames) - 1))}d}" for index in full]
+    notes = (f"{blank} slices of volumes hold one value alone and are left out",) if blank else ()
+    return tuple(found), notes
+
+
+def read_frame(file: Path, max_pixels: int) -> Raster:
+    """Read one frame or slice; of a file that is named without a number, the first.
+
+    Raises:
+        UnreadableImage: damaged, too large, or the library that reads it is not installed.
+    """
+    path, index = _parted(file)
+    frames = _frames(path)
+    if index >= len(frames):
+        raise UnreadableImage(f"it has {len(frames)} frames")
+    frame = frames[index]
+    check_size(frame.shape[1], frame.shape[0], max_pixels)
+    return Raster(values=frame)
+
+
+def _parted(file: Path) -> tuple[Path, int]:
+    named = _FRAME.fullmatch(file.name)
+    return (file.with_name(named[1]), int(named[2])) if named and suffix_of(named[1]) in SUFFIXES else (file, 0)
+
+
+def _frames(path: Path) -> np.ndarray:
+    """All frames of a file, [N, H, W, C]; the last few files are kept, for slices are asked for one by one."""
+    with reading(path, MOST_VALUES), _lock:
+        return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, changed: int) -> np.ndarray:
+    suffix = suffix_of(path.name)
+    library: Any = extra(suffix)
+    return _volume(library, path) if suffix.startswith(".nii") else _dicom(library, path)
+
+
+def _volume(nibabel: Any, path: Path) -> np.ndarray:
+    """Slices of a NIfTI volume along its last axis, [N, H, W, 1], scaled as its header says."""
+    image = nibabel.Nifti1Image.from_filename(path)
+    shape = image.shape
+    if len(shape) < 3:
+        shape = (*shape, *(1,) * (3 - len(shape)))
+    if len(shape) > 4 or 0 in shape:
+        raise UnreadableImage(f"a volume of shape {list(image.shape)}; three axes, or four with time, are read")
+    _check_values(int(np.prod(shape)))
+    proxy = image.dataobj
+    plain = (proxy.slope, proxy.inter) == (1.0, 0.0)
+    values = np.asarray(proxy.get_unscaled()) if plain else np.asarray(proxy, dtype=np.float32)
+    if values.dtype.kind not in "uif":
+        raise UnreadableImage(f"a volume of {values.dtype} values")
+    values = values.reshape(*shape[:2], -1)
+    return np.ascontiguousarray(values.transpose(2, 1, 0))[:, ::-1, :, None]  # x goes right, y up
+
+
+def _dicom(pydicom: Any, path: Path) -> np.ndarray:
+    """Frames of a DICOM file, [N, H, W, C]: rescaled as it says, and white where it is bright."""
+    data = pydicom.dcmread(path)
+    if "PixelData" not in data:
+        raise UnreadableImage("a DICOM file without pixels")
+    samples, frames = int(data.get("SamplesPerPixel", 1)), int(data.get("NumberOfFrames", 1) or 1)
+    check_channels(samples)
+    _check_values(int(data.Rows) * int(data.Columns) * samples * frames)
+    values = data.pixel_array
+    if samples > 1 and str(data.PhotometricInterpretation).startswith("YBR"):
+        values = pydicom.pixels.convert_color_space(values, str(data.PhotometricInterpretation), "RGB")
+    values = values.reshape(frames, int(data.Rows), int(data.Columns), samples)
+    slope, intercept = float(data.get("RescaleSlope", 1) or 1), float(data.get("RescaleIntercept", 0) or 0)
+    if (slope, intercept) != (1.0, 0.0):
+        whole = slope.is_integer() and intercept.is_integer()
+        values = values.astype(np.int32 if whole else np.float32) * np.float32(slope) + np.float32(intercept)
+        values = values.astype(np.int32) if whole else values
+    if str(data.PhotometricInterpretation) == "MONOCHROME1":  # small is bright
+        values = _inverted(values, 2.0 ** int(data.BitsStored) - 1, slope, intercept)
+    return values
+
+
+def _inverted(values: np.ndarray, top: float, slope: float, intercept: float) -> np.ndarray:
+    """Turn values around the middle of what the file can hold, so that a set keeps one scale."""
+    whole = values.dtype.kind in "ui"
+    turned = (top * slope + intercept) + intercept - values.astype(np.float64)
+    return turned.astype(np.int32 if whole else np.float32)
+
+
+def _check_values(count: int) -> None:
+    if count > MOST_VALUES:
+        raise UnreadableImage(f"{count:,} values in one file; {MOST_VALUES:,} are read")
