@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clsp import distributed
 from clsp.engine import watch
 
 MODES = ("nothing unflushed", "names without contents", "names with half of the contents")
@@ -143,7 +144,7 @@ def attempt(
     """
     log, said = folder / "points.log", folder / "said.log"
     log.unlink(missing_ok=True)
-    said.unlink(missing_ok=True)
+    said.write_text("")
     shared = _launcher(processes)
     start = time.monotonic()
     alive: dict[int, int] = {}
@@ -188,6 +189,7 @@ def _live(
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.environ.update(variables)
         os.chdir(folder)
+        distributed.stage = "start"
         os.fsync = disk.fsync if disk else lambda descriptor: None  # type: ignore[assignment]
         status = call(words)
     except SystemExit as left:

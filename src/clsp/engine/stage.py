@@ -107,17 +107,16 @@ def stage(
     wanted, usual = as_stored({**more, **identity(config)}), as_stored(identity(config, usual=True))
     _ensure_folder(folder)
     with _locked(folder):
-        distributed.stage = name
-        watch.fail(None)
+        watch.enter(name)
         current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
+        if distributed.rank() == 0:
+            files.sweep(folder)  # also where it is finished: a kill may have come while its recipe was written
         _take_up(current, usual, alone=alone)
         if current.finished:
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
             return
         keep_heap()
-        if distributed.rank() == 0:
-            files.sweep(folder)
         try:
             current.save("running")
             yield current

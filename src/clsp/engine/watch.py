@@ -55,6 +55,14 @@ def start() -> None:
     atexit.register(leave)
 
 
+def enter(stage: str) -> None:
+    """Tell the others what this process works on from now on."""
+    distributed.stage = stage
+    fail(None)
+    if _watch is not None:
+        _watch.tell(beat=stage)
+
+
 def fail(reason: str | None) -> None:
     """Note why this process is about to end; None: it goes on after all."""
     global _error
@@ -141,7 +149,7 @@ class _Watch:
                 for peer in self.peers:
                     peer.heard = now
             if now >= beat:
-                self._tell(beat=distributed.stage)
+                self.tell(beat=distributed.stage)
                 beat = now + BEAT
             there = [peer for peer in self.peers if not peer.gone]
             ready, _, _ = select.select([peer.wire for peer in there], [], [], BEAT / 4)
@@ -155,7 +163,8 @@ class _Watch:
             for peer in self.peers:
                 peer.say(leaves=True, error=error)
 
-    def _tell(self, **words: Any) -> None:
+    def tell(self, **words: Any) -> None:
+        """Tell all others something."""
         with self._lock:
             for peer in self.peers:
                 if not peer.gone and not self._left:
@@ -183,7 +192,7 @@ class _Watch:
         """End this process at once: the main thread may wait for what will never come."""
         if self._left:
             return
-        self._tell(end=True)
+        self.tell(end=True)
         # Where the first process died, its neighbours speak: one on each machine.
         if why and (distributed.rank() <= 1 or distributed.local_rank() == 0):
             line = f"clsp: error: {why}; the other processes end; the same command goes on where this one stopped"
