@@ -189,7 +189,7 @@ def _live(
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.environ.update(variables)
         os.chdir(folder)
-        distributed.stage = "start"
+        distributed.stage, watch.MEETING = "start", 30.0
         os.fsync = disk.fsync if disk else lambda descriptor: None  # type: ignore[assignment]
         status = call(words)
     except SystemExit as left:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import signal
 
+import chains
 import crashes
 import pytest
-import sweep as sweeps
 from crashes import MODES, Disk, attempt
 
 from clsp import faults, files
@@ -18,21 +18,21 @@ from clsp.cli.main import dispatch
 from clsp.engine import watch
 from clsp.errors import UserError
 
-CHAINS = {0: "run", 4: "pretrain with one bank, then another", 9: "synthesize by two"}
+NUMBERS = {0: "run", 4: "pretrain with one bank, then another", 27: "synthesize by two"}
 """Some of the long sweep's."""
-SMALL, TWO = sweeps.SMALL, sweeps.TWO
+SMALL, TWO = chains.SMALL, chains.TWO
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    made = sweeps.Sweep(dispatch, tmp_path_factory.mktemp("sweep"))
-    made.prepare(CHAINS.values())
+    made = chains.Sweep(dispatch, tmp_path_factory.mktemp("sweep"))
+    made.prepare(NUMBERS.values())
     return made
 
 
-@pytest.mark.parametrize("number", CHAINS, ids=CHAINS.values())
+@pytest.mark.parametrize("number", NUMBERS, ids=NUMBERS.values())
 def test_what_died_again_and_again_has_the_bytes_of_what_nothing_interrupted(sweep, number):
-    chain = sweep.chain(number, CHAINS[number])
+    chain = sweep.chain(number, NUMBERS[number])
     assert (chain.lost, chain.wrong) == ([], [])
     assert chain.faults
 
@@ -82,7 +82,7 @@ def test_a_fault_that_cannot_be_read_is_refused_in_a_line(monkeypatch, wanted):
 
 PAIRS = {
     "diffusion model": (("diffusion", *SMALL, "--out", "root/out"), "step:2:kill"),
-    "synthetic positives": (sweeps.SUBJECTS["synthesize by two"].words, "shard:1:kill"),
+    "synthetic positives": (chains.SUBJECTS["synthesize by two"].words, "shard:1:kill"),
     "encoder simclr": (("pretrain", *SMALL, "--positives", "view", "--out", "root/out"), "step:1:kill"),
     "evaluation": (("compare", *SMALL, "--methods", "simclr", "--seeds", "1", "--out", "root/out"), "measure:1:kill"),
 }

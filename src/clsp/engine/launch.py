@@ -59,7 +59,8 @@ def _fabric(layout: tuple[str, int, int], precision: Any) -> Fabric:
         options["plugins"] = _environment()
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision, **options)
-        fabric.launch()
+        with watch.meeting():
+            fabric.launch()
     except (MisconfigurationException, RuntimeError) as error:  # fewer devices than wanted, or none of this kind
         raise UserError(f"--hardware.devices {devices}: {error}") from error
     distributed.open_control()

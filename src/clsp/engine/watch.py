@@ -19,7 +19,8 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,36 @@ SILENCE = 40.0
 GRACE = 3.0
 """Seconds that a process has to fail by itself, once another one failed: most errors are everybody's."""
 PATIENCE = 30.0
-"""Seconds that the processes have to find each other."""
+"""Seconds that the processes have to find each other, once they form a group."""
+MEETING = 300.0
+"""Seconds that they have to form one: on a cluster some begin minutes after others."""
 
 _watch: _Watch | None = None
 _error: str | None = None
 """Why this process is about to fail."""
+
+
+@contextmanager
+def meeting() -> Iterator[None]:
+    """End this process where the group that is formed in the block does not come about: one died before it."""
+    done, began, parent = threading.Event(), time.monotonic(), os.getppid()
+
+    def look() -> None:
+        while not done.wait(BEAT):
+            orphan = os.getppid() != parent
+            if orphan or time.monotonic() - began > MEETING:
+                why = "the process that started it died" if orphan else f"the others did not come in {MEETING:.0f} s"
+                line = (
+                    f"clsp: error: process {distributed.rank()} of {distributed.world_size()} ends: {why}; start again"
+                )
+                print(line, file=sys.stderr, flush=True)
+                os._exit(1)
+
+    threading.Thread(target=look, name="clsp-meeting", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def start() -> None:
