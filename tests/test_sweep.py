@@ -18,7 +18,7 @@ from clsp.cli.main import dispatch
 from clsp.engine import watch
 from clsp.errors import UserError
 
-NUMBERS = {0: "run", 4: "pretrain with one bank, then another", 27: "synthesize by two"}
+NUMBERS = {0: "run", 41: "pretrain with one bank, then another", 27: "synthesize by two"}
 """Some of the long sweep's."""
 SMALL, TWO = chains.SMALL, chains.TWO
 

@@ -44,13 +44,12 @@ def _guarded(name: str, call: Call) -> int:
         from clsp.cli import commands
 
         function: Callable[[Call], int] = getattr(commands, call.command.function)
-        with orderly():
+        with orderly(), watch.reported():
             return function(call)
     except KeyboardInterrupt:
         console.say("clsp: interrupted; the same command goes on where this one stopped")
         return 130
-    except RuntimeError as error:
-        watch.fail(str(error))
+    except RuntimeError:
         if distributed.rank() == 0:
             raise
         return 1  # the first process says why

@@ -115,9 +115,7 @@ class Fit:
 
         Raises:
             UserError: the checkpoint in the folder cannot be read, or a loss became non-finite.
-            KeyboardInterrupt: Ctrl-C, once a checkpoint is written.
-            SystemExit: with status 143 after SIGTERM (preemption), 138 after SIGUSR1 under SLURM, once a checkpoint is
-                written. Outside SLURM, SIGUSR1 writes a checkpoint, and the training goes on.
+            KeyboardInterrupt, SystemExit: a signal (see `clsp.engine.stop`), once a checkpoint is written.
         """
         files.make_folder(self.folder)
         fabric = fabric_for(self.hardware, self.precision)
@@ -151,8 +149,7 @@ class Fit:
                 if _told_to_stop(stop, number + 1, training.steps):
                     self._save(state, log, number + 1)
                     leave(stop, f"{self.title}: step {number + 1} of {training.steps} is saved")
-                if stop.save:
-                    stop.save = False
+                if stop.asks_to_save():
                     self._save(state, log, number + 1)
                     console.say(f"{self.title}: step {number + 1} of {training.steps} is saved (SIGUSR1); going on")
                 if number + 1 < training.steps and time.monotonic() - saved >= 60 * self.checkpoint_minutes:

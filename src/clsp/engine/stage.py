@@ -105,9 +105,8 @@ def stage(
     """
     more = {**({} if seed is None else {"seed": seed}), **(settings or {})}
     wanted, usual = as_stored({**more, **identity(config)}), as_stored(identity(config, usual=True))
-    _ensure_folder(folder)
-    with _locked(folder):
-        watch.enter(name)
+    watch.enter(name)
+    with watch.reported(), _locked(_ensured(folder)):
         current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
         if distributed.rank() == 0:
             files.sweep(folder)  # also where it is finished: a kill may have come while its recipe was written
@@ -120,12 +119,9 @@ def stage(
         try:
             current.save("running")
             yield current
-        except BaseException as error:
-            watch.fail(_why(error))
+        except BaseException:
             if folder.is_dir():
                 current.save("interrupted")
-            if isinstance(error, RuntimeError):
-                watch.wait()
             raise
         current.save("finished")
         current.facts = current.facts if alone else distributed.agreed(current.facts)
@@ -139,13 +135,6 @@ def require_there(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} was removed while clsp worked in it; run the same command again to make it anew")
-
-
-def _why(error: BaseException) -> str:
-    """Say in a line why a stage ended."""
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return "it was told to stop by a signal"
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def as_stored(settings: dict[str, Any]) -> dict[str, Any]:
@@ -234,7 +223,7 @@ def _place_for(folder: Path, inputs: dict[str, str]) -> Path:
     return place
 
 
-def _ensure_folder(folder: Path) -> None:
+def _ensured(folder: Path) -> Path:
     try:
         files.make_folder(folder)
     except (NotADirectoryError, FileExistsError) as error:
@@ -243,6 +232,7 @@ def _ensure_folder(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: permission denied; choose another --out") from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write to {folder}: it is read-only; choose another --out")
+    return folder
 
 
 @contextmanager

@@ -26,17 +26,21 @@ class Stop:
 
     signal: int | None = None
     """The signal that asks to stop."""
-    save: bool = False
-    """Whether to save and go on."""
+    _save: bool = False
 
     def note(self, number: int, frame: Any) -> None:
         """Take a signal; the second one that asks to stop interrupts at once."""
         if number == SAVE and not under_slurm():
-            self.save = True
+            self._save = True
             return
         if self.signal is not None:
             signal.default_int_handler(number, frame)
         self.signal = number
+
+    def asks_to_save(self) -> bool:
+        """Whether to save and go on; asked once for each signal."""
+        asks, self._save = self._save, False
+        return asks
 
 
 @contextmanager

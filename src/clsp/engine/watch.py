@@ -95,6 +95,20 @@ def fail(reason: str | None) -> None:
     _error = reason
 
 
+@contextmanager
+def reported() -> Iterator[None]:
+    """Note why the block fails, for the others."""
+    try:
+        yield
+    except BaseException as error:
+        if _error is None:
+            told = isinstance(error, KeyboardInterrupt | SystemExit)
+            fail("it was told to stop by a signal" if told else " ".join(str(error).split()) or type(error).__name__)
+            if isinstance(error, RuntimeError):
+                wait()
+        raise
+
+
 def wait() -> None:
     """Wait for news of the others: an error of a collective operation may come of one that died.
 
