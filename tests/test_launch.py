@@ -119,7 +119,7 @@ def test_a_process_of_our_own_launch_that_is_killed_leaves_none_behind(tmp_path,
         first = subprocess.Popen([*command, "--steps", "1000000"], stderr=told, env=ENVIRONMENT)
         second = 0
         try:
-            wait_for(lambda: (tmp_path / "stage.json").exists(), 200)
+            wait_for(lambda: (tmp_path / "stage.json").exists(), 300)
             children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
             (second,) = (int(child) for child in children if "clsp" in Path(f"/proc/{child}/cmdline").read_text())
             os.kill(first.pid if victim == "the first" else second, signal.SIGKILL)

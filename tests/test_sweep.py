@@ -6,6 +6,7 @@ The long form is `python experiments/sweep.py`, its result studies/sweep.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import chains
@@ -134,3 +135,26 @@ def test_a_process_that_stops_answering_is_ended_with_the_others(sweep, monkeypa
     assert end.statuses == [1, -signal.SIGKILL], end.said
     assert end.said.count("clsp: error:") == 1
     assert "process 1 of 2" in end.said and "has not answered for 2 s" in end.said
+
+
+# --- two processes make what one makes -------------------------------------------------------------------------------
+
+
+def test_a_bank_of_two_processes_has_the_bytes_of_that_of_one(sweep):
+    one, two = chains.contents(sweep.work / "bank"), sweep.golden["synthesize by two"]
+    names = {name for name in one if name.endswith(".npy") or name in ("manifest.json", "sheet.png")}
+    assert len(names) == 3 + 3
+    assert {name for name in names if one[name] != two[name]} == set()
+
+
+def test_an_evaluation_by_two_processes_has_the_bytes_of_that_by_one(sweep):
+    place = sweep.place("evaluation")
+    made = shutil.copytree(sweep.work / "warm", place / "root" / "out")
+    before = chains.contents(made)
+    for folder in (made / "evaluation", *made.glob("arms/*/seed-0/evaluation")):
+        shutil.rmtree(folder)
+    end = attempt(dispatch, (*chains.SUBJECTS["run"].words, *TWO), place, processes=2)
+    assert end.statuses == [0, 0], end.said
+    assert end.said.count("done before") == 3
+    after = chains.contents(made)
+    assert {name for name in before if before[name] != after.get(name)} <= {"recipe.yaml"}

@@ -9,23 +9,17 @@ leaves says so before. None of this needs the interpreter's attention for more t
 from __future__ import annotations
 
 import atexit
-import json
 import os
-import platform
-import secrets
 import select
-import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 from clsp import console, distributed
+from clsp.engine.peers import Peer, accepted, connected
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -33,10 +27,8 @@ SILENCE = 40.0
 """Seconds without one after which a process counts as dead."""
 GRACE = 3.0
 """Seconds that a process has to fail by itself, once another one failed: most errors are everybody's."""
-PATIENCE = 30.0
-"""Seconds that the processes have to find each other, once they form a group."""
 MEETING = 300.0
-"""Seconds that they have to form one: on a cluster some begin minutes after others."""
+"""Seconds that the processes have to form a group: on a cluster some begin minutes after others."""
 
 _watch: _Watch | None = None
 _error: str | None = None
@@ -72,7 +64,7 @@ def start() -> None:
     if _watch is not None or not distributed.active() or distributed.world_size() == 1:
         return
     try:
-        peers = _accepted() if distributed.rank() == 0 else [_connected()]
+        peers = accepted() if distributed.rank() == 0 else [connected()]
     except OSError as error:
         console.say(f"the processes cannot watch each other ({error}); should one die, the others may wait for it")
         return
@@ -126,56 +118,10 @@ def leave() -> None:
         watch.leave(_error)
 
 
-@dataclass
-class _Peer:
-    """A process at the other end of a connection."""
-
-    rank: int
-    host: str
-    process: int
-    begun: str | None
-    """When it was started, as its system counts: another one may get its number."""
-    wire: socket.socket
-    stage: str = ""
-    heard: float = field(default_factory=time.monotonic)
-    failed: float | None = None
-    """When it said that it failed."""
-    reason: str = ""
-    gone: bool = False
-    _rest: bytes = b""
-
-    def read(self) -> list[dict[str, Any]] | None:
-        """What it has said; None: the connection is closed."""
-        try:
-            data = self.wire.recv(1 << 16)
-        except OSError:
-            return None
-        if not data:
-            return None
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self.heard = time.monotonic()
-        return [json.loads(line) for line in lines]
-
-    def say(self, **words: Any) -> None:
-        """Tell it something; one that is gone does not hear."""
-        with suppress(OSError):
-            self.wire.sendall(json.dumps(words).encode() + b"\n")
-
-    def kill(self) -> None:
-        """End it, where it is a process of this machine and still the one that it was."""
-        if self.host == platform.node() and self.begun and _begun(self.process) == self.begun:
-            with suppress(OSError):
-                os.kill(self.process, signal.SIGKILL)
-
-    def __str__(self) -> str:
-        where = f" in stage '{self.stage}'" if self.stage else ""
-        return f"process {self.rank} of {distributed.world_size()} (pid {self.process} on {self.host}){where}"
-
-
 class _Watch:
     """Looks after the peers in a thread."""
 
-    def __init__(self, peers: list[_Peer]) -> None:
+    def __init__(self, peers: list[Peer]) -> None:
         self.peers, self._lock, self._left = peers, threading.Lock(), False
 
     def run(self) -> None:
@@ -183,25 +129,37 @@ class _Watch:
         beat = now = time.monotonic()
         while not self._left:
             asleep, now = now, time.monotonic()
-            if (
-                now - asleep > 10 * BEAT
-            ):  # it is this process that was stopped: what the others said is still to be read
+            if now - asleep > 10 * BEAT:  # this process was stopped: what the others said is still to be read
                 for peer in self.peers:
                     peer.heard = now
             if now >= beat:
                 self.tell(beat=distributed.stage)
                 beat = now + BEAT
-            there = [peer for peer in self.peers if not peer.gone]
-            ready, _, _ = select.select([peer.wire for peer in there], [], [], BEAT / 4)
-            for peer in there:
-                self._look_after(peer, heard=peer.wire in ready)
+            ready = self._ready([peer for peer in self.peers if not peer.gone and peer.failed is None])
+            for peer in self.peers:
+                if not peer.gone:
+                    self._look_after(peer, heard=peer in ready)
+
+    @staticmethod
+    def _ready(peers: list[Peer]) -> list[Peer]:
+        """Those that have said something; nobody has for some time where there are none."""
+        if not peers:
+            time.sleep(BEAT / 4)
+            return []
+        wires, _, _ = select.select([peer.wire for peer in peers], [], [], BEAT / 4)
+        return [peer for peer in peers if peer.wire in wires]
 
     def leave(self, error: str | None) -> None:
-        """Say good-bye."""
+        """Say good-bye.
+
+        A process that failed lets the first one speak before it goes: Lightning's launcher kills that without a word.
+        """
         with self._lock:
             self._left = True
             for peer in self.peers:
                 peer.say(leaves=True, error=error)
+        if error is not None and distributed.rank() != 0:
+            self.peers[0].hear_out(GRACE + 2 * BEAT)
 
     def tell(self, **words: Any) -> None:
         """Tell all others something."""
@@ -210,7 +168,7 @@ class _Watch:
                 if not peer.gone and not self._left:
                     peer.say(**words)
 
-    def _look_after(self, peer: _Peer, *, heard: bool) -> None:
+    def _look_after(self, peer: Peer, *, heard: bool) -> None:
         said = peer.read() if heard else []
         for words in said or []:
             peer.stage = words.get("beat", peer.stage)
@@ -238,53 +196,3 @@ class _Watch:
             line = f"clsp: error: {why}; the other processes end; the same command goes on where this one stopped"
             print(line, file=sys.stderr, flush=True)
         os._exit(1)
-
-
-def _accepted() -> list[_Peer]:
-    """Let all others connect to this process, the first one."""
-    token, deadline = secrets.token_hex(16), time.monotonic() + PATIENCE
-    peers: list[_Peer] = []
-    with socket.create_server(("", 0)) as door:
-        distributed.agreed([door.getsockname()[1], token])
-        while len(peers) < distributed.world_size() - 1:
-            door.settimeout(max(deadline - time.monotonic(), 0.01))
-            wire, _ = door.accept()
-            wire.settimeout(PATIENCE)
-            hello = _line(wire)
-            if hello.pop("token", None) == token:  # else somebody else's
-                peers.append(_Peer(**hello, wire=wire))
-    for peer in peers:
-        peer.say(**_self())
-    return peers
-
-
-def _connected() -> _Peer:
-    """Connect to the first process."""
-    port, token = distributed.agreed(None)
-    wire = socket.create_connection((os.environ.get("MASTER_ADDR", "127.0.0.1"), port), timeout=PATIENCE)
-    wire.sendall(json.dumps({**_self(), "token": token}).encode() + b"\n")
-    return _Peer(**_line(wire), wire=wire)
-
-
-def _line(wire: socket.socket) -> dict[str, Any]:
-    """Read one line and no more."""
-    read = b""
-    while not read.endswith(b"\n"):
-        byte = wire.recv(1)
-        if not byte or len(read) > 4096:
-            raise ConnectionError("one of them hung up")
-        read += byte
-    found: dict[str, Any] = json.loads(read)
-    return found
-
-
-def _self() -> dict[str, Any]:
-    process = os.getpid()
-    return {"rank": distributed.rank(), "host": platform.node(), "process": process, "begun": _begun(process)}
-
-
-def _begun(process: int) -> str | None:
-    """When a process was started, in ticks since the start of the machine; None: it is gone, or not told here."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    return None
