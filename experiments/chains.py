@@ -83,7 +83,7 @@ def images(path: Path) -> None:
     labels = np.arange(40) % 2
     prototypes = draws.integers(40, 216, (2, 1, 8, 8))
     pixels = (prototypes[labels] + draws.integers(-40, 40, (40, 1, 8, 8))).astype(np.uint8)
-    parts = {"train_images": pixels[:24], "train_labels": labels[:24], "test_images": pixels[24:]}
+    parts: dict[str, Any] = {"train_images": pixels[:24], "train_labels": labels[:24], "test_images": pixels[24:]}
     np.savez(path, **parts, test_labels=labels[24:])
 
 

@@ -56,7 +56,7 @@ def drive(sweep: Sweep, faults: int, kills: int, workers: int) -> list[Chain]:
     done = list(_chains(path))
     known = {chain.number for chain in done}
     upcoming = (number for number in count() if number not in known)
-    busy = set()
+    busy: set[int] = set()
     while busy or not _enough(done, faults, kills):
         while len(busy) < workers and not _enough(done, faults, kills):
             number = next(upcoming)

@@ -107,7 +107,7 @@ def _requeue() -> None:
 
 @contextmanager
 def _handled(handlers: dict[int, Callable[[int, Any], None]]) -> Iterator[None]:
-    old = {}
+    old: dict[int, Any] = {}
     for number, handler in handlers.items():
         try:
             old[number] = signal.signal(number, handler)
