@@ -197,7 +197,8 @@ class Sweep:
         end = attempt(self.call, words, place, **how)  # type: ignore[arg-type]
         if disk:
             disk.lose(kind)
-        where = end.passed[-1].split(": ", 1) if end.passed else ["start", "begin"]
+        passed = end.passed[:nth] if fault else end.passed  # an error is followed by what tidies up
+        where = passed[-1].split(": ", 1) if passed else ["start", "begin"]
         if outside and end.statuses[victim] == -signal.SIGKILL:
             chain.kills.append(where[0])
         elif not outside and len(end.passed) >= nth:

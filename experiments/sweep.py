@@ -33,7 +33,8 @@ def _chains(path: Path) -> Iterator[Chain]:
 def result(chains: list[Chain]) -> dict[str, Any]:
     """The counts."""
     faults = [fault for chain in chains for fault in chain.faults]
-    stages, points, kinds = (Counter(fault[place] for fault in faults) for place in range(3))
+    stages, kinds = (Counter(fault[place] for fault in faults) for place in (0, 2))
+    points = Counter(point for _, point, kind in faults if kind not in ("enospc", "eio"))
     return {
         "faults": len(faults),
         "kills_from_outside": sum(len(chain.kills) for chain in chains),
@@ -44,7 +45,7 @@ def result(chains: list[Chain]) -> dict[str, Any]:
         "by_command": dict(Counter(chain.subject for chain in chains)),
         "by_kind": dict(sorted(kinds.items())),
         "by_stage": dict(sorted(stages.items())),
-        "by_point": dict(sorted(points.items())),
+        "deaths_by_point": dict(sorted(points.items())),
         "kills_by_stage": dict(sorted(Counter(stage for chain in chains for stage in chain.kills).items())),
         "what_was_lost": [asdict(chain) for chain in chains if chain.lost or chain.wrong],
     }
