@@ -105,8 +105,8 @@ def on_two(train, folder, monkeypatch=None):
     assert -9 in [process.end() for process in pair], [process.told for process in pair]
 
 
-def losses(folder):
-    return [(line["step"], line["loss"]) for line in files.read_jsonl(folder / "metrics.jsonl")]
+def steps(folder):
+    return [line["step"] for line in files.read_jsonl(folder / "metrics.jsonl")]
 
 
 @pytest.mark.parametrize("train", [diffusion, encoder], ids=["diffusion", "encoder"])
@@ -119,10 +119,9 @@ def test_a_training_of_two_processes_is_that_of_one_also_when_one_goes_on_where_
         patch.setenv("CLSP_FAULT", "step:3:eio")
         train(tmp_path / "one, then two", 1)
     on_two(train, tmp_path / "one, then two")
-    whole, told = load_file(tmp_path / "one/checkpoints/last.safetensors"), losses(tmp_path / "one")
+    whole, told = load_file(tmp_path / "one/checkpoints/last.safetensors"), steps(tmp_path / "one")
     for name in ("two", "two, then one", "one, then two"):
-        found, logged = load_file(tmp_path / name / "checkpoints/last.safetensors"), losses(tmp_path / name)
-        assert [step for step, _ in logged] == [step for step, _ in told]
-        assert logged[-1][1] == pytest.approx(told[-1][1], rel=1e-4), name
+        found, logged = load_file(tmp_path / name / "checkpoints/last.safetensors"), steps(tmp_path / name)
+        assert logged == told
         worst = max(float((found[key].double() - tensor.double()).abs().max()) for key, tensor in whole.items())
         assert worst < 1e-4, (name, worst)  # a step of other images differs by the learning rate
