@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +17,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from clsp import files
+from clsp import distributed, files
+from clsp.engine.hardware import HardwareConfig
+from clsp.engine.launch import launch
+from clsp.errors import UserError
 from workshop import ENVIRONMENT
 
 TWO = ["--recipe", "smoke", "--hardware.devices", "2", "--hardware.accelerator", "cpu"]
@@ -101,3 +109,47 @@ def test_two_processes_draw_the_views_of_positives_that_are_no_negatives(tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("encoder:") == 1  # what was found is told once
     assert (tmp_path / "encoder" / "views.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["the first", "the second"])
+def test_a_process_of_our_own_launch_that_is_killed_leaves_none_behind(tmp_path, victim):
+    command = [sys.executable, "-m", "clsp", "diffusion", "--data", "digits", "--out", str(tmp_path), *TWO]
+    with (tmp_path / "told").open("w+") as told:
+        first = subprocess.Popen([*command, "--steps", "1000000"], stderr=told, env=ENVIRONMENT)
+        second = 0
+        try:
+            wait_for(lambda: (tmp_path / "stage.json").exists(), 300)
+            children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+            (second,) = (int(child) for child in children if "clsp" in Path(f"/proc/{child}/cmdline").read_text())
+            os.kill(first.pid if victim == "the first" else second, signal.SIGKILL)
+            status = first.wait(timeout=60)
+            wait_for(lambda: not Path(f"/proc/{second}/cmdline").exists(), 60)
+        finally:
+            for process in filter(None, (first.pid, second)):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            first.wait()
+        told.seek(0)
+        (line,) = (line for line in told.read().splitlines() if line.startswith("clsp: error:"))
+    rank, ended = (0, -signal.SIGKILL) if victim == "the first" else (1, 1)
+    assert status == ended
+    assert f"process {rank} of 2 (pid " in line and "in stage 'diffusion model' died" in line
+
+
+def wait_for(what, seconds):
+    limit = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_two_devices_from_a_pipe_are_refused_in_a_line(monkeypatch):
+    """They would be started by running the same program again, and there is none."""
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__spec__", None)
+    monkeypatch.setattr(main, "__file__", "<stdin>", raising=False)
+    with pytest.raises(UserError, match="put the code into a script and run 'python ") as error:
+        launch(HardwareConfig(accelerator="cpu", devices=2))
+    assert "\n" not in str(error.value)
+    assert not distributed.active()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 2 the user's input is wrong, 130 interrupted."""
+    """Run the command line; return the exit status, see ``clsp --help``."""
     from clsp.cli.main import dispatch
 
     try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _control: Any = None
 """The group of `open_control`; None: the default group."""
 
+stage = "start"
+"""What this process works on, for messages."""
+
 
 def active() -> bool:
     """Return whether this process belongs to a process group."""

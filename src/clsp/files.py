@@ -14,7 +14,7 @@ import platform
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -56,26 +56,46 @@ def replaced(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{_NODE}-{os.getpid()}{_ENDING}")
     try:
         yield temporary
+        faults.point("written")
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         faults.point("write")
         temporary.replace(path)
+        faults.point("renamed")
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk does not say which file it was
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
-def _flush_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it that are missing, so that none of them is lost with the power.
+
+    Raises:
+        OSError: a file is in the way, or the folder above cannot be written.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    faults.point("folder")
+    flush_folder(folder.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on the disk."""
     if os.name == "nt":  # it opens no folders
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may make a folder where one may not look
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -203,11 +223,26 @@ def take(array: Array, rows: np.ndarray) -> np.ndarray:
     return taken
 
 
-def append_jsonl(path: Path, record: dict[str, Any]) -> None:
-    """Append one line of JSON to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+def append_jsonl(path: Path, records: Iterable[dict[str, Any]], *, durable: bool = False) -> None:
+    """Append one line of JSON for each record to ``path``.
+
+    Args:
+        path: the log.
+        records: what is written, if there is any.
+        durable: whether to wait until all lines of the log are on the disk.
+    """
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    if not lines and not (durable and path.exists()):
+        return
+    make_folder(path.parent)
+    with path.open("ab") as file:
+        file.write(lines.encode())
+        file.flush()
+        faults.point("append")
+        if durable:
+            os.fsync(file.fileno())
+    if durable:  # the log may be new, from lines that nobody waited for
+        flush_folder(path.parent)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ import tempfile
 import time
 import traceback
 
+from clsp.engine import watch
+
 
 class Fork:
     """Runs ``work(fork)`` in a fork, in the environment changed by ``variables``."""
@@ -42,6 +44,7 @@ class Fork:
         except BaseException:
             traceback.print_exc()
         finally:
+            watch.leave()  # os._exit asks nobody
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(status)
 

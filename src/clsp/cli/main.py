@@ -9,6 +9,8 @@ from collections.abc import Callable
 from clsp import console, distributed
 from clsp._version import __version__
 from clsp.cli.calls import COMMANDS, Call, parse_call
+from clsp.engine import watch
+from clsp.engine.stop import orderly
 from clsp.errors import UserError, suggest
 
 
@@ -42,14 +44,15 @@ def _guarded(name: str, call: Call) -> int:
         from clsp.cli import commands
 
         function: Callable[[Call], int] = getattr(commands, call.command.function)
-        return function(call)
+        with orderly(), watch.reported():
+            return function(call)
     except KeyboardInterrupt:
         console.say("clsp: interrupted; the same command goes on where this one stopped")
         return 130
     except RuntimeError:
         if distributed.rank() == 0:
             raise
-        return 1  # another process has gone, and says why
+        return 1  # the first process says why
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _fail(
@@ -63,6 +66,7 @@ def _guarded(name: str, call: Call) -> int:
 
 
 def _fail(message: str) -> int:
+    watch.fail(message)
     console.say(f"clsp: error: {' '.join(message.split())}")
     return 2
 
@@ -77,5 +81,6 @@ def overview() -> str:
         "  clsp run --data digits --out demo     the same on images that come with the package\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
         "SOURCE is a folder of images, an .npz or .npy file, or a data set's name: digits, fashion-mnist, ...\n"
-        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 2 wrong input, 130 interrupted."
+        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 1 failed (or another process of the run\n"
+        "died), 2 wrong input, 130 interrupted, 143 ended by SIGTERM, 138 put back into the queue of SLURM."
     )

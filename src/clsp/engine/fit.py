@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,7 +19,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from clsp import console, distributed, faults, files
 from clsp.engine.checkpoint import load_checkpoint, save_checkpoint
 from clsp.engine.hardware import HardwareConfig
-from clsp.engine.launch import Precision, Stop, fabric_for, stopping
+from clsp.engine.launch import Precision, fabric_for
+from clsp.engine.stage import require_there
+from clsp.engine.stop import Stop, leave, stopping
 from clsp.errors import UserError
 
 Out = TypeVar("Out", bound="StepOutput")
@@ -114,9 +115,9 @@ class Fit:
 
         Raises:
             UserError: the checkpoint in the folder cannot be read, or a loss became non-finite.
-            KeyboardInterrupt: Ctrl-C, once a checkpoint is written.
-            SystemExit: with status 143 after SIGTERM (preemption), once a checkpoint is written.
+            KeyboardInterrupt, SystemExit: a signal (see `clsp.engine.stop`), once a checkpoint is written.
         """
+        files.make_folder(self.folder)
         fabric = fabric_for(self.hardware, self.precision)
         network = fabric.setup_module(self.hardware.synchronised(training))
         optimizer, schedule = training.optimizer()
@@ -147,7 +148,10 @@ class Fit:
                 bar.advance(1, loss=loss.detach(), **{name: v for name, v in metrics.items() if name == "knn"})
                 if _told_to_stop(stop, number + 1, training.steps):
                     self._save(state, log, number + 1)
-                    _leave(stop)
+                    leave(stop, f"{self.title}: step {number + 1} of {training.steps} is saved")
+                if stop.asks_to_save():
+                    self._save(state, log, number + 1)
+                    console.say(f"{self.title}: step {number + 1} of {training.steps} is saved (SIGUSR1); going on")
                 if number + 1 < training.steps and time.monotonic() - saved >= 60 * self.checkpoint_minutes:
                     self._save(state, log, number + 1)
                     saved = time.monotonic()
@@ -172,7 +176,7 @@ class Fit:
         return found
 
     def _save(self, state: _State, log: Log, done: int) -> None:
-        log.flush()  # before the checkpoint: a line that is lost would not be written again
+        log.flush(durable=True)  # before the checkpoint: a line that is lost would not be written again
         state.save(done)
         self.on_checkpoint()
 
@@ -271,10 +275,11 @@ class Log:
         for logger in self._others:
             logger.log_metrics(values, step=done - 1)
 
-    def flush(self) -> None:
-        """Write the lines that were noted."""
-        for line in self._lines:
-            files.append_jsonl(self.path, line)
+    def flush(self, *, durable: bool = False) -> None:
+        """Write the lines that were noted; ``durable``: wait until they are on the disk."""
+        if distributed.rank() == 0:
+            require_there(self.path.parent)
+            files.append_jsonl(self.path, self._lines, durable=durable)
         self._lines = []
 
     def rewind(self, step: int) -> None:
@@ -293,9 +298,3 @@ def _told_to_stop(stop: Stop, done: int, steps: int) -> bool:
     number = distributed.largest(stop.signal or 0)
     stop.signal = number or None
     return bool(number)
-
-
-def _leave(stop: Stop) -> None:
-    if stop.signal == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + int(stop.signal or signal.SIGTERM))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
+import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.fabric import Fabric
 
 from clsp import distributed
+from clsp.engine import watch
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.errors import UserError
 
@@ -40,6 +40,8 @@ def _fabric(layout: tuple[str, int, int], precision: Any) -> Fabric:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     accelerator, devices, nodes = layout
+    if devices * nodes > 1:
+        _require_program()
     started = distributed.world_size()
     if started not in (1, devices * nodes):
         raise UserError(
@@ -57,11 +59,29 @@ def _fabric(layout: tuple[str, int, int], precision: Any) -> Fabric:
         options["plugins"] = _environment()
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision, **options)
-        fabric.launch()
+        with watch.meeting():
+            fabric.launch()
     except (MisconfigurationException, RuntimeError) as error:  # fewer devices than wanted, or none of this kind
         raise UserError(f"--hardware.devices {devices}: {error}") from error
     distributed.open_control()
+    watch.start()
     return fabric
+
+
+def _require_program() -> None:
+    """Refuse several processes where nothing could start them: they begin by running the same program again.
+
+    Raises:
+        UserError: this is an interactive session, a notebook, or code that came through a pipe or ``python -c``.
+    """
+    main, launched = sys.modules["__main__"], distributed.under_srun() or "LOCAL_RANK" in os.environ
+    again = getattr(main, "__spec__", None) is not None or Path(getattr(main, "__file__", None) or "").is_file()
+    if not launched and (not again or hasattr(sys, "ps1")):
+        raise UserError(
+            "--hardware.devices above 1 needs a program that can be started once for each device, and this is an "
+            "interactive session or code from a pipe; put the code into a script and run 'python SCRIPT.py', use the "
+            "command line ('clsp pretrain ...'), or set --hardware.devices 1"
+        )
 
 
 def _environment() -> list[Any]:
@@ -75,34 +95,6 @@ def _environment() -> list[Any]:
     from lightning.fabric.plugins.environments import LightningEnvironment
 
     return [LightningEnvironment()]
-
-
-class Stop:
-    """Whether this process was asked to stop, and how."""
-
-    signal: int | None = None
-
-    def note(self, number: int, frame: Any) -> None:
-        """Take a signal; the second one does what it always does."""
-        if self.signal is not None:
-            signal.default_int_handler(number, frame)
-        self.signal = number
-
-
-@contextmanager
-def stopping() -> Iterator[Stop]:
-    """Note Ctrl-C and SIGTERM within the block, so that a training can save its state before it stops."""
-    stop, old = Stop(), {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            old[number] = signal.signal(number, stop.note)
-        except ValueError:  # not the main thread: the signals are somebody else's
-            break
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _quiet() -> None:

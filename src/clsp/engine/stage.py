@@ -14,8 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clsp import console, distributed, files
+from clsp import console, distributed, faults, files
 from clsp._version import __version__
+from clsp.engine import watch
 from clsp.engine.heap import keep_heap
 from clsp.errors import InUseError, UserError
 from clsp.settings.identity import identity
@@ -39,13 +40,21 @@ class Stage:
     facts: dict[str, Any] = field(default_factory=dict)
     """What the stage found out about its result."""
     _started: float = field(default_factory=time.monotonic)
+    _begun: bool = False
 
     def keep_time(self) -> None:
         """Write down the time spent so far, so that a kill loses no more of it than of the work."""
         self.save("running")
 
     def save(self, status: str) -> None:
-        """Write stage.json with the time spent so far."""
+        """Write stage.json with the time spent so far.
+
+        Raises:
+            UserError: the folder was removed meanwhile.
+        """
+        if self._begun:
+            require_there(self.folder)
+        self._begun = True
         self.finished = status == "finished"
         self.seconds += time.monotonic() - self._started
         self._started = time.monotonic()
@@ -96,25 +105,36 @@ def stage(
     """
     more = {**({} if seed is None else {"seed": seed}), **(settings or {})}
     wanted, usual = as_stored({**more, **identity(config)}), as_stored(identity(config, usual=True))
-    _ensure_folder(folder)
-    with _locked(folder):
+    watch.enter(name)
+    with watch.reported(), _locked(_ensured(folder)):
         current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
+        if distributed.rank() == 0:
+            files.sweep(folder)  # also where it is finished: a kill may have come while its recipe was written
         _take_up(current, usual, alone=alone)
         if current.finished:
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
             return
         keep_heap()
-        if distributed.rank() == 0:
-            files.sweep(folder)
         try:
             current.save("running")
             yield current
         except BaseException:
-            current.save("interrupted")
+            if folder.is_dir():
+                current.save("interrupted")
             raise
         current.save("finished")
         current.facts = current.facts if alone else distributed.agreed(current.facts)
+
+
+def require_there(folder: Path) -> None:
+    """Refuse to go on in a folder that is gone: what was written there before went with it.
+
+    Raises:
+        UserError: somebody removed it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} was removed while clsp worked in it; run the same command again to make it anew")
 
 
 def as_stored(settings: dict[str, Any]) -> dict[str, Any]:
@@ -133,8 +153,8 @@ def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool) -> None:
         distributed.barrier()  # all have read before the first process writes
     if record is None:
         return
-    if record["inputs"] != current.inputs:
-        _set_aside(current, record["inputs"])
+    if record["inputs"] != current.inputs or record["status"] == _SUPERSEDED:
+        _set_aside(current, record)
         return
     current.finished, current.facts = record["status"] == "finished", record["facts"]
     current.seconds = record["seconds"]
@@ -164,17 +184,32 @@ def _require_same(current: Stage, old: dict[str, Any]) -> None:
         )
 
 
-def _set_aside(current: Stage, old: dict[str, str]) -> None:
-    """Keep a result that was made from other results than today's, out of the way."""
-    changed = ", ".join(sorted(key for key in {**old, **current.inputs} if old.get(key) != current.inputs.get(key)))
-    aside = _place_for(current.folder, old)
-    console.say(f"{current.name}: another {changed} than before; what was made from the old one is kept in {aside}")
+def _set_aside(current: Stage, old: dict[str, Any]) -> None:
+    """Keep a result that was made from other results than today's, out of the way.
+
+    Args:
+        current: the stage of today.
+        old: the record of what is there.
+    """
+    made, today = old["inputs"], current.inputs
+    changed = ", ".join(sorted(key for key in {**made, **today} if made.get(key) != today.get(key)))
+    aside = _place_for(current.folder, made)
+    console.say(
+        f"{current.name}: {f'another {changed} than before' if changed else 'its files were being set aside'}; "
+        f"what was made from the old one is kept in {aside}"
+    )
     if distributed.rank() == 0:
-        aside.mkdir(parents=True, exist_ok=True)
+        # From here on it is no result: after a kill midway even who returns to its inputs finds it in parts.
+        files.write_json(current.folder / _RECORD, {**old, "status": _SUPERSEDED})
+        files.make_folder(aside)
         # The record goes last: where a kill left some of the files, the rest follows them in the next attempt.
         for path in sorted(current.folder.iterdir(), key=lambda path: path.name == _RECORD):
             if path.name not in (_LOCK, _SUPERSEDED):
+                faults.point("move")
+                if path.name == _RECORD:
+                    files.flush_folder(aside)
                 path.replace(aside / path.name)
+        files.flush_folder(aside)
     distributed.barrier()  # nobody goes on from a checkpoint of the old result
 
 
@@ -188,15 +223,16 @@ def _place_for(folder: Path, inputs: dict[str, str]) -> Path:
     return place
 
 
-def _ensure_folder(folder: Path) -> None:
+def _ensured(folder: Path) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
     except (NotADirectoryError, FileExistsError) as error:
         raise UserError(f"cannot make the folder {folder}: a file is in the way; choose another --out") from error
     except PermissionError as error:
         raise UserError(f"cannot write to {folder}: permission denied; choose another --out") from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write to {folder}: it is read-only; choose another --out")
+    return folder
 
 
 @contextmanager

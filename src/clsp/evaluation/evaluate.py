@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from clsp import faults
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import EVALUATORS
 from clsp.evaluation.measure import Measure, records
@@ -46,6 +47,7 @@ def evaluate(trained: Trained, data: Task, config: EvaluateConfig, *, without: C
         if missing:
             lacking.setdefault(" and ".join(f"{column.replace('_', ' ')}s" for column in missing), []).append(name)
         elif name not in without:
+            faults.point("measure")
             found = kind.of(name, config)(trained, data)
             measures += [replace(one, protocol=one.protocol + trained.note) for one in found]
     skipped = "; ".join(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clsp import files
+from clsp import faults, files
 from clsp.positives.bank import Shard
 
 _NAME = re.compile(r"shard-\d+\.(json|npy)")
@@ -80,6 +80,7 @@ def remove_others(folder: Path, parts: Sequence[Part]) -> None:
     firsts = {part.first for part in parts}
     for path in _shard_files(folder):
         if _first_of(path) not in firsts:
+            faults.point("remove")
             path.unlink(missing_ok=True)
 
 
@@ -113,5 +114,6 @@ def _first_of(path: Path) -> int:
 
 def _remove(folder: Path, first: int) -> None:
     """Remove a shard; its facts go first, for they say that the images are whole."""
-    _facts_path(folder, first).unlink(missing_ok=True)
-    _path(folder, first).unlink(missing_ok=True)
+    for path in (_facts_path(folder, first), _path(folder, first)):
+        faults.point("remove")
+        path.unlink(missing_ok=True)

@@ -20,7 +20,8 @@ from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.launch import launch
 from clsp.engine.memory import fits
-from clsp.engine.stage import Stage, stage
+from clsp.engine.stage import Stage, require_there, stage
+from clsp.engine.stop import Stop, leave, stopping
 from clsp.errors import UserError
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
@@ -184,16 +185,32 @@ def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
     total, left = (sum(part.count for part in some) for some in (mine, missing))
     if left < total:
         console.say(f"synthetic positives: {total - left} of {total} anchors were done before")
-    with console.progress("synthetic positives", total, "anchors", total - left) as bar:
+    with stopping() as stop, console.progress("synthetic positives", total, "anchors", total - left) as bar:
         for part in missing:
             faults.point("shard")
-            _make_shard(plan, part, folder, bar)
+            drawn = _draw_shard(plan, part, bar, stop)
+            if drawn is None:
+                lost = bar.done - (total - left)
+                leave(
+                    stop,
+                    f"synthetic positives: {total - left} of {total} anchors are kept, {lost} more were drawn "
+                    "of a shard that was not finished, and are not",
+                )
+            require_there(folder)
+            write_shard(folder, part, *drawn)
             current.keep_time()
+            left -= part.count
+            if stop.signal is not None and left:
+                leave(stop, f"synthetic positives: {total - left} of {total} anchors are kept")
     distributed.barrier()
     return written(folder, parts)
 
 
-def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) -> None:
+def _draw_shard(plan: _Plan, part: Part, bar: console.Progress, stop: Stop) -> tuple[np.ndarray, float] | None:
+    """Draw the candidates of a part: uint8 [count, k, H, W, C], and the fraction of values that were cut off.
+
+    None: it was told to stop before the last of them.
+    """
     ids = plan.anchors[part.first : part.first + part.count]
     images, saturated = [], []
     while len(ids):
@@ -206,7 +223,9 @@ def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) ->
         saturated.append(drawn.saturated.cpu().numpy())
         bar.advance(len(some))
         ids = ids[len(some) :]
-    write_shard(folder, part, np.concatenate(images), float(np.concatenate(saturated).mean()))
+        if stop.signal is not None and len(ids):
+            return None
+    return np.concatenate(images), float(np.concatenate(saturated).mean())
 
 
 def _draw(plan: _Plan, ids: np.ndarray) -> SyntheticPositiveOutput | None:
