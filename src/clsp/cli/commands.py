@@ -15,6 +15,7 @@ from clsp.recipes.prepare import Prepared, prepare
 from clsp.study import stages
 from clsp.study.record import command_line, describe
 from clsp.study.run import run as run_study
+from clsp.study.seal import changing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,11 +160,11 @@ def _features(folder: Path, prepared: Prepared, splits: list[Split]) -> list[Ten
 
 def export(call: Call) -> int:
     """``clsp export``."""
-    from clsp.encoders.export import export_onnx, load_encoder, read_spec, save_encoder
+    from clsp.encoders.export import export_onnx, load_encoder, read_config, read_spec, save_encoder
 
     folder, out = stages.encoder_folder(call.own["encoder"]), Path(call.own["out"])
     encoder, spec = load_encoder(folder), read_spec(folder)
-    ours = files.read_json(folder / "config.json")["clsp"]
+    ours = read_config(folder).clsp
     save_encoder(out, encoder, spec, {n: v for n, v in ours.items() if n not in ("stem", "args")})
     try:
         export_onnx(encoder, spec, out / "encoder.onnx")
@@ -212,7 +213,10 @@ def report(call: Call) -> int:
         if not made or (path / "stage.json").is_file():
             raise UserError(f"{path} is no run (no recipe.yaml there); give the --out of 'clsp run' or 'clsp compare'")
     out = Path(call.own["out"]) if "out" in call.own else None
-    if len(folders) == 1:
+    if len(folders) == 1 and out is None:
+        with changing(folders[0], "report.html"):
+            console.result(build_report(folders[0]).resolve())
+    elif len(folders) == 1:
         console.result(build_report(folders[0], out).resolve())
     else:
         console.result(build_report_of_several(folders, out or Path("report.html")).resolve())

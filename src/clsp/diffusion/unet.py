@@ -14,8 +14,22 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
+from clsp import files
 from clsp.diffusion.config import DiffusionConfig
 from clsp.errors import UserError
+
+_FIX = "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
+
+_READ = (
+    "model_index.json",
+    "config.json",
+    "scheduler_config.json",
+    "unet/*.json",
+    "scheduler/*.json",
+    "*.safetensors",
+    "unet/*.safetensors",
+)
+"""What is read of a diffusers folder."""
 
 
 def padded_size(size: int, multiple: int) -> int:
@@ -157,18 +171,26 @@ def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
         UserError: nothing is there, it is no unconditional U-Net, or it could not be downloaded.
     """
     where = str(source)
+    require_readable(Path(where))
     nested = (Path(where) / "unet").is_dir() or (not Path(where).is_dir() and _hub_has_unet_folder(where))
     options = {"subfolder": "unet"} if nested else {}
-    try:
+    with files.foreign(f"--diffusion {where}", _FIX, what="is no diffusers folder with an unconditional U-Net"):
         unet = UNet2DModel.from_pretrained(where, use_safetensors=True, low_cpu_mem_usage=False, **options)
         scheduler = DDPMScheduler.load_config(where, **({"subfolder": "scheduler"} if nested else {}))
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise UserError(
-            f"--diffusion {where}: no diffusers folder with an unconditional U-Net in safetensors ({reason}); "
-            "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
-        ) from error
     return unet.eval(), dict(scheduler)
+
+
+def require_readable(folder: Path) -> None:
+    """Refuse a diffusers folder of which a file is damaged, before others read it; a hub id is no folder.
+
+    Raises:
+        UserError: names the file.
+    """
+    for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
+        if path.suffix == ".json":
+            files.read_json(path, dict[str, Any], fix=_FIX)
+        else:
+            files.read_header(path, fix=_FIX)
 
 
 def _hub_has_unet_folder(name: str) -> bool:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import console, distributed, faults, files
-from clsp.engine.checkpoint import load_checkpoint, save_checkpoint
+from clsp.engine.checkpoint import ANEW, load_checkpoint, save_checkpoint
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import Precision, Stop, fabric_for, stopping
 from clsp.errors import UserError
@@ -144,6 +144,7 @@ class Fit:
                 metrics |= self._seen_after(training, number + 1)
                 log.note(number + 1, loss, training, norm, schedule, metrics, every=self.log_every)
                 faults.point("step")
+                files.stop_if_damaged()
                 bar.advance(1, loss=loss.detach(), **{name: v for name, v in metrics.items() if name == "knn"})
                 if _told_to_stop(stop, number + 1, training.steps):
                     self._save(state, log, number + 1)
@@ -172,7 +173,8 @@ class Fit:
         return found
 
     def _save(self, state: _State, log: Log, done: int) -> None:
-        log.flush()  # before the checkpoint: a line that is lost would not be written again
+        files.settle()  # a checkpoint of steps that saw damaged files would outlive their repair
+        log.flush(durable=True)  # before the checkpoint: a line that is lost would not be written again
         state.save(done)
         self.on_checkpoint()
 
@@ -223,10 +225,11 @@ class _State:
         if not self.path.exists():
             return 0
         state = load_checkpoint(self.path)
-        self.training.load_state_dict(state["training"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        return int(state["step"])
+        with files.foreign(self.path, ANEW, what="is no checkpoint of this training"):  # perhaps another's
+            self.training.load_state_dict(state["training"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            return int(state["step"])
 
     def save(self, done: int) -> None:
         """Write the state after ``done`` steps; the first process does."""
@@ -271,10 +274,10 @@ class Log:
         for logger in self._others:
             logger.log_metrics(values, step=done - 1)
 
-    def flush(self) -> None:
-        """Write the lines that were noted."""
-        for line in self._lines:
-            files.append_jsonl(self.path, line)
+    def flush(self, *, durable: bool = False) -> None:
+        """Write the lines that were noted; ``durable``: wait until they are on the disk."""
+        if distributed.rank() == 0:
+            files.append_jsonl(self.path, self._lines, durable=durable)
         self._lines = []
 
     def rewind(self, step: int) -> None:

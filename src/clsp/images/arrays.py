@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from clsp import files
 from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
 from clsp.images.geometry import row_names, sized
 from clsp.images.imageset import Images, Split
 from clsp.images.labels import numbered
+
+_FIX = "save plain uint8 arrays with numpy.save(z)"
 
 SUFFIXES = (".npy", ".npz")
 
@@ -35,15 +37,8 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
     Raises:
         UserError: the file is damaged, or holds something else.
     """
-    try:
+    with files.foreign(f"--data '{source}'", _FIX):
         found = _load(path)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        pickled = "pickle" in str(error) or "Python objects" in str(error)
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = "it holds Python objects (a pickle)" if pickled else said
-        raise UserError(
-            f"--data '{source}' cannot be read: {reason}; save plain uint8 arrays with numpy.save(z)"
-        ) from error
     names = _names_of(source, found)
     notes: list[str] = []
     unused = sorted(set(found) - set(names))
@@ -61,9 +56,15 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     if path.suffix.lower() == ".npy":
-        return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        return {"images": files.read_array(path, mapped=True, fix=_FIX)}
+    with zipfile.ZipFile(files.regular(path)) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                raise ValueError(f"it holds {member.filename}, which is no array")
+            with archive.open(member) as file:
+                files.check_header(file, member.file_size)
+    with np.load(path, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
 
 
 def _names_of(source: str, found: dict[str, np.ndarray]) -> tuple[str, str, str, str]:

@@ -120,6 +120,8 @@ def reopen(folder: Path | None, key: str, source: str) -> Images | None:
         index = files.read_json(folder / INDEX)
         if index["key"] != key:
             return None
+        if index.get("sha256") not in (None, files.signature(index)):
+            raise ValueError(f"{INDEX} was changed or damaged")
         splits = {name: _open_split(folder / f"{name}.npy", entry) for name, entry in index["parts"].items()}
         return Images(
             source=source,
@@ -129,11 +131,14 @@ def reopen(folder: Path | None, key: str, source: str) -> Images | None:
             excluded=tuple(Excluded(**entry) for entry in index["excluded"]),
             notes=tuple(index["notes"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):  # torn by hand or by the disk: made again
+    except Exception as error:  # torn by hand or by the disk: made again
+        console.say(f"images: the store {folder} is damaged ({files.reason(error)}); the images are read again")
         return None
 
 
 def _open_split(path: Path, entry: dict[str, Any]) -> Split:
+    if "sha256" in entry:
+        files.prove(path, known=files.Entry(entry["bytes"], entry["sha256"]))
     images = files.read_array(path, mapped=True)
     if list(images.shape) != entry["shape"] or images.dtype != np.uint8:
         raise ValueError(f"{path} is not the array of its index")
@@ -169,7 +174,10 @@ def build(plan: Plan, folder: Path | None) -> Images:
     check_enough(plan.source, len(tally.names["train"]), tally.excluded)
     index = _index(plan, tally)
     if folder is not None:
-        files.write_text(folder / INDEX, json.dumps(index))
+        for name, entry in index["parts"].items():
+            path = folder / f"{name}.npy"
+            entry |= {"bytes": path.stat().st_size, "sha256": files.file_hash(path)}
+        files.write_text(folder / INDEX, json.dumps(files.sealed(index)))
         stored = reopen(store, plan.key, plan.source)
         if stored is None:
             raise OSError(f"the image store in {folder} cannot be read back")

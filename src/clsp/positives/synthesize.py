@@ -38,6 +38,9 @@ from clsp.positives.shards import (
 )
 from clsp.positives.starts import Starts, named, other_anchors
 
+MAKES = ("manifest.json", "ids.npy", "sheet.png", "shard-*")
+"""What the stage makes."""
+
 _SHEET_ANCHORS = 16
 
 
@@ -99,7 +102,9 @@ def synthesize(
     _require_channels(pipeline.unet, images, diffusion)
     anchors = subset(len(images.train), config.anchors, seed=seed)
     made = {"unet": unet_hash(pipeline.unet), **named(starts, anchors, config)}
-    with stage("synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made) as current:
+    with stage(
+        "synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made, makes=MAKES
+    ) as current:
         if not current.finished:
             device = device_of(hardware)
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
@@ -114,6 +119,7 @@ def synthesize(
             shards = _make_shards(plan, folder, current)
             if distributed.rank() == 0:
                 current.facts = _finish(plan, folder, shards, current)
+                current.hashes = {shard.file: shard.sha256 for shard in shards}
     return PositiveBank.open(folder)
 
 
@@ -202,6 +208,7 @@ def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) ->
         saturated.append(drawn.saturated.cpu().numpy())
         bar.advance(len(some))
         ids = ids[len(some) :]
+    files.settle()  # nothing is kept that was drawn from damaged images
     write_shard(folder, part, np.concatenate(images), float(np.concatenate(saturated).mean()))
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from PIL import Image
 
+from clsp import files
+from clsp.errors import UserError
+
 Content = str | Iterable[str] | None
 """A plain string (escaped), ``Html`` (kept), several of both, or nothing."""
 
@@ -104,8 +107,9 @@ def picture(path: Path, alt: str, caption: Content) -> Html:
     """A figure whose PNG is written into the page; one line of text in its place if the file is damaged."""
     try:
         image = inline_image(path, alt=alt)
-    except OSError as error:
-        return paragraph(f"{path.parent.name}/{path.name} cannot be shown: {error}", "absent")
+    except UserError as error:
+        said = str(error).replace(str(path), "it")
+        return paragraph(f"{path.parent.name}/{path.name} cannot be shown: {said}", "absent")
     return figure(image, caption, "picture")
 
 
@@ -117,15 +121,12 @@ def inline_image(path: Path, *, alt: str) -> Html:
         alt: what the picture shows, for those who do not see it.
 
     Raises:
-        OSError: the file is no complete image.
+        UserError: the file is no complete PNG, or not the one that was made.
     """
-    data = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            width, height = image.size
-    except (SyntaxError, ValueError) as error:  # what Pillow says of some torn files
-        raise OSError(f"damaged: {error}") from error
+    data = files.read_bytes(path)
+    with files.foreign(path), Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        image.load()
+        width, height = image.size
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     # Below this width a picture is shown at its own size or larger, and smoothing would blur its pixels.
     class_ = "pixels" if width <= 700 else None

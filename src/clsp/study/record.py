@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import Recipe
 from clsp.settings.describe import as_text
 from clsp.settings.values import flat, plain
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What images.json says of the data, among other things."""
+
+    source: str
+    train: int
+    fingerprint: str
 
 
 def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> str:
@@ -52,10 +62,13 @@ def require_same_data(out: Path, images: Images) -> None:
         UserError: the folder was made from other images.
     """
     path = out / "images.json"
-    if path.exists() and (old := files.read_json(path))["fingerprint"] != images.fingerprint:
+    if not path.exists():
+        return
+    old = files.read_json(path, _Made, fix="delete it, and run the same command again")
+    if old.fingerprint != images.fingerprint:
         raise UserError(
-            f"{out} was made from other images ({old['source']}, {old['train']} images, fingerprint "
-            f"{old['fingerprint']}; now {len(images.train)} images, {images.fingerprint}); choose another --out"
+            f"{out} was made from other images ({old.source}, {old.train} images, fingerprint "
+            f"{old.fingerprint}; now {len(images.train)} images, {images.fingerprint}); choose another --out"
         )
 
 
