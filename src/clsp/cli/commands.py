@@ -223,6 +223,28 @@ def report(call: Call) -> int:
     return 0
 
 
+def verify(call: Call) -> int:
+    """``clsp verify``: 0 where all is sound or was made again, 1 where something is not."""
+    from clsp.cli.main import dispatch
+    from clsp.cli.repair import repair
+    from clsp.study.verify import verify as compared
+
+    status = 0
+    for place in map(Path, call.positional):
+        verdict = compared(place)
+        for folder in verdict.unknown:
+            console.say(f"verify: {folder} has no hashes: it is not finished, or an older version made it")
+        for finding in verdict.findings:
+            console.result(f"damaged: {finding}")
+        if verdict.findings and "repair" in call.own:
+            repaired = repair(verdict.findings, dispatch)
+            verdict = compared(place)
+            status |= not repaired
+        status |= bool(verdict.findings)
+        console.result(f"{place}: {verdict.compared} files compared, {len(verdict.findings)} damaged or missing")
+    return int(status)
+
+
 def check(call: Call) -> int:
     """``clsp check``."""
     from clsp.preflight import preflight

@@ -39,10 +39,13 @@ def dispatch(arguments: list[str]) -> int:
 def _guarded(name: str, call: Call) -> int:
     """Run the command; what the user can mend ends with one line, Ctrl-C cleanly."""
     try:
+        from clsp import files
         from clsp.cli import commands
 
         function: Callable[[Call], int] = getattr(commands, call.command.function)
-        return function(call)
+        status = function(call)
+        files.settle()  # what was read in the background may be damaged
+        return status
     except KeyboardInterrupt:
         console.say("clsp: interrupted; the same command goes on where this one stopped")
         return 130
@@ -77,5 +80,6 @@ def overview() -> str:
         "  clsp run --data digits --out demo     the same on images that come with the package\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
         "SOURCE is a folder of images, an .npz or .npy file, or a data set's name: digits, fashion-mnist, ...\n"
-        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 2 wrong input, 130 interrupted."
+        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 1 damaged files (verify), "
+        "2 wrong input, 130 interrupted."
     )

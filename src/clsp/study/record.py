@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,19 @@ class _Made:
     fingerprint: str
 
 
+_recorded: list[str] = []
+
+
+@contextmanager
+def recorded(command: str) -> Iterator[None]:
+    """What is made in this block was made by ``command`` before, perhaps in another place: its record says so."""
+    _recorded.append(command)
+    try:
+        yield
+    finally:
+        _recorded.pop()
+
+
 def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> str:
     """Write the command that does the same: of a call from Python, too.
 
@@ -37,6 +51,8 @@ def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any]
         own: its own options; those that are None were not given.
         overrides: nested settings that were given.
     """
+    if _recorded:
+        return _recorded[-1]
     given = {option: value for option, value in own.items() if value is not None}
     options = {**given, **flat(overrides or {}, Recipe)}
     words = [word for option, value in options.items() for word in (f"--{option}", as_text(value))]

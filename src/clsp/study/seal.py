@@ -51,7 +51,6 @@ def changing(folder: Path, name: str) -> Iterator[None]:
     path = folder / files.SEAL
     record = files.read_json(path, dict[str, Any]) if path.exists() else None
     ledger = files.ledger_of(path)
-    unseal(folder)
     yield
     if record is not None and name in ledger.files:
         record["files"] |= files.entries(folder, [name])
