@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 STRANGE: tuple[Any, ...] = (
-    None, True, -1, 0, 2**31, 2**63, 10**400, 1.5, -0.0, 1e308, float("nan"), float("inf"), "", "x", "..", "/etc/passwd",
-    "\u0000", "\ud800", "é" * 300, "a" * 100_000, [], {}, [[]], [None], [-1, 0], {"": None}, {"sha256": 1}, [1e999],
+    None, True, -1, 0, 2**31, 2**63, 10**400, 1.5, -0.0, 1e308, float("nan"), float("inf"), "", "x", "..",
+    "/etc/passwd", "\u0000", "\ud800", "é" * 300, "a" * 100_000, [], {}, [[]], [None], [-1, 0],
+    {"": None}, {"sha256": 1}, [1e999],
 )  # fmt: skip
 """Values that nobody expects."""
 
@@ -120,8 +121,10 @@ def _lines(data: bytes, rng: Random) -> bytes:
 
 
 _YAML = (
-    "a: &x [*x]\n", "a: 2020-01-01\n", "a: !!binary aGk=\n", "? [1]\n: 2\n", "1: 2\n", "- 1\n", "a: .nan\n", "a: \t1\n", "---\n---\n",
-    "a: !!set {b}\n", "a: !!python/object/apply:os.system ['true']\n", "on: off\n", "a: 0x" + "f" * 40 + "\n", "<<: {a: 1}\n",
+    "a: &x [*x]\n", "a: 2020-01-01\n", "a: !!binary aGk=\n", "? [1]\n: 2\n", "1: 2\n", "- 1\n", "a: .nan\n", "a: \t1\n",
+    "---\n---\n", "a: !!set {b}\n", "a: !!python/object/apply:os.system ['true']\n",
+    "on: off\n", "a: 0x" + "f" * 40 + "\n",
+    "<<: {a: 1}\n",
     "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 1}]\n" for n in range(12)),
 )  # fmt: skip
 
@@ -133,9 +136,8 @@ def _yaml(data: bytes, rng: Random) -> bytes:
 def _header(data: bytes, rng: Random) -> bytes:
     """A .npy file whose header says something else; the header keeps its length."""
     length = int.from_bytes(data[8:10], "little")
-    shape = rng.choice(
-        ("(-1,)", "(10**12,)", "(1000000000000,)", "(2, 3)", "()", "(0,)", "None", "(1.5,)", f"({'1,' * 99})")
-    )
+    sides = ("(-1,)", "(10**12,)", "(1000000000000,)", "(2, 3)", "()", "(0,)", "None", "(1.5,)", f"({'1,' * 99})")
+    shape = rng.choice(sides)
     descr = rng.choice(("'|u1'", "'<f8'", "'|O'", "'<U9999999'", "'|V0'", "[('a', '<f4')]", "'nonsense'", "'<i8'"))
     said = f"{{'descr': {descr}, 'fortran_order': {rng.choice(('False', 'True', '3'))}, 'shape': {shape}, }}"
     return data[:10] + said.encode()[:length].ljust(length - 1) + b"\n" + data[10 + length :]

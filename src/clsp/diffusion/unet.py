@@ -18,7 +18,7 @@ from clsp import files
 from clsp.diffusion.config import DiffusionConfig
 from clsp.errors import UserError
 
-_FIX = "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
+FIX = "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
 
 _READ = (
     "model_index.json",
@@ -174,7 +174,7 @@ def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
     require_readable(Path(where))
     nested = (Path(where) / "unet").is_dir() or (not Path(where).is_dir() and _hub_has_unet_folder(where))
     options = {"subfolder": "unet"} if nested else {}
-    with files.foreign(f"--diffusion {where}", _FIX, what="is no diffusers folder with an unconditional U-Net"):
+    with files.foreign(f"--diffusion {where}", FIX, what="is no diffusers folder with an unconditional U-Net"):
         unet = UNet2DModel.from_pretrained(where, use_safetensors=True, low_cpu_mem_usage=False, **options)
         scheduler = DDPMScheduler.load_config(where, **({"subfolder": "scheduler"} if nested else {}))
     return unet.eval(), dict(scheduler)
@@ -188,9 +188,9 @@ def require_readable(folder: Path) -> None:
     """
     for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
         if path.suffix == ".json":
-            files.read_json(path, dict[str, Any], fix=_FIX)
+            files.read_json(path, dict[str, Any], fix=FIX)
         else:
-            files.read_header(path, fix=_FIX)
+            files.read_header(path, fix=FIX)
 
 
 def _hub_has_unet_folder(name: str) -> bool:

@@ -16,13 +16,23 @@ from clsp.evaluation.statistics import IMAGES
 Better = Literal["higher", "lower"]
 
 
+class Facts(TypedDict):
+    """What is known of a measure, see `Measure.facts`."""
+
+    title: str
+    quantity: str
+    unit: str
+    better: str
+    metric: str
+    limits: str
+
+
 class Metrics(TypedDict):
     """What ``metrics.json`` says: beside ``measures`` a record for each of them, by its name."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
-    measures: dict[str, dict[str, str]]
-    """What each of them is, see `Measure.facts`."""
+    measures: dict[str, Facts]
 
 
 @dataclass(frozen=True, kw_only=True)

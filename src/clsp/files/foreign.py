@@ -22,9 +22,6 @@ _LONGEST = 200
 _DEEPEST = 64
 """Levels of nesting that are read: what a program writes has few, and each of ours walks them by recursion."""
 
-_MOST = 50_000_000
-"""Values in one file: an alias of YAML that stands in itself many times asks for more."""
-
 
 class ChangedError(ValueError):
     """A file is not the one that was made."""
@@ -95,8 +92,12 @@ def regular(path: Path) -> Path:
     return path
 
 
-def require_plain(value: Any) -> None:
+def require_plain(value: Any, most: float = math.inf) -> None:
     """Refuse what JSON could not say, cycles, and nesting beyond what is read.
+
+    Args:
+        value: what was read.
+        most: values that there may be: aliases of YAML can stand for any number of them.
 
     Raises:
         ValueError: says what is there.
@@ -107,8 +108,8 @@ def require_plain(value: Any) -> None:
         if depth > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} levels deep, or holds itself")
         count += len(level)
-        if count > _MOST:
-            raise ValueError(f"it holds more than {_MOST:,} values")
+        if count > most:
+            raise ValueError(f"its aliases stand for more than {most:,.0f} values")
         level = [inner for outer in level for inner in _inside(outer)]
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 
+_MOST = 100_000
+"""Values in a YAML file."""
+
 
 def read_bytes(path: Path, *, fix: str = FIX) -> bytes:
     """Read a file.
@@ -92,7 +95,7 @@ def read_yaml(path: Path, *, fix: str = FIX) -> dict[str, Any]:
     with foreign(path, fix):
         if not isinstance(value, dict):
             raise TypeError(f"it is to be a mapping of sections, and holds {type(value).__name__}")
-        require_plain(value)
+        require_plain(value, _MOST)
         return value
 
 
