@@ -11,6 +11,12 @@ from clsp._version import __version__
 from clsp.cli.calls import COMMANDS, Call, parse_call
 from clsp.errors import UserError, suggest
 
+_MENDED_BY_USER = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR),
+    *(errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE),
+}
+"""What is wrong with a place that a user named, or that vanished meanwhile."""
+
 
 def dispatch(arguments: list[str]) -> int:
     """Run one command and turn its errors into one line and a status."""
@@ -59,7 +65,7 @@ def _guarded(name: str, call: Call) -> int:
                 f"no space left for {error.filename or 'the output'}: free some or choose another --out; "
                 "what was finished is kept, and the same command goes on"
             )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR):
+        if error.errno in _MENDED_BY_USER:
             where = error.filename or "a file"
             return _fail(f"cannot read or write {where}: {os.strerror(error.errno)}; mend it, or choose another --out")
         raise
