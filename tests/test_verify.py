@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clsp import files
+from clsp.cli.repair import repair
 from clsp.errors import UserError
 from clsp.study.verify import verify
 from workbench import clsp, copied, finished, flip, made
@@ -102,6 +103,16 @@ def test_what_is_damaged_is_made_again_with_the_same_bytes(run, capsys, names):
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} <= own
     assert told.count("was made again, the same bytes") >= len(set(names) - own)
     assert verify(run).findings == []
+
+
+def test_a_repair_that_cannot_be_done_leaves_everything_as_it_was(run):
+    for name in (UNET, "positives/shard-00000016.npy", "comparison.md"):
+        flip(run / name)
+    (run / "images.json").unlink()
+    before = {name: (run / name).read_bytes() for name in made(run)}
+    with pytest.raises(UserError, match="cannot be repeated"):
+        repair(verify(run).findings, lambda arguments: 2)
+    assert {name: (run / name).read_bytes() for name in made(run)} == before
 
 
 def test_swapped_shards_are_refused(run, capsys):

@@ -86,6 +86,6 @@ def overview() -> str:
         "  clsp run --data digits --out demo     the same on images that come with the package\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
         "SOURCE is a folder of images, an .npz or .npy file, or a data set's name: digits, fashion-mnist, ...\n"
-        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 1 damaged files (verify), "
-        "2 wrong input, 130 interrupted."
+        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 2 wrong input, 130 interrupted,\n"
+        "1 damaged files (verify)."
     )

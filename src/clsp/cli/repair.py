@@ -12,7 +12,7 @@ import io
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def _repair_study(root: Path, findings: list[Finding], run: Callable[[list[str]]
         if stored.path.name == RECORD:
             _interrupt(stored.path)
     console.say(f"verify: repeats 'clsp {shlex.join(arguments)}', of which all that is sound is kept")
-    with recorded(command):
+    with recorded(command), _undone(root, kept):
         _quietly(run, arguments)
         restored = [stored.restore() for stored in kept if stored.path.name == RECORD]
         if any(restored):
@@ -96,6 +96,23 @@ def _repair_study(root: Path, findings: list[Finding], run: Callable[[list[str]]
         same &= _tell(finding)
     shutil.rmtree(root / _ASIDE, ignore_errors=True)
     return same
+
+
+@contextlib.contextmanager
+def _undone(root: Path, kept: list[_Kept]) -> Iterator[None]:
+    """Put everything back as it was found if the block fails: what is damaged is better than nothing."""
+    try:
+        yield
+    except BaseException:
+        aside = root / _ASIDE
+        for path in (path for path in aside.rglob("*") if path.is_file()):
+            if not (target := root / path.relative_to(aside)).exists():
+                path.replace(target)
+        for stored in kept:
+            files.write_bytes(stored.path, stored.content)
+            os.utime(stored.path, ns=(stored.time, stored.time))
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def _sound(root: Path) -> dict[Path, bytes]:

@@ -83,10 +83,13 @@ def verify(place: Path) -> Verdict:
 
 
 def study_of(path: Path) -> Path:
-    """The outermost folder around ``path`` that a command made: a run's, else a stage's own."""
+    """The nearest folder around ``path`` that a command made: a run's, or a stage's own."""
     near = list(path.parents)[:6]
-    found = [folder for folder in near if any((folder / name).is_file() for name in (SEAL, "recipe.yaml"))]
-    return found[-1] if found else path.parent
+    for marks in ((SEAL,), ("recipe.yaml", "images.json"), ("recipe.yaml",)):
+        for folder in near:
+            if all((folder / mark).is_file() for mark in marks):
+                return folder
+    return path.parent
 
 
 def _wrong(path: Path, entry: files.Entry) -> str:
