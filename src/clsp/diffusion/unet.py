@@ -32,6 +32,17 @@ _READ = (
 """What is read of a diffusers folder."""
 
 
+_MOST = {
+    "num_train_timesteps": 1_000_000,
+    "layers_per_block": 64,
+    "block_out_channels": 65_536,
+    "in_channels": 4096,
+    "out_channels": 4096,
+    "sample_size": 65_536,
+}
+"""The largest sizes that are read."""
+
+
 def padded_size(size: int, multiple: int) -> int:
     """Return the smallest side >= ``size`` that is a multiple of ``multiple``."""
     return -(-size // multiple) * multiple
@@ -188,9 +199,24 @@ def require_readable(folder: Path) -> None:
     """
     for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
         if path.suffix == ".json":
-            files.read_json(path, dict[str, Any], fix=FIX)
+            config = files.read_json(path, dict[str, Any], fix=FIX)
+            with files.foreign(path, FIX):
+                _require_sizes(config)
         else:
             files.read_header(path, fix=FIX)
+
+
+def _require_sizes(config: dict[str, Any]) -> None:
+    """Refuse sizes that no model has, before memory and hours are spent on them.
+
+    Raises:
+        ValueError: names the size.
+    """
+    for name, most in _MOST.items():
+        value = config.get(name)
+        for size in value if isinstance(value, list) else [value]:
+            if isinstance(size, int | float) and not 0 <= size <= most:
+                raise ValueError(f"its {name} is {size:g}; at most {most:,} is read")
 
 
 def _hub_has_unet_folder(name: str) -> bool:

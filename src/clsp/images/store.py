@@ -144,6 +144,7 @@ def _open_split(path: Path, entry: dict[str, Any]) -> Split:
         raise ValueError(f"{path} is not the array of its index")
     if len(entry["names"]) != len(images) or not all(isinstance(name, str) for name in entry["names"]):
         raise ValueError("its index does not name all images")
+    "".join(entry["names"]).encode(errors="surrogateescape")  # as a fingerprint does
     labels = None if entry["labels"] is None else np.array(entry["labels"], np.int64)
     return Split(images=images, names=entry["names"], labels=labels)
 
