@@ -174,13 +174,14 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def total(readers: dict[str, Any]) -> dict[str, int]:
+def total(readers: dict[str, Any]) -> dict[str, float]:
     """Sums over all readers; what must not happen stands there as 0."""
     answers: Counter[str] = Counter()
     for known in readers.values():
         answers.update(known["answers"])
     counts = {name: answers[name] for name in ("read", "line", "traceback", "hang", "outside")}
-    return {"inputs": sum(known["inputs"] for known in readers.values()), **counts}
+    inputs = sum(known["inputs"] for known in readers.values())
+    return {"inputs": inputs, **counts, "line_percent": round(100 * counts["line"] / max(inputs, 1), 2)}
 
 
 if __name__ == "__main__":
