@@ -18,10 +18,11 @@ from harness import Result, arguments, finish, floor_of, interleave
 from quality import Quality
 from torch import Tensor
 
-from clsp.diffusion.interpolation import Encoded, decode, encode
+from clsp.diffusion.folder import load_diffusion
+from clsp.diffusion.interpolation import decode, encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.samplers import make_sampler
-from clsp.diffusion.unet import Grid, build_scheduler, build_unet, load_diffusion
+from clsp.diffusion.unet import Grid, build_scheduler, build_unet
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
@@ -49,7 +50,7 @@ def reference(unet: torch.nn.Module, anchors: Tensor, *, steps: int = 100, eta: 
         abar, next_abar = abars[now + 1], abars[after + 1]
         noised = abar.sqrt() * anchors + (1 - abar).sqrt() * torch.randn(anchors.shape, generator=generator)
         own, other = encode(unet, x, now), encode(unet, noised, now)
-        noise = decode(unet, Encoded(0.1 * own.middle + 0.9 * other.middle, own.skips, own.embedding))
+        noise = decode(unet, replace(own, middle=0.1 * own.middle + 0.9 * other.middle))
         clean = (x - (1 - abar).sqrt() * noise) / abar.sqrt()
         sigma = eta * ((1 - next_abar) / (1 - abar) * (1 - abar / next_abar)).sqrt()
         x = next_abar.sqrt() * clean + (1 - next_abar - sigma**2).sqrt() * noise

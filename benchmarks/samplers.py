@@ -19,8 +19,8 @@ from harness import arguments, machine, put
 from quality import Quality
 from torch import Tensor
 
+from clsp.diffusion.folder import load_diffusion
 from clsp.diffusion.interpolation import steps_taken
-from clsp.diffusion.unet import load_diffusion
 from clsp.positives.config import SynthesizeConfig
 from clsp.recipes.recipe import load_recipe
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
+
 import pytest
 import torch
 
@@ -10,6 +15,8 @@ from clsp.diffusion.config import DiffusionConfig
 from tiny import images_of, pretrain_config
 
 torch.set_num_threads(1)
+os.environ["CLSP_CACHE"] = tempfile.mkdtemp(prefix="clsp-cache-")  # nobody's own, and of all processes of the tests
+atexit.register(shutil.rmtree, os.environ["CLSP_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

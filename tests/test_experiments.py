@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from clsp import files
-from clsp.diffusion.unet import build_unet, load_diffusion, unet_hash
+from clsp.diffusion.folder import load_diffusion
+from clsp.diffusion.unet import build_unet, unet_hash
 from clsp.recipes.recipe import load_recipe
 from workshop import shared
 

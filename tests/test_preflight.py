@@ -14,7 +14,7 @@ from clsp.encoders.config import BackboneConfig
 from clsp.engine.flops import count_flops
 from clsp.errors import UserError
 from clsp.images import builtin, torchvision_sets
-from clsp.preflight import gpus, measure, preflight, stages
+from clsp.preflight import gpus, measure, preflight, room, stages
 from clsp.preflight.source import prepare_plan
 from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import load_recipe
@@ -183,6 +183,32 @@ def test_what_does_not_fit_is_said(capsys, monkeypatch):
     monkeypatch.setitem(gpus.GPUS, "t4", gpus.GPU(memory=1.1e9, fp32=8e12, bf16=None))
     text = told(capsys, "--recipe", "cifar10", "--gpu", "t4", *TINY_OPTIONS, "--diffusion.batch_size", "256")
     assert "the t4 has 1.1 GB: it does NOT fit; lower the stage's batch_size" in text
+
+
+def test_a_run_says_that_it_does_not_fit_and_plans_only_where_it_may_not(monkeypatch):
+    prepared, _ = prepare_plan("digits", recipe="smoke")
+    planned = []
+    stage = replace(
+        stages._bank(stages.Plan(prepared.recipe, prepared.images, None)), name="diffusion model", memory=3e8
+    )
+
+    def plan(of):
+        planned.append(of)
+        return [stage, replace(stage, name="encoder simclr", memory=1e8)]
+
+    def note(memory, *, own_model=True):
+        monkeypatch.setattr(room, "device", lambda plan, gpu: ("this machine", memory, 0.0))
+        return room.memory_note(prepared, own_model=own_model)
+
+    monkeypatch.setattr(room, "plan_stages", plan)
+    assert note(1e11) is None
+    assert planned == []
+    text = note(1.1e8)
+    assert "the diffusion model is planned with 300 MB, and this machine has 110 MB: it does NOT fit" in text
+    assert "choose --diffusion.batch_size 8 or less" in text  # of 32
+    assert note(1.1e8, own_model=False) is None
+    assert "smaller --images.size or smaller networks" in note(1e7)
+    assert len(planned) == 3
 
 
 def test_a_run_here_is_planned_too(capsys):

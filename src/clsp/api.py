@@ -43,7 +43,7 @@ def _made(name: str, own: Mapping[str, Any], overrides: Tree, make: Callable[[Pr
     """Do a stage, and write beside what it made the recipe and the command that does the same."""
     data = str(own["data"])
     prepared = prepare(data, recipe=own["recipe"], overrides=overrides)
-    describe(prepared.images)
+    describe(prepared.images, Path(own["out"]) / "images.json")
     made = make(prepared)
     out, command = Path(own["out"]), command_line(name, own, overrides)
     unseal(out)
@@ -134,4 +134,6 @@ def evaluate(
     """Measure a frozen encoder: ``evaluate(...)["linear"].value``; nothing that needs labels where there are none."""
     folder = stages.encoder_folder(encoder)
     overrides = _overrides(settings, "evaluate", config)
-    return stages.evaluate_stage(folder, stages.prepare_for(folder, str(data), recipe=recipe, overrides=overrides))
+    prepared = stages.prepare_for(folder, str(data), recipe=recipe, overrides=overrides)
+    describe(prepared.images)
+    return stages.evaluate_stage(folder, prepared)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, SupportsFloat
 
 from clsp import distributed
+from clsp.text import shown as shown
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines of one stage."""
@@ -17,16 +18,17 @@ PLAIN_SECONDS = 10.0
 def say(text: str) -> None:
     """Print one line for the user, on standard error, so that standard output holds results alone.
 
-    Of several processes the first one speaks.
+    Of several processes the first one speaks. Text from outside, such as a file name, does not steer the terminal.
     """
     if distributed.rank() == 0:
-        print(text, file=sys.stderr, flush=True)
+        print(shown(text), file=sys.stderr, flush=True)
 
 
 def result(text: object) -> None:
-    """Print what a command found, on standard output; of several processes the first one does."""
+    """Print what a command found, on standard output, in lines; of several processes the first one does."""
     if distributed.rank() == 0:
-        print(text)
+        known = sys.stdout.encoding or "utf-8"
+        print(shown(str(text), lines=True).encode(known, "backslashreplace").decode(known))
 
 
 def duration(seconds: float) -> str:

@@ -88,7 +88,11 @@ def test_quarantine(folder):
     }
     assert images.train.names == [f"good{number}.png" for number in range(5)]
     assert images.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
-    assert "5 files cannot be read and are left out" in images.notes
+    assert any(
+        note.startswith("5 files could not be read and are left out: bomb.png (more than 64,000,000 pixels")
+        and note.endswith(" and 2 more")
+        for note in images.notes
+    )
 
 
 def test_labels_stay_with_their_images(folder):
@@ -156,7 +160,12 @@ def test_store_is_reused_until_a_file_changes(folder, tmp_path, monkeypatch):
     config = ImagesConfig()
     first = open_images(str(folder), config, store=store)
     assert isinstance(first.train.images, np.memmap)
-    assert sorted(path.name for path in store.rglob("*.*")) == [".lock", "index.json", "test.npy", "train.npy"]
+    assert sorted(path.name for path in store.rglob("*.*") if path.suffix != ".same") == [
+        ".lock",
+        "index.json",
+        "test.npy",
+        "train.npy",
+    ]
     memory = open_images(str(folder), config)
     assert first.fingerprint == memory.fingerprint
     assert first.notes == memory.notes
@@ -281,6 +290,58 @@ def test_a_folder_behind_many_links_is_read_once(folder):
         (folder / f"link-{number}").symlink_to(folder / "a")
     (folder / "loop").symlink_to(folder / "loop")
     assert len(open_images(str(folder)).train) == 2
+
+
+def test_what_has_a_place_of_its_own_is_listed_there(folder, tmp_path):
+    put(folder / "z" / "0.png", 0)
+    put(tmp_path / "elsewhere" / "1.png", 1)
+    (folder / "a").symlink_to(folder / "z")
+    (folder / "b.png").symlink_to(folder / "z" / "0.png")
+    (folder / "c.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    (folder / "d.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    images = open_images(str(folder))
+    assert images.train.names == ["c.png", "z/0.png"]
+    assert "2 files are ignored because they are no images: 2 links to images that are there" in images.notes
+
+
+def test_pipes_and_closed_folders_are_left_out_and_said(folder, monkeypatch):
+    put(folder / "0.png")
+    put(folder / "1.png")
+    os.mkfifo(folder / "pipe.png")  # who opens it waits for ever
+    put(folder / "closed" / "2.png")
+    scan = os.scandir
+
+    def refused(place):
+        if str(place).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    images = open_images(str(folder))
+    assert images.train.names == ["0.png", "1.png"]
+    assert {entry.name: entry.reason for entry in images.excluded} == {
+        "closed/": "the folder cannot be entered: Permission denied",
+        "pipe.png": "no file, but a pipe, socket or device",
+    }
+
+
+def test_names_as_long_as_they_can_be(folder):
+    for number in range(2):
+        put(folder / ("x" * 250 + f"{number}.png"), number)
+    assert len(open_images(str(folder)).train) == 2
+
+
+def test_results_in_the_folder_of_the_images_itself(folder):
+    put(folder / "0.png")
+    put(folder / "1.png")
+    before = open_images(str(folder)).fingerprint
+    put(folder / "views.png")
+    (folder / "stage.json").write_text("{}")
+    put(folder / "run" / "samples.png")
+    (folder / "run" / "stage.json").write_text("{}")
+    images = open_images(str(folder))
+    assert images.fingerprint == before
+    assert "results of clsp among the images left out: run/" in images.notes
 
 
 def test_another_set_of_images_leaves_the_store_of_the_first_alone(folder, tmp_path):

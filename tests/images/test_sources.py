@@ -202,8 +202,37 @@ def test_unknown_sources(tmp_path):
     assert f"--data '{path}' is a file, but neither .npy nor .npz: give a folder of images" in message(str(path))
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("{}/photos ", "; did you mean '{}/photos'?"),
+        ("{}/photo", "; did you mean '{}/photos'?"),
+        ("{}/Photos", "; did you mean '{}/photos'?"),
+        ('"{}/photos"', "; did you mean '{}/photos'?"),
+        ("file://{}/photos", "; did you mean '{}/photos'?"),
+        ("{}\\photos", "; did you mean '{}/photos'?"),
+        ("C:\\photos", " does not exist here (it is a path of Windows); give a folder"),
+        ("{}/photos/1.png", "; it is one image: give its folder '{}/photos'"),
+        ("{}/all.zip", "; unpack the archive, and give the folder"),
+        ("{}/photos.csv", "; give the folder of the images, and --images.labels '{}/photos.csv'"),
+        ("{}/zips", "the folder holds no images; it holds 2 .zip; unpack the archives; images are files"),
+        ("{}/array", "; give the array itself: --data '{}/array/x.npy'; images are files"),
+        ("{}/empty", "the folder holds no images; it holds nothing; images are files"),
+    ],
+)
+def test_what_is_likely_meant(tmp_path, typed, hint):
+    for name in ("photos", "zips", "array", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("photos/1.png", "all.zip", "zips/a.zip", "zips/b.zip", "array/x.npy", "photos.csv"):
+        (tmp_path / name).write_bytes(b"x")
+    assert hint.format(tmp_path) in message(typed.format(tmp_path))
+
+
 def test_bad_options():
     assert message("digits", size=0) == "--images.size 0 must be at least 4"
     assert message("digits", limit=1) == "--images.limit 1 must be at least 2"
     assert message("digits", channels=2) == "--images.channels 2 is not one of 1, 3"
-    assert message("digits", labels="all") == "--images.labels 'all' is not one of auto, none"
+    assert message("digits", labels="all") == (
+        "--images.labels 'all' is neither auto nor none, and a file of labels is read for a folder of images alone: "
+        "digits is none"
+    )

@@ -12,7 +12,7 @@ import pytest
 from torchvision_layouts import WRITERS, in_folders, shade
 
 from clsp.images import builtin, torchvision_sets
-from clsp.images.catalogue import BUILTIN_NAMES, SHAPES, TORCHVISION
+from clsp.images.catalogue import BUILTIN_NAMES, PACKAGED, SHAPES, TORCHVISION
 from clsp.images.config import ImagesConfig
 from clsp.images.sources import open_images
 
@@ -70,8 +70,8 @@ def test_a_set_is_read_from_its_layout(name, root):
 
 
 def test_no_set_of_the_catalogue_lacks_a_layout_or_a_shape():
-    assert set(WRITERS) == set(TORCHVISION) == set(BUILTIN_NAMES) - {"digits"}
-    assert set(SHAPES) == set(TORCHVISION) | {"imagenet100"}
+    assert set(WRITERS) == set(TORCHVISION) == set(BUILTIN_NAMES) - {"digits", *PACKAGED}
+    assert set(SHAPES) == {*TORCHVISION, *PACKAGED, "imagenet100"}
 
 
 def test_emnist_is_turned_upright(root):

@@ -215,6 +215,7 @@ def write_evaluation(run: Path, images: np.ndarray, labels: np.ndarray, rng: np.
             "simclr+view": {"linear": {"mean": 2.1, "low": 1.0, "high": 3.2}},
         },
     }
+    metrics["linear"]["confusion"] = (30 * np.eye(10, dtype=int) + rng.integers(0, 3, (10, 10))).tolist()
     dump(run / "evaluation/metrics.json", metrics)
     dump(run / "comparison.json", compared())
     dump(run / "evaluation/stage.json", {"stage": "evaluate", "status": "done", "seconds": 38.7})

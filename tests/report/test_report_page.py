@@ -145,8 +145,8 @@ def test_markup_in_every_text_is_escaped(copy: Path) -> None:
         ("diffusion", "diffusion"),
         ("positives", "positives"),
         ("arms", "training views"),
-        ("evaluation", "neighbours map"),
-        ("comparison.json", "measures cost runs protocols"),
+        ("evaluation", "neighbours map confusions"),
+        ("comparison.json", "measures confusions cost runs protocols"),
         ("encoder/snippet.py", ""),
     ],
 )

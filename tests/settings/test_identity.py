@@ -27,6 +27,7 @@ INCIDENTAL = {
     DiffusionConfig: {"sample_every", "checkpoint_minutes"},
     SynthesizeConfig: {"batch_size", "shard_anchors", "precision"},
     PretrainConfig: {"log_every", "knn_every", "checkpoint_minutes", "positive.pairs.file"},
+    ImagesConfig: {"store"},
     PositiveConfig: {"pairs.file"},  # what stands in it is named by its fingerprint
 }
 

@@ -238,6 +238,10 @@ def check_names(own: Mapping[str, str]) -> None:
 
     if own.get("out") == "":
         raise UserError("--out '' names no folder; give one, such as --out run")
+    if not _is_text(own.get("out", "")):
+        raise UserError(
+            f"--out '{own['out']}' is not UTF-8, and some libraries cannot write to such a name; give a name in UTF-8"
+        )
     if "recipe" in own:
         recipe_path(own["recipe"])
     if "data" in own and own["data"] not in SHAPES:
@@ -246,6 +250,14 @@ def check_names(own: Mapping[str, str]) -> None:
         from clsp.methods import METHODS
 
         METHODS.require(own["method"])
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _settings(name: str, command: Command, rest: Mapping[str, str | None]) -> dict[str, Any]:

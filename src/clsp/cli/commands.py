@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from clsp.study import stages
 from clsp.study.record import command_line, describe
 from clsp.study.run import run as run_study
 from clsp.study.seal import changing
+from clsp.text import csv_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,11 +105,8 @@ def embed(call: Call) -> int:
     names = [name for split in splits for name in split.names]
     table = np.concatenate([features.numpy() for features in _features(folder, prepared, splits)])
     if out.suffix == ".csv":
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        writer.writerow(["name", *(f"f{i}" for i in range(table.shape[1]))])
-        writer.writerows([name, *(f"{value:.6g}" for value in row)] for name, row in zip(names, table))
-        files.write_text(out, buffer.getvalue())
+        rows = ((name, *(f"{value:.6g}" for value in row)) for name, row in zip(names, table))
+        files.write_text(out, csv_text(["name", *(f"f{i}" for i in range(table.shape[1]))], rows))
     else:
         with files.atomic(out) as file:
             np.savez(file, names=np.array(names), embeddings=table)
@@ -254,6 +250,8 @@ def check(call: Call) -> int:
     prepared, there = prepare_plan(
         call.own.get("data"), recipe=call.own.get("recipe"), overrides=call.overrides, gpu=gpu is not None
     )
+    if there:
+        describe(prepared.images)
     console.result(preflight(prepared, gpu=gpu, there=there))
     return 0
 

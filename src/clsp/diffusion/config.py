@@ -11,6 +11,10 @@ from clsp.settings.types import AtLeastEight, AtLeastTwo, Counts, NonNegativeInt
 SamplerName = Literal["ddim", "dpmsolver++", "sde-dpmsolver++", "unipc", "deis"]
 """ddim: the paper's, with eta; the others are solvers of higher order that need fewer steps and have no eta."""
 
+AnchorNoise = Literal["fresh", "each", "fixed"]
+"""fresh: the anchor is noised anew at every step, once for all its candidates; each: and for each of them by itself, as
+the reference does; fixed: with one noise for all steps."""
+
 PredictionName = Literal["epsilon", "v_prediction"]
 """diffusers' words for what the U-Net predicts."""
 

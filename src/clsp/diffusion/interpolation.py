@@ -15,13 +15,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
 from clsp import randomness
+from clsp.diffusion.config import AnchorNoise
+from clsp.diffusion.process import abar_at
 from clsp.errors import UserError
 
 
@@ -35,6 +37,8 @@ class Encoded:
     """Inputs of the skip connections, finest first."""
     embedding: Tensor
     """The embedding of the time step, float [B, D]."""
+    steps: Tensor
+    """The time step, [B]."""
 
 
 def encode(unet: UNet2DModel, x: Tensor, timestep: Tensor | float) -> Encoded:
@@ -42,36 +46,54 @@ def encode(unet: UNet2DModel, x: Tensor, timestep: Tensor | float) -> Encoded:
     if unet.config.center_input_sample:
         x = 2 * x - 1.0
     steps = torch.as_tensor(timestep, device=x.device).expand(x.shape[0])
+    if unet.config.time_embedding_type == "learned":
+        steps = steps.round().long() if steps.is_floating_point() else steps  # rows of a table
     embedding = unet.time_embedding(unet.time_proj(steps).to(unet.dtype))
     h = unet.conv_in(x)
     skips: tuple[Tensor, ...] = (h,)
     for block in unet.down_blocks:
         h, new = block(hidden_states=h, temb=embedding)
         skips += new
-    return Encoded(unet.mid_block(h, embedding), skips, embedding)
+    return Encoded(unet.mid_block(h, embedding), skips, embedding, steps)
 
 
 def decode(unet: UNet2DModel, encoded: Encoded) -> Tensor:
-    """Run the second half of ``unet``: the predicted noise, float [B, C, H, W]."""
+    """Run the second half of ``unet``: the predicted noise, float [B, C, H, W]; of 2 C where it learned a variance."""
     h, skips = encoded.middle, encoded.skips
     for block in unet.up_blocks:
         count = len(block.resnets)
         h = block(h, skips[-count:], encoded.embedding)
         skips = skips[:-count]
-    return unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
+    out = unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
+    # diffusers' convention: a U-Net with Fourier features of the time divides by it.
+    return out / encoded.steps.reshape(-1, 1, 1, 1) if unet.config.time_embedding_type == "fourier" else out
 
 
 def require_plain(unet: UNet2DModel) -> None:
-    """Refuse U-Nets whose blocks carry a second stream past the middle block (``SkipDownBlock2D`` and the like).
+    """Refuse U-Nets that feature interpolation cannot draw with.
+
+    These are conditional ones, those without a middle block, those whose blocks carry a second stream past it
+    (``SkipDownBlock2D`` and the like), and those whose output is neither the input's channels nor, with a learned
+    variance, twice as many.
 
     Raises:
-        UserError: names the block.
+        UserError: names what is in the way.
     """
+    if not isinstance(unet, UNet2DModel):
+        raise UserError(f"feature interpolation needs an unconditional UNet2DModel, not a {type(unet).__name__}")
     for block in (*unet.down_blocks, *unet.up_blocks):
         if hasattr(block, "skip_conv"):
             raise UserError(f"a U-Net with {type(block).__name__} has no single middle feature; use plain blocks")
-    if unet.mid_block is None or unet.class_embedding is not None:
-        raise UserError("feature interpolation needs an unconditional U-Net with a middle block")
+    if unet.class_embedding is not None:
+        raise UserError("feature interpolation needs an unconditional U-Net; this one is told a class")
+    if unet.mid_block is None:
+        raise UserError("feature interpolation needs a U-Net with a middle block; this one has none (mid_block_type)")
+    inputs, outputs = int(unet.config.in_channels), int(unet.config.out_channels)
+    if outputs not in (inputs, 2 * inputs):
+        raise UserError(
+            f"a U-Net with in_channels {inputs} and out_channels {outputs} is no unconditional noise predictor; "
+            f"out_channels must be {inputs}, or {2 * inputs} with a learned variance"
+        )
 
 
 def interpolated_noise(
@@ -84,7 +106,8 @@ def interpolated_noise(
     Args:
         unet: the noise predictor, in eval mode.
         x: noisy samples, float [B * k, C, H, W], the k candidates of an anchor next to each other.
-        anchors: the anchors noised to the same level, float [B, C, H, W]; encoded once for their k candidates.
+        anchors: the anchors noised to the same level, float [B, C, H, W]; encoded once for their k candidates (k is 1
+            where each candidate has an anchor of its own).
         timestep: the time step of both.
         weight: w in [0, 1], the fraction of the samples' own features.
         guidance: s >= 1, how far to go from the plain prediction through the mixed one; 1 is the mixed one.
@@ -93,16 +116,22 @@ def interpolated_noise(
         float [B * k, C, H, W].
     """
     if weight == 1.0:
-        return decode(unet, encode(unet, x, timestep))
+        return _mean(unet, decode(unet, encode(unet, x, timestep)))
     both = encode(unet, torch.cat((x, anchors)), timestep)
     count, candidates = len(x), len(x) // len(anchors)
     own, anchor = both.middle[:count], both.middle[count:].repeat_interleave(candidates, dim=0)
-    plain = Encoded(own, tuple(skip[:count] for skip in both.skips), both.embedding[:count])
-    mixed = decode(unet, replace(plain, middle=weight * own + (1.0 - weight) * anchor))
+    skips = tuple(skip[:count] for skip in both.skips)
+    plain = Encoded(own, skips, both.embedding[:count], both.steps[:count])
+    mixed = _mean(unet, decode(unet, replace(plain, middle=weight * own + (1.0 - weight) * anchor)))
     if guidance == 1.0:
         return mixed
     # In 32 bit: what is far longer than the difference itself must not be rounded before it is stretched.
-    return torch.lerp(decode(unet, plain).float(), mixed.float(), guidance)
+    return torch.lerp(_mean(unet, decode(unet, plain)).float(), mixed.float(), guidance)
+
+
+def _mean(unet: UNet2DModel, predicted: Tensor) -> Tensor:
+    """Leave out a learned variance, the second half of the channels: the samplers have a variance of their own."""
+    return predicted[:, : unet.config.in_channels]
 
 
 @dataclass(kw_only=True)
@@ -119,8 +148,8 @@ class Sampling:
     """Denoising steps."""
     eta: float = 0.1
     """DDIM's noise: 0 is deterministic, 1 is ancestral sampling. Ignored by schedulers that have no eta."""
-    anchor_noise: Literal["fresh", "fixed"] = "fresh"
-    """fresh: the anchor is noised anew at every step (as the reference does); fixed: with one noise for all steps."""
+    anchor_noise: AnchorNoise = "fresh"
+    """How an anchor is noised, see `AnchorNoise`."""
     strength: float = 1.0
     """Share of the noise levels that a sample passes: 1 starts from pure noise (the paper); below, from an image
     noised to that level, and only that fraction of the steps is taken (diffusers' word, from image-to-image)."""
@@ -160,7 +189,7 @@ def sample(
     Returns:
         float [B * k, C, H, W], candidates of one anchor next to each other; in [-1, 1] up to overshoot.
     """
-    timesteps = _timesteps(scheduler, settings)
+    timesteps = timesteps_of(scheduler, settings)
     k, shape = settings.candidates, anchors.shape[1:]
     rows = ids.repeat_interleave(k)
     numbers = torch.arange(k, device=ids.device).repeat(len(ids))
@@ -171,9 +200,11 @@ def sample(
     else:
         x = x * float(scheduler.init_noise_sigma)
     fixed = randomness.normal(seed, "anchor noise", (ids,), shape) if settings.anchor_noise == "fixed" else None
+    shown = anchors.repeat_interleave(k, dim=0) if settings.anchor_noise == "each" else anchors
     for index, t in enumerate(timesteps):
-        noise = randomness.normal(seed, "anchor noise", (ids, index + 1), shape) if fixed is None else fixed
-        noised = add_noise(scheduler, anchors, noise, t)
+        name = (rows, numbers, index + 1) if settings.anchor_noise == "each" else (ids, index + 1)
+        noise = randomness.normal(seed, "anchor noise", name, shape) if fixed is None else fixed
+        noised = add_noise(scheduler, shown, noise, t)
         own = scheduler.scale_model_input(x, t)
         predicted = interpolated_noise(unet, own, noised, t, settings.interpolation_weight, settings.guidance_scale)
         extra = _step_noise(scheduler, settings.eta, seed, (rows, numbers, index), shape)
@@ -188,7 +219,7 @@ def steps_taken(steps: int, strength: float) -> int:
     return max(round(steps * strength), 1)
 
 
-def _timesteps(scheduler: Any, settings: Sampling) -> Tensor:
+def timesteps_of(scheduler: Any, settings: Sampling) -> Tensor:
     """Return the time steps to take, float or int64: all, or with a strength below 1 the last ones."""
     scheduler.set_timesteps(settings.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
     per_step = len(scheduler.timesteps) / settings.steps  # solvers of two stages list each step twice
@@ -203,8 +234,7 @@ def add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timestep: Tensor) ->
 
     Written out because schedulers that work in sigma space scale their own ``add_noise`` differently.
     """
-    last = len(scheduler.alphas_cumprod) - 1
-    abar = float(scheduler.alphas_cumprod[min(round(float(timestep)), last)])
+    abar = abar_at(scheduler, timestep)
     return abar**0.5 * clean + (1.0 - abar) ** 0.5 * noise
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,10 +14,13 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from clsp import files
-from clsp.diffusion import unet as unets
-from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample, steps_taken
+from clsp.diffusion import folder
+from clsp.diffusion.config import AnchorNoise
+from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample, steps_taken, timesteps_of
 from clsp.diffusion.levels import trained_strength
-from clsp.diffusion.samplers import make_sampler
+from clsp.diffusion.process import NO_SIGNAL, abar_at, require_variance_preserving
+from clsp.diffusion.samplers import FAINT, make_sampler
+from clsp.diffusion.unet import Grid
 from clsp.errors import UserError
 
 
@@ -44,6 +47,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
     def __init__(self, unet: UNet2DModel, scheduler: Any) -> None:
         super().__init__()
         require_plain(unet)
+        require_variance_preserving({**scheduler.config, "_class_name": type(scheduler).__name__})
         self.register_modules(unet=unet, scheduler=scheduler)
         self.max_strength = 1.0
         """The largest strength that the U-Net was trained for."""
@@ -57,7 +61,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         Only a `UNet2DModel` in safetensors and a scheduler's JSON are read; no code from the folder runs.
 
         Args:
-            source: see `clsp.diffusion.unet.load_diffusion`.
+            source: see `clsp.diffusion.folder.load_diffusion`.
             sampler: ``ddim`` (the paper's), ``dpmsolver++``, ``sde-dpmsolver++``, ``unipc`` or ``deis``.
             clip_sample: clamp the predicted clean image to [-1, 1] at every step (small models need it; the
                 reference does not).
@@ -65,8 +69,8 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         Raises:
             UserError: nothing usable is there, or the sampler is unknown.
         """
-        unet, settings = unets.load_diffusion(source)
-        with files.foreign(f"--diffusion {source}", unets.FIX, what="has a scheduler that cannot be made"):
+        unet, settings = folder.load_diffusion(source)
+        with files.foreign(f"--diffusion {source}", folder.FIX, what="has a scheduler that cannot be made"):
             pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample))
         pipeline.max_strength = trained_strength(source)
         return pipeline
@@ -97,8 +101,10 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             num_inference_steps: denoising steps.
             eta: DDIM's noise, from 0 (deterministic) to 1 (ancestral).
             seed: any integer.
-            anchor_ids: dataset indices [B] of the anchors, which name their noise; default 0 .. B - 1.
-            anchor_noise: ``fresh`` at every step, or one ``fixed`` noise per anchor.
+            anchor_ids: dataset indices [B] of the anchors, 0 or more, which name their noise; default 0 .. B - 1.
+            anchor_noise: ``fresh`` at every step and shared by an anchor's candidates; ``each``: as fresh, and each
+                candidate has its own, as the reference has it, for half a pass more a candidate and step; ``fixed``:
+                one noise per anchor.
             strength: fraction of the noise levels that a sample passes; below 1 it starts from a noised image.
             guidance_scale: s >= 1; above 1 the anchor's features are followed further, for half a pass more a step.
             starts: the images to start from with a strength below 1, float [B, k, C, H, W] like the anchors; None: the
@@ -139,14 +145,16 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             raise UserError(f"anchors must be [B, C, H, W], got {list(anchors.shape)}")
         if starts is not None and starts.shape != (wanted := (len(anchors), settings.candidates, *anchors.shape[1:])):
             raise UserError(f"starts must be {list(wanted)}, got {list(starts.shape)}")
-        grid = unets.Grid.of(self.unet, anchors.shape[1])
+        grid = Grid.of(self.unet, anchors.shape[1])
         self.unet.eval()
         ids = torch.arange(len(anchors)) if anchor_ids is None else torch.as_tensor(anchor_ids, dtype=torch.int64)
+        _require_ids(ids, len(anchors))
         anchors = anchors.to(self.unet.device, torch.float32)
         entered, ids = grid.enter(anchors), ids.to(anchors.device)
         begin = None if starts is None else grid.enter(starts.flatten(0, 1).to(anchors))
         drawn = sample(self.unet, self.scheduler, entered, ids, settings, seed=seed, starts=begin, callback=callback)
         drawn = grid.leave(drawn, (anchors.shape[-2], anchors.shape[-1]))
+        _require_finite(drawn, self.scheduler)
         return _to_uint8(drawn.unflatten(0, (len(anchors), settings.candidates)))
 
 
@@ -170,8 +178,8 @@ def check_sampling(settings: Sampling, scheduler: Any, max_strength: float = 1.0
         raise UserError(
             f"strength {settings.strength} must be above 0 (nothing is changed) and at most 1 (from pure noise)"
         )
-    if settings.anchor_noise not in ("fresh", "fixed"):
-        raise UserError(f"anchor_noise '{settings.anchor_noise}' is not one of fresh, fixed")
+    if settings.anchor_noise not in (known := get_args(AnchorNoise)):
+        raise UserError(f"anchor_noise '{settings.anchor_noise}' is not one of {', '.join(known)}")
     total = int(scheduler.config.num_train_timesteps)
     if not 1 <= settings.steps <= total:
         raise UserError(f"steps {settings.steps} is outside 1 to {total}, the model's noise levels")
@@ -180,6 +188,30 @@ def check_sampling(settings: Sampling, scheduler: Any, max_strength: float = 1.0
         near = min((s for s in range(1, total + 1) if total % s == 0), key=lambda s: abs(s - settings.steps))
         raise UserError(
             f"steps {settings.steps} does not divide the model's {total} noise levels; the nearest is {near}"
+        )
+
+    _require_signal(settings, scheduler)
+
+
+def _require_signal(settings: Sampling, scheduler: Any) -> None:
+    """Refuse to begin where a model that predicts the noise cannot tell what is in the image.
+
+    The clean image is (x - sqrt(1 - abar) noise) / sqrt(abar): the U-Net's error grows by 1 / sqrt(abar), and what
+    comes of it is no image unless it is clamped.
+    """
+    if scheduler.config.prediction_type != "epsilon":
+        return
+    abar = abar_at(scheduler, timesteps_of(scheduler, settings)[0])
+    clamped = scheduler.config.get("clip_sample") or scheduler.config.get("thresholding")
+    if abar < NO_SIGNAL:
+        raise UserError(
+            "the schedule has zero terminal SNR, where a model that predicts the noise knows nothing of the image; "
+            "choose a strength below 1, or a model that predicts v"
+        )
+    if abar < FAINT and not clamped:
+        raise UserError(
+            f"the model predicts the noise, and its schedule leaves {abar:.1e} of the image at the level where the "
+            f"steps begin: its errors grow {abar**-0.5:.0f} times there; set clip_sample true, or a strength below 1"
         )
 
 
@@ -196,10 +228,28 @@ def check_strength(steps: int, strength: float, trained: float) -> None:
         )
 
 
+def _require_ids(ids: Tensor, anchors: int) -> None:
+    """Refuse ids that name no noise: each anchor has one, from 0 to 2^32 - 1."""
+    if ids.shape != (anchors,):
+        raise UserError(f"anchor_ids must be [{anchors}], one for each anchor, got {list(ids.shape)}")
+    wrong = ids[(ids < 0) | (ids >= 2**32)]
+    if len(wrong):
+        raise UserError(f"anchor_ids has {int(wrong[0])}; an id is the index of an image, from 0 to 4294967295")
+
+
+def _require_finite(drawn: Tensor, scheduler: Any) -> None:
+    """Refuse what is no image, and say what may have led to it."""
+    if bool(torch.isfinite(drawn).all()):
+        return
+    if float(scheduler.alphas_cumprod[-1]) < NO_SIGNAL:
+        fix = "its schedule has zero terminal SNR: choose eta 0, or let from_pretrained choose the sampler"
+    else:
+        fix = "train it longer or with precision 32"
+    raise UserError(f"the diffusion model made values that are not finite; {fix}")
+
+
 def _to_uint8(drawn: Tensor) -> SyntheticPositiveOutput:
     """Round [-1, 1] to uint8 (the reference truncates, which darkens by half a grey level)."""
-    if not bool(torch.isfinite(drawn).all()):
-        raise UserError("the diffusion model made values that are not finite; train it longer or with precision 32")
     saturated = (drawn.abs() > 1.0).float().mean(dim=(2, 3, 4))
     images = ((drawn.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
     return SyntheticPositiveOutput(images=images, saturated=saturated)

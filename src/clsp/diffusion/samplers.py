@@ -13,7 +13,11 @@ from diffusers import (
 )
 
 from clsp.diffusion.config import SamplerName
+from clsp.diffusion.process import forward_process
 from clsp.errors import UserError, suggest
+
+FAINT = 1e-6
+"""abar of the last noise level below which DDIM computes its variances in 64 bit."""
 
 
 def make_sampler(name: str, settings: dict[str, Any], *, clip_sample: bool) -> Any:
@@ -21,23 +25,27 @@ def make_sampler(name: str, settings: dict[str, Any], *, clip_sample: bool) -> A
 
     Args:
         name: one of `SamplerName`.
-        settings: a scheduler's configuration, as a diffusers folder holds it.
+        settings: a scheduler's configuration, as a diffusers folder holds it; see `forward_process`.
         clip_sample: clamp the predicted clean image to [-1, 1] at every step.
 
     Raises:
-        UserError: the name is unknown.
+        UserError: the name is unknown, or the configuration is that of another kind of model.
     """
     if name not in _MAKERS:
         names = get_args(SamplerName)
         raise UserError(f"sampler '{name}' is not one of {', '.join(names)}{suggest(name, names)}")
-    return _MAKERS[name](settings, clip_sample)
+    return _MAKERS[name](forward_process(settings), clip_sample)
 
 
 def _ddim(settings: dict[str, Any], clip: bool) -> DDIMScheduler:
     """Return the reference's DDIM: it ends at t = 0 with abar = 1 and starts at t = T - 1."""
-    return DDIMScheduler.from_config(
+    ddim = DDIMScheduler.from_config(
         settings, clip_sample=clip, set_alpha_to_one=True, timestep_spacing="trailing", steps_offset=0
     )
+    if float(ddim.alphas_cumprod[-1]) < FAINT:
+        # With eta 1 the direction's variance is (1 - abar') * abar / abar' or so: in 32 bit it rounds below 0.
+        ddim.alphas_cumprod = ddim.alphas_cumprod.double()
+    return ddim
 
 
 def _dpm(settings: dict[str, Any], clip: bool, *, algorithm: str) -> DPMSolverMultistepScheduler:

@@ -23,6 +23,7 @@ from clsp.engine.ema import EMA
 from clsp.engine.fit import Callback, Fit, StepOutput, Training
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import launch
+from clsp.engine.memory import train_within
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
 from clsp.engine.stage import Stage, stage
@@ -67,6 +68,13 @@ class DiffusionTraining(Training[StepOutput]):
         predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
         return StepOutput({"noise_prediction": loss})
+
+    def blank_step(self, images: int) -> None:
+        """A step's forward and backward pass on so many images without content, to reckon what it takes."""
+        side = self.unet.config.sample_size
+        x = torch.zeros(images, self.unet.config.in_channels, side, side, device=self.unet.device)
+        t = torch.zeros(images, dtype=torch.int64, device=self.unet.device)
+        self.unet(x, t, return_dict=False)[0].float().square().mean().backward()
 
     def _clean(self, rows: Tensor, place: Tensor, number: int) -> Tensor:
         """uint8 rows to float in [-1, 1], flipped by recipe and brought to the U-Net's grid."""
@@ -147,7 +155,14 @@ def train_diffusion(
             on_checkpoint=current.keep_time,
             callbacks=(Samples(folder),),
         )
-        fit.run(training)
+        train_within(
+            lambda: fit.run(training),
+            training,
+            training.blank_step,
+            len(training.batches.rows()),
+            title=fit.title,
+            setting="diffusion.batch_size",
+        )
         if distributed.rank() == 0:
             current.facts = _save(training, folder)
             current.facts["images"] = len(chosen)

@@ -1,4 +1,4 @@
-"""The U-Net and the noise schedule, made from a config or read from a diffusers folder; images on its grid."""
+"""The U-Net and the noise schedule, made from a config; images on its grid."""
 
 from __future__ import annotations
 
@@ -6,41 +6,14 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
-from clsp import files
 from clsp.diffusion.config import DiffusionConfig
 from clsp.errors import UserError
-
-FIX = "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
-
-_READ = (
-    "model_index.json",
-    "config.json",
-    "scheduler_config.json",
-    "unet/*.json",
-    "scheduler/*.json",
-    "*.safetensors",
-    "unet/*.safetensors",
-)
-"""What is read of a diffusers folder."""
-
-
-_MOST = {
-    "num_train_timesteps": 1_000_000,
-    "layers_per_block": 64,
-    "block_out_channels": 65_536,
-    "in_channels": 4096,
-    "out_channels": 4096,
-    "sample_size": 65_536,
-}
-"""The largest sizes that are read."""
 
 
 def padded_size(size: int, multiple: int) -> int:
@@ -67,13 +40,17 @@ class Grid:
         """Return the grid of a U-Net for images of ``channels``: p * p times as many inputs mean patches of p.
 
         Raises:
-            UserError: the U-Net is not for images of so many channels.
+            UserError: the U-Net is not for images of so many channels, or not for square ones.
         """
         inputs = int(unet.config.in_channels)
         patch = math.isqrt(inputs // channels)
         if patch * patch * channels != inputs:
             raise UserError(f"the U-Net draws {inputs}-channel images, not {channels}-channel ones")
         places = unet.config.sample_size
+        if isinstance(places, list | tuple):
+            if len(set(places)) != 1:
+                raise UserError(f"the U-Net draws images of {'x'.join(map(str, places))}, and clsp's are square")
+            places = places[0]
         return cls(len(unet.config.block_out_channels), patch, places * patch if isinstance(places, int) else None)
 
     @property
@@ -166,66 +143,6 @@ def build_scheduler(config: DiffusionConfig) -> DDPMScheduler:
         beta_schedule="linear",
         prediction_type=config.prediction_type,
     )
-
-
-def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
-    """Read a U-Net and its scheduler's settings from a diffusers folder or hub id, as safetensors alone.
-
-    Args:
-        source: a folder that a DDPMPipeline was saved to (or a run's ``diffusion`` folder), or a hub id such as
-            ``google/ddpm-cifar10-32``.
-
-    Returns:
-        The U-Net in eval mode and the scheduler's configuration.
-
-    Raises:
-        UserError: nothing is there, it is no unconditional U-Net, or it could not be downloaded.
-    """
-    where = str(source)
-    require_readable(Path(where))
-    nested = (Path(where) / "unet").is_dir() or (not Path(where).is_dir() and _hub_has_unet_folder(where))
-    options = {"subfolder": "unet"} if nested else {}
-    with files.foreign(f"--diffusion {where}", FIX, what="is no diffusers folder with an unconditional U-Net"):
-        unet = UNet2DModel.from_pretrained(where, use_safetensors=True, low_cpu_mem_usage=False, **options)
-        scheduler = DDPMScheduler.load_config(where, **({"subfolder": "scheduler"} if nested else {}))
-    return unet.eval(), dict(scheduler)
-
-
-def require_readable(folder: Path) -> None:
-    """Refuse a diffusers folder of which a file is damaged, before others read it; a hub id is no folder.
-
-    Raises:
-        UserError: names the file.
-    """
-    for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
-        if path.suffix == ".json":
-            config = files.read_json(path, dict[str, Any], fix=FIX)
-            with files.foreign(path, FIX):
-                _require_sizes(config)
-        else:
-            files.read_header(path, fix=FIX)
-
-
-def _require_sizes(config: dict[str, Any]) -> None:
-    """Refuse sizes that no model has, before memory and hours are spent on them.
-
-    Raises:
-        ValueError: names the size.
-    """
-    for name, most in _MOST.items():
-        value = config.get(name)
-        for size in value if isinstance(value, list) else [value]:
-            if isinstance(size, int | float) and not 0 <= size <= most:
-                raise ValueError(f"its {name} is {size:g}; at most {most:,} is read")
-
-
-def _hub_has_unet_folder(name: str) -> bool:
-    """Newer hub repositories keep the U-Net in a folder of its own, the old ones at the top."""
-    try:
-        UNet2DModel.load_config(name, subfolder="unet")
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def unet_hash(unet: UNet2DModel) -> str:

@@ -25,3 +25,9 @@ def keep_heap() -> bool:
         return False
     values = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: _LARGEST, _TOP_PAD: _GROWTH}
     return sum(mallopt(parameter, value) for parameter, value in values.items()) == len(values)
+
+
+def release_heap() -> None:
+    """Give what the heap keeps back to the system, where glibc can."""
+    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

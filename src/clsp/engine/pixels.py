@@ -50,6 +50,20 @@ class Pixels:
         return torch.from_numpy(files.take(self._array, rows)).to(positions.device)
 
 
+class BlankPixels(Pixels):
+    """Black images of a shape [N, ...], which take no memory: a step on them costs what one on real images does."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def to(self, device: torch.device) -> Pixels:
+        """They are everywhere."""
+        return self
+
+    def __getitem__(self, positions: Tensor) -> Tensor:
+        return torch.zeros(len(positions), *self.shape[1:], dtype=torch.uint8, device=positions.device)
+
+
 def own_memory(device: torch.device) -> int:
     """Bytes of memory that ``device`` has for itself; 0 for all but CUDA's."""
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0

@@ -18,6 +18,7 @@ from clsp import files, randomness
 from clsp.diffusion.interpolation import add_noise, encode
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import Grid
+from clsp.engine.memory import in_batches
 from clsp.errors import UserError
 from clsp.evaluation.evaluators.linear import LinearProbe
 from clsp.evaluation.task import Task
@@ -85,15 +86,16 @@ def bottleneck(pipeline: SyntheticPositivePipeline, images: files.Array, level: 
     unet, scheduler = pipeline.unet.eval(), pipeline.scheduler
     time = torch.tensor(int(level * (scheduler.config.num_train_timesteps - 1)))
     grid = Grid.of(unet, images.shape[1])
-    features = []
-    for first in range(0, len(images), _BATCH):
-        rows = np.arange(first, min(first + _BATCH, len(images)))
+
+    def features(first: int, last: int) -> Tensor:
+        rows = np.arange(first, last)
         pixels, places = (torch.from_numpy(part).to(unet.device) for part in (files.take(images, rows), rows))
         batch = grid.enter(pixels.float() / 127.5 - 1.0)
         noise = randomness.normal(seed, "bottleneck noise", (places,), batch.shape[1:])
         noised = add_noise(scheduler, batch, noise, time)
-        features.append(encode(unet, noised, time).middle.float().mean(dim=(2, 3)).cpu())
-    return torch.cat(features)
+        return encode(unet, noised, time).middle.float().mean(dim=(2, 3)).cpu()
+
+    return torch.cat(in_batches(features, len(images), _BATCH))
 
 
 def _held_out(features: Tensor, labels: np.ndarray, task: Task) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clsp import files
 from clsp.encoders.export import load_encoder, read_spec
+from clsp.engine.memory import in_batches
 
 
 @torch.no_grad()
@@ -26,7 +27,7 @@ def encode_images(
         images: uint8 [N, C, H, W], in memory, memory-mapped or lazy.
         mean: channel means on [0, 1], float [C].
         std: channel standard deviations, float [C].
-        batch_size: images at once.
+        batch_size: images at once; fewer where memory does not suffice.
 
     Returns:
         float32 [N, D], on the CPU.
@@ -35,13 +36,15 @@ def encode_images(
     encoder.eval()
     device = next(encoder.parameters()).device
     mean, std = mean.to(device).view(-1, 1, 1), std.to(device).view(-1, 1, 1)
-    features = []
-    for first in range(0, len(images), batch_size):
-        rows = np.arange(first, min(first + batch_size, len(images)))
-        batch = torch.from_numpy(files.take(images, rows)).to(device)
-        features.append(encoder((batch.float() / 255.0 - mean) / std).float().cpu())
+
+    def features(first: int, last: int) -> Tensor:
+        batch = torch.from_numpy(files.take(images, np.arange(first, last))).to(device)
+        encoded: Tensor = encoder((batch.float() / 255.0 - mean) / std)
+        return encoded.float().cpu()
+
+    found = torch.cat(in_batches(features, len(images), batch_size))
     encoder.train(training)
-    return torch.cat(features)
+    return found
 
 
 def encode_by(

@@ -6,8 +6,6 @@ pair is kept between two bounds; the upper one leaves out copies. The bounds 0.9
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from clsp import files
 from clsp.engine.neighbours import nearest
 from clsp.errors import UserError
 from clsp.images.imageset import Split
+from clsp.text import csv_text
 
 _LOOK = 9
 """Images that are looked at for each: itself, seven copies, and the partner."""
@@ -43,12 +42,11 @@ class MinedPairs:
 
     def save(self, path: Path, split: Split) -> None:
         """Write the pairs as CSV: the names of both images and their similarity."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        writer.writerow(["first", "second", "similarity"])
-        for (first, second), cosine in zip(self.places, self.similarity, strict=True):
-            writer.writerow([split.names[first], split.names[second], f"{cosine:.6f}"])
-        files.write_text(path, buffer.getvalue())
+        rows = (
+            (split.names[first], split.names[second], f"{cosine:.6f}")
+            for (first, second), cosine in zip(self.places, self.similarity, strict=True)
+        )
+        files.write_text(path, csv_text(["first", "second", "similarity"], rows))
 
 
 def mine_pairs(features: Tensor, low: float, high: float) -> MinedPairs:

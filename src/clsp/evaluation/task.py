@@ -70,7 +70,12 @@ def _labelled(train: Split, test: Split | None, config: EvaluateConfig, seed: in
     else:
         note = f"the source's {len(test)} test images"
     fitted = subset(len(known), config.train_images, seed=seed)
-    if config.validation_images is not None:
+    if config.validation_images is not None and train.has("validation"):
+        part = np.asarray(train.column("validation"), bool)[known]
+        held = np.flatnonzero(part)[subset(int(part.sum()), config.validation_images, seed=seed)]
+        test, fitted = train.rows(known[held]), np.intersect1d(fitted, np.flatnonzero(~part))
+        note = f"{len(test)} images of the source's validation part"
+    elif config.validation_images is not None:
         # Smaller subsets lie in larger ones of the same length: what the largest lacks, no stage that takes only some
         # of the images has seen.
         left = max(len(known) - config.validation_images, 0)

@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from clsp import faults
+from clsp.text import portable
 
 _NODE = platform.node().replace(".", "_")
 """This machine: several may write to one folder."""
@@ -107,8 +108,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` atomically, in UTF-8; what UTF-8 cannot say is escaped."""
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    """Write ``text`` to ``path`` atomically, in UTF-8; what UTF-8 cannot say is escaped (see `portable`)."""
+    write_bytes(path, portable(text).encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

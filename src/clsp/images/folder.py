@@ -1,93 +1,34 @@
-"""A folder of images: which files count, which cannot be read, and the plan to decode the others."""
+"""A folder of images: what its files, folders and tables mean, and the plan to decode the images."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clsp import files
 from clsp.errors import UserError
 from clsp.images import store as stores
+from clsp.images.annotated import annotated, columns_of
+from clsp.images.annotations import AUTO, NONE, Annotations, annotate, is_table, named_file
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, read_header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note
+from clsp.images.hints import no_images
 from clsp.images.imageset import Excluded, Images, subset
 from clsp.images.layout import Layout, find_layout
+from clsp.images.listing import SUFFIXES as SUFFIXES
+from clsp.images.listing import Listing, list_images
+from clsp.images.plan import VERSION, Part, Plan, check_enough, each
+from clsp.settings.identity import identity
 
-SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm")
-"""Files are taken by these suffixes, in any case."""
-
-_OURS = ({"stage.json"}, {"recipe.yaml", "images.json"})
-"""Files that show a folder to be a stage or a run of clsp."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """The files of a folder."""
-
-    names: tuple[str, ...]
-    """Relative POSIX paths of the files with an image's suffix, sorted."""
-    stamps: tuple[tuple[int, int], ...]
-    """Size in bytes and modification time in ns of each."""
-    ignored: Counter[str]
-    """How many files of each other kind there are: ``hidden``, or their suffix, or their name."""
-
-
-def list_images(folder: Path) -> Listing:
-    """List the images in ``folder``, however nested.
-
-    Links are followed, each folder once. Hidden files and folders are left out, and so is what clsp itself made there:
-    a run that lies among its own data is no data.
-    """
-    ignored: Counter[str] = Counter()
-    found = sorted(_walk(folder, "", set(), ignored))
-    stamps = tuple((size, changed) for _, size, changed in found)
-    return Listing(names=tuple(name for name, _, _ in found), stamps=stamps, ignored=ignored)
-
-
-def _walk(
-    folder: Path, prefix: str, seen: set[tuple[int, int]], ignored: Counter[str]
-) -> Iterator[tuple[str, int, int]]:
-    """Yield relative path, size, modification time; ``seen``: the folders that were entered."""
-    status = folder.stat()
-    if (here := (status.st_dev, status.st_ino)) in seen:
-        return
-    seen.add(here)
-    with os.scandir(folder) as scanned:
-        entries = list(scanned)
-    names = {entry.name for entry in entries}
-    if prefix and any(names >= marks for marks in _OURS):
-        ignored["results of clsp"] += 1
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            ignored["hidden"] += 1
-        elif _is_folder(entry):
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen, ignored)
-        elif Path(entry.name).suffix.lower().lstrip(".") in SUFFIXES:
-            yield (prefix + entry.name, *_stamp(entry))
-        else:
-            ignored[Path(entry.name).suffix.lower() or entry.name] += 1
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
-    try:
-        status = entry.stat()
-    except OSError:  # a dangling link: listed among the unreadable files
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
+Key = Callable[[ImagesConfig], str]
+"""Names what is made of a folder with some settings."""
 
 
 def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 0, store: Path | None = None) -> Images:
@@ -104,49 +45,67 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
         store: a folder for the decoded pixels, reused while no file has changed; None: keep them in memory.
 
     Raises:
-        UserError: no images, fewer than two readable ones, or a test class that train lacks.
+        UserError: no images, fewer than two readable ones, a test class that train lacks, or a file of labels that
+            cannot be used.
     """
     listing = list_images(folder)
     if not listing.names:
-        raise UserError(_no_images(source, listing))
-    layout = find_layout(listing.names, labels=config.labels == "auto")
-    key = _key(listing, config, seed)
-    with stores.locked(store):
-        kept = stores.reopen(store, key, source)
-        return kept or stores.build(_plan(source, folder, listing, layout, config, seed, key), store)
+        raise UserError(no_images(source, folder, listing.ignored, SUFFIXES))
+    found = _annotations(folder, listing, config)
+    named = config.labels != NONE and not found.labels
+    layout = annotated(source, find_layout(listing.names, labels=named), found)
+    if config.labels == NONE:
+        layout = replace(layout, notes=(*layout.notes, "labels are ignored (--images.labels none)"))
+    key = partial(_key, folder, listing, seed=seed, found=found)
+    images = stores.fetch(store, key(config), source, lambda: _plan(source, folder, listing, layout, config, seed, key))
+    # What was passed over is no part of what is stored: results that lie among the images come and go.
+    return replace(images, notes=(*images.notes, *listing.told))
 
 
-def _key(listing: Listing, config: ImagesConfig, seed: int) -> str:
+def _annotations(folder: Path, listing: Listing, config: ImagesConfig) -> Annotations:
+    """What a table says of the images: the one that the user names, else those that lie among the images."""
+    if config.labels == NONE:
+        return Annotations()
+    if config.labels != AUTO:
+        path, columns = named_file(config.labels, folder)
+        return annotate(listing.names, [(path, config.labels, columns)], SUFFIXES, stated=True)
+    tables = [(folder / name, name, ()) for name in listing.tables if is_table(name)]
+    return annotate(listing.names, tables, SUFFIXES, stated=False)
+
+
+def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, found: Annotations) -> str:
     entries = [(name, *stamp) for name, stamp in zip(listing.names, listing.stamps)]
     chosen_by = None if config.limit is None else seed
-    return files.fingerprint([stores.VERSION, asdict(config), chosen_by, entries])
-
-
-def _no_images(source: str, listing: Listing) -> str:
-    found = ", ".join(f"{count} {kind}" for kind, count in listing.ignored.most_common(5)) or "nothing"
-    return (
-        f"--data '{source}': the folder holds no images; it holds {found}; "
-        f"images are files that end in {', '.join('.' + suffix for suffix in SUFFIXES)}"
-    )
+    said = [dict(found.labels), {name: dict(values) for name, values in found.columns.items()}, found.notes]
+    where = os.path.realpath(folder)
+    return files.fingerprint([VERSION, identity(config), chosen_by, where, said, entries])
 
 
 def _plan(
-    source: str, folder: Path, listing: Listing, layout: Layout, config: ImagesConfig, seed: int, key: str
-) -> stores.Plan:
+    source: str, folder: Path, listing: Listing, layout: Layout, config: ImagesConfig, seed: int, key: Key
+) -> Plan:
     headers, excluded = _read_headers(folder, (*layout.train, *layout.test), config.max_pixels)
+    excluded = [*listing.closed, *excluded]
     layout = _readable(layout, headers)
-    stores.check_enough(source, len(layout.train), excluded)
+    check_enough(source, len(layout.train), excluded)
     found = [headers[name] for name in (*layout.train, *layout.test)]
     size, size_note = choose_size([header.side for header in found], config)
     channels = choose_channels([header.gray for header in found], config)
+    stated: dict[str, Any] = {"size": size, "channels": channels}
     total = len(layout.train)
     layout = _limited(layout, config.limit, seed)
-    parts = {"train": _part(folder, layout.train, layout.train_labels, size, channels, config.max_pixels)}
+    chosen = {"train": (layout.train, layout.train_labels)}
     if layout.test:
-        parts["test"] = _part(folder, layout.test, layout.test_labels, size, channels, config.max_pixels)
-    return stores.Plan(
+        chosen["test"] = (layout.test, layout.test_labels)
+    columns = {part: columns_of(layout.columns, names) for part, (names, _) in chosen.items()}
+    parts = {
+        part: _part(folder, names, labels, columns[part], size, channels, config.max_pixels)
+        for part, (names, labels) in chosen.items()
+    }
+    return Plan(
         source=source,
-        key=key,
+        key=key(config),
+        also=key(replace(config, **stated)),
         parts=parts,
         size=size,
         channels=channels,
@@ -155,7 +114,6 @@ def _plan(
         notes=(
             *layout.notes,
             *limit_note(len(layout.train), total),
-            *_ignored_note(listing),
             *filter(None, (size_note,)),
         ),
         max_pixels=config.max_pixels,
@@ -172,7 +130,7 @@ def _read_headers(folder: Path, names: Sequence[str], max_pixels: int) -> tuple[
     headers: dict[str, Header] = {}
     excluded = []
     with strict_pillow(max_pixels):
-        for name, result in zip(names, stores.each(attempt, names)):
+        for name, result in zip(names, each(attempt, names)):
             if isinstance(result, str):
                 excluded.append(Excluded(name=name, reason=result))
             else:
@@ -203,17 +161,16 @@ def _kept(layout: Layout, train: np.ndarray, test: np.ndarray) -> Layout:
 
 
 def _part(
-    folder: Path, names: tuple[str, ...], labels: np.ndarray | None, size: int, channels: int, max_pixels: int
-) -> stores.Part:
+    folder: Path,
+    names: tuple[str, ...],
+    labels: np.ndarray | None,
+    columns: dict[str, list[object]],
+    size: int,
+    channels: int,
+    max_pixels: int,
+) -> Part:
     def read(index: int) -> tuple[Decoded, int]:
         decoded = decode_file(folder / names[index], size=size, channels=channels, max_pixels=max_pixels)
         return decoded, -1 if labels is None else int(labels[index])
 
-    return stores.Part(names=names, read=read, labelled=labels is not None)
-
-
-def _ignored_note(listing: Listing) -> tuple[str, ...]:
-    if not listing.ignored:
-        return ()
-    kinds = ", ".join(f"{count} {kind}" for kind, count in listing.ignored.most_common(5))
-    return (f"{listing.ignored.total()} files are ignored because they are no images: {kinds}",)
+    return Part(names=names, read=read, labelled=labels is not None, columns=columns)

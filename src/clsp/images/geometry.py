@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def sized(
     size, note = choose_size([min(part.images.shape[2:]) for part in parts], config)
     if note is None and any(part.images.shape[2:] != (size, size) for part in parts):
         note = f"images are brought to {size} x {size}: centre cropped, resized (bicubic)"
-    done = [Split(images=squared(np.asarray(p.images), size), names=p.names, labels=p.labels) for p in parts]
+    done = [replace(part, images=squared(np.asarray(part.images), size)) for part in parts]
     return Images(
         source=source,
         train=done[0],

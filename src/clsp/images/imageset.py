@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -41,10 +43,16 @@ class Split:
     part -1 means that this image has no label (stl10): it serves pretraining; evaluation skips it."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     """What else is known of every image, N entries by name: ``noisy_label``, ``caption``, ``key_points``, ``video``,
-    ``time``, ``pair``."""
+    ``time``, ``pair``; ``group`` (images of one group lie in one part) and ``validation`` (bool: held out to choose
+    settings on)."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A sha256 (16 hex digits) over shape, pixels, names, labels and columns, read once in chunks."""
+        return split_fingerprint(self)
 
     def has(self, name: str) -> bool:
         """Whether there is a column called ``name``; the labels are the column ``label``."""
@@ -85,7 +93,9 @@ class Images:
     excluded: tuple[Excluded, ...] = ()
     """Files that could not be read."""
     notes: tuple[str, ...] = field(default=())
-    """What was converted or decided, one plain sentence each (for the report)."""
+    """What was converted or decided, one plain sentence each (for the screen and the report)."""
+    listed: Path | None = None
+    """A file that lists all names and all that was left out, where there is one."""
 
     @property
     def channels(self) -> int:
@@ -100,7 +110,7 @@ class Images:
     @property
     def fingerprint(self) -> str:
         """A hash of all pixels, names and labels of the train part (16 hex digits): its identity."""
-        return split_fingerprint(self.train)
+        return self.train.fingerprint
 
 
 def split_fingerprint(split: Split) -> str:

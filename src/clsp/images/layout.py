@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from clsp.errors import UserError
+from clsp.errors import UserError, suggest
+from clsp.images.parts import holds_images, is_annotation, is_parted, part_of
+from clsp.images.told import counted, folders, some
 
-TEST_FOLDERS = ("test", "val")
-"""Where the test part is looked for, beside ``train``."""
+_STRAYS = 0.25
+"""Images in no class folder, for each that lies in one, up to which they are strays that cost the others no label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,91 +26,264 @@ class Layout:
     test: tuple[str, ...] = ()
     """Likewise; empty where there is no test part."""
     train_labels: np.ndarray | None = None
-    """int64 [len(train)], or None."""
+    """int64 [len(train)], or None; -1 where an image has no label."""
     test_labels: np.ndarray | None = None
     """int64 [len(test)], or None."""
     classes: tuple[str, ...] | None = None
     """Folder names, sorted; None where there are no labels."""
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What else is known of images, from a table: by the column's name and the image's."""
     notes: tuple[str, ...] = ()
     """What was decided."""
 
 
+@dataclass(frozen=True)
+class _Level:
+    """What lies at one level of the folders."""
+
+    prefix: str
+    """Of all names here: empty, or it ends in ``/``."""
+    inside: dict[str, list[str]]
+    """Names by the folder that they lie in; those in none by the empty name."""
+
+    @property
+    def loose(self) -> list[str]:
+        """Names that lie in no folder."""
+        return self.inside.get("", [])
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders, sorted."""
+        return sorted(name for name in self.inside if name)
+
+    @property
+    def filed(self) -> int:
+        """How many images lie in folders."""
+        return sum(len(self.inside[name]) for name in self.folders)
+
+
 def find_layout(names: Sequence[str], *, labels: bool = True) -> Layout:
-    """Recognise ``train/CLASS/..`` with perhaps ``test/CLASS/..`` (or ``val/``), and ``CLASS/x.png``.
+    """Recognise ``train/CLASS/..`` with perhaps ``test/CLASS/..`` (or ``val/``), and ``CLASS/..``.
+
+    The parts may have other names (`clsp.images.parts`), all may lie in one more folder, a few images may lie in no
+    class folder, and the images of a class may lie deeper: the first folder is the label. What was decided is noted.
 
     Args:
         names: relative POSIX paths of the images.
         labels: False: folder names are not read as labels; train and test remain parts.
 
     Raises:
-        UserError: a class of the test part is absent from the train part.
+        UserError: a class of the test part is absent from the train part, or there are parts but none to train on.
     """
-    if any(name.startswith("train/") for name in names):
-        return _with_parts(names, labels)
-    if labels and _one_folder_per_class(names):
-        return _labelled(tuple(names), ())
-    return Layout(train=tuple(names), notes=_unlabelled_note(labels))
+    level, beside = _entered(_level(names, ""))
+    if _is_parted(level):
+        return _with_parts(names, level, labels)
+    parts = [name for name in level.folders if part_of(name)]
+    if len(parts) > 1 and len(parts) == len(level.folders):
+        raise UserError(
+            f"the folder holds {folders(parts)} but no train/: rename the one to train on to train, "
+            f"or give one of them as --data, such as --data FOLDER/{level.prefix}{parts[0]}"
+        )
+    names = [name for name in names if name not in beside] if beside else names
+    notes = _beside_note(beside, level)
+    if not labels:
+        return Layout(train=tuple(names), notes=notes)
+    found, why = _classes(level, alone=True)
+    if not found:
+        return Layout(train=tuple(names), notes=(*notes, *why))
+    return _labelled(tuple(names), (), found, {}, (*notes, *why))
 
 
-def _one_folder_per_class(names: Sequence[str]) -> bool:
-    """Every image exactly one folder deep, at least two folders, each with at least two images."""
-    if any(name.count("/") != 1 for name in names):
-        return False
-    sizes = Counter(name.split("/")[0] for name in names)
-    return len(sizes) >= 2 and min(sizes.values()) >= 2
+def _level(names: Sequence[str], prefix: str) -> _Level:
+    inside: dict[str, list[str]] = {}
+    for name in names:
+        if name.startswith(prefix):
+            first, slash, _ = name[len(prefix) :].partition("/")
+            inside.setdefault(first if slash else "", []).append(name)
+    return _Level(prefix, inside)
 
 
-def _with_parts(names: Sequence[str], labels: bool) -> Layout:
-    train = _inside(names, "train")
-    labelled = labels and _in_classes(train) and len({name.split("/")[1] for name in train}) >= 2
-    test: tuple[str, ...] = ()
-    for folder in TEST_FOLDERS:
-        found = _inside(names, folder)
-        if found and not test and (_in_classes(found) or not labelled):
-            test = found
-    notes: tuple[str, ...] = ()
-    if test:
-        notes = (f"{len(train)} images in train/, {len(test)} in {test[0].split('/')[0]}/",) if test else ()
-    if left := len(names) - len(train) - len(test):
-        notes += (f"{left} images that belong neither to train/ nor to the test part are left out",)
-    if labelled:
-        return _labelled(train, test, notes)
-    return Layout(train=train, test=test, notes=notes + _unlabelled_note(labels))
+def _entered(level: _Level, classes: Collection[str] = ()) -> tuple[_Level, set[str]]:
+    """Go into folders that hold all others, but into no folder of ``classes``.
+
+    Returns:
+        The level below, and the names beside ``images/`` that are no photographs: masks and the like.
+    """
+    beside: set[str] = set()
+    while not _is_parted(level) and not any(_composed(name) in classes for name in level.folders):
+        inner = [name for name in level.folders if not is_annotation(name)]
+        drawn = [name for name in level.folders if is_annotation(name)]
+        if len(inner) != 1 or (drawn and not holds_images(inner[0])):
+            break
+        below = _level(level.inside[inner[0]], f"{level.prefix}{inner[0]}/")
+        if not drawn and (not below.folders or len(level.loose) > len(level.inside[inner[0]])):
+            break
+        beside.update(name for folder in drawn for name in level.inside[folder])
+        level = below
+    return level, beside
 
 
-def _inside(names: Sequence[str], folder: str) -> tuple[str, ...]:
-    return tuple(name for name in names if name.startswith(f"{folder}/"))
+def _is_parted(level: _Level) -> bool:
+    in_classes = any(
+        len(_level(level.inside[name], f"{level.prefix}{name}/").folders) > 1
+        for name in level.folders
+        if part_of(name) == "train"
+    )
+    return is_parted(level.folders, in_classes)
 
 
-def _in_classes(names: Sequence[str]) -> bool:
-    return all(name.count("/") >= 2 for name in names)
+def _classes(level: _Level, *, alone: bool, least: int = 2) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Read folders as classes.
+
+    Args:
+        level: the folders.
+        alone: whether nothing but the folders says so: no part is named.
+        least: classes that there must be.
+
+    Returns:
+        The label of each name that has one, empty where the folders are no classes; and what was decided.
+    """
+    sizes = {folder: len(level.inside[folder]) for folder in level.folders}
+    single = [folder for folder, size in sizes.items() if size == 1]
+    if len(sizes) < least or (len(sizes) == 1 and holds_images(level.folders[0])):
+        return {}, ()
+    none = "no labels are read from the folder names"
+    if len(level.loose) > level.filed * (_STRAYS if alone else 1.0):
+        outside = f"{len(level.loose):,} of {len(level.loose) + level.filed:,} images lie in no folder"
+        return {}, (f"{none}: {outside}; --images.labels FILE reads them from a table",)
+    if alone and (len(sizes) - len(single) < 2 or len(single) > len(sizes) / 2):
+        held = "one image only" if len(single) > 1 else f"one image only: {single[0]}/"
+        return {}, (f"{none}: {len(single)} of {len(sizes)} folders hold {held}",)
+    found = {name: _composed(folder) for folder in level.folders for name in level.inside[folder]}
+    return found, _oddities(level, single if alone else [])
 
 
-def _labelled(train: tuple[str, ...], test: tuple[str, ...], notes: tuple[str, ...] = ()) -> Layout:
-    level = train[0].count("/") >= 2  # CLASS is the second part of train/CLASS/x, the first of CLASS/x
-    classes = tuple(sorted({name.split("/")[level] for name in train}))
-    number = {name: index for index, name in enumerate(classes)}
-    for name in test:
-        folder, label = name.split("/")[:2]
-        if label not in number:
-            raise UserError(
-                f"class '{label}' of {folder}/ has no folder in train/, which has {_some(classes)}: "
-                "add it, remove it, or ignore labels with --images.labels none"
+def _oddities(level: _Level, single: list[str]) -> tuple[str, ...]:
+    """What breaks the convention among folders that are classes."""
+    notes = []
+    if level.loose:
+        have = (
+            "lies in no class folder and has no label" if len(level.loose) == 1 else "lie in no class folder: no label"
+        )
+        notes.append(f"{counted(len(level.loose), 'image')} {have}: {some(level.loose)}")
+    if single:
+        notes.append(f"classes of one image: {some(single)}")
+    deep = [
+        name
+        for folder in level.folders
+        for name in level.inside[folder]
+        if "/" in name[len(level.prefix + folder) + 1 :]
+    ]
+    if deep:
+        label = deep[0][len(level.prefix) :].partition("/")[0]
+        notes.append(
+            f"{counted(len(deep), 'image')} in deeper folders: the first folder is the label ({deep[0]}: {label})"
+        )
+    return tuple(notes)
+
+
+def _composed(name: str) -> str:
+    """One spelling of letters with accents: macOS writes them in two parts."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _with_parts(names: Sequence[str], level: _Level, labels: bool) -> Layout:
+    by_part: dict[str, list[str]] = {}
+    for folder in level.folders:
+        by_part.setdefault(part_of(folder) or "", []).append(folder)
+    train, known, told = _part(level, by_part["train"], labels)
+    classes = set(known.values())
+    test: list[str] = []
+    served: list[str] = []
+    for part in ("test", "val"):
+        found, labelled, oddities = _part(level, by_part.get(part, []), labels, classes)
+        if found and not test and (labelled or not known):
+            test, served, tested = (
+                [name for name in found if name in labelled] if known else found,
+                by_part[part],
+                labelled,
             )
+            told += tuple(note for note in oddities if "no label" not in note)
+    counts = f"{counted(len(train), 'image')} in {folders(by_part['train'])}"
+    notes: tuple[str, ...] = (
+        (f"{counts}, {len(test):,} in {folders(served)}",) if test else (f"{counts}, no test part",)
+    )
+    taken = {*train, *test}
+    if left := [name for name in names if name not in taken]:
+        notes += (_left_note(level, left, by_part["train"]),)
+    if known:
+        _require_known(known, tested if test else {}, folders(by_part["train"]), folders(served))
+        return _labelled(tuple(train), tuple(test), known, tested if test else {}, told + notes)
+    return Layout(train=tuple(train), test=tuple(test), notes=told + notes)
+
+
+def _part(
+    level: _Level, chosen: Sequence[str], labels: bool, classes: Collection[str] = ()
+) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
+    """Names, labels and notes of the folders of one part, each of which may hold its classes in one more folder.
+
+    Of the train part there are at least two classes; the test part may have one of those ``classes`` alone.
+    """
+    names: list[str] = []
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    for folder in chosen:
+        inside, beside = _entered(_level(level.inside[folder], f"{level.prefix}{folder}/"), classes)
+        names += [name for name in level.inside[folder] if name not in beside]
+        notes += _beside_note(beside, inside)
+        if labels:
+            more, told = _classes(inside, alone=False, least=1 if classes else 2)
+            found |= more
+            notes += told
+    return names, found, tuple(notes)
+
+
+def _beside_note(beside: set[str], level: _Level) -> tuple[str, ...]:
+    if not beside:
+        return ()
+    said = f"{counted(len(beside), 'image')} beside {level.prefix} left out, they are no photographs"
+    return (f"{said}: {some(sorted(beside))}",)
+
+
+def _left_note(level: _Level, left: Sequence[str], train: Sequence[str]) -> str:
+    """Which images belong to no part, by their folders."""
+    where = Counter(
+        f"{level.prefix}{first}/" if slash else name
+        for name in left
+        for first, slash, _ in [name.removeprefix(level.prefix).partition("/")]
+    )
+    what = some([f"{place} ({count:,})" if place.endswith("/") else place for place, count in where.most_common()])
+    belong, are = ("belongs", "is") if len(left) == 1 else ("belong", "are")
+    neither = f"neither to {folders(train)} nor to the test part"
+    return f"{counted(len(left), 'image')} that {belong} {neither} {are} left out: {what}"
+
+
+def _require_known(known: dict[str, str], tested: dict[str, str], train: str, test: str) -> None:
+    """Refuse a test part with a class that the train part lacks."""
+    classes = sorted(set(known.values()))
+    if strange := sorted(set(tested.values()) - set(classes)):
+        raise UserError(
+            f"class '{strange[0]}' of {test} has no folder in {train}, which has {_some(classes)}"
+            f"{suggest(strange[0], classes)}: add it, remove it, or ignore labels with --images.labels none"
+        )
+
+
+def _labelled(
+    train: tuple[str, ...], test: tuple[str, ...], known: dict[str, str], tested: dict[str, str], notes: tuple[str, ...]
+) -> Layout:
+    """Number the classes of the train part, and those of the test part alike."""
+    classes = tuple(sorted(set(known.values())))
+    number = {name: index for index, name in enumerate(classes)}
     decided = f"labels read from the folder names: {len(classes)} classes; --images.labels none ignores them"
     return Layout(
         train=train,
         test=test,
-        train_labels=np.array([number[name.split("/")[level]] for name in train], np.int64),
-        test_labels=np.array([number[name.split("/")[1]] for name in test], np.int64) if test else None,
+        train_labels=np.array([number[known[name]] if name in known else -1 for name in train], np.int64),
+        test_labels=np.array([number[tested[name]] for name in test], np.int64) if test else None,
         classes=classes,
         notes=(decided, *notes),
     )
 
 
-def _some(classes: tuple[str, ...]) -> str:
+def _some(classes: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
-
-
-def _unlabelled_note(labels: bool) -> tuple[str, ...]:
-    return () if labels else ("labels are ignored (--images.labels none)",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 from clsp import files
 from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
-from clsp.images.decode import Decoded, Header
+from clsp.images.decode import Decoded, Header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
+from clsp.images.plan import VERSION, Part, Plan, check_enough
+from clsp.settings.identity import identity as decisive
 
 _SAMPLE = 256
 """Pictures that are looked at to choose size and channels."""
@@ -30,6 +32,8 @@ class Pictures:
     read: Callable[[int, int, int], tuple[Decoded, int]]
     """Picture ``i`` at a size and with a number of channels, and its label. May raise UnreadableImage."""
     labelled: bool = True
+    names: Sequence[str] | None = None
+    """Names of all pictures; None: they are numbered."""
 
 
 def open_pictures(
@@ -59,16 +63,14 @@ def open_pictures(
         UserError: fewer than two pictures could be read, or the disk has too little room.
     """
     chosen_by = None if config.limit is None else seed
-    key = files.fingerprint([stores.VERSION, *identity, asdict(config), chosen_by])
-    with stores.locked(store):
-        kept = stores.reopen(store, key, source)
-        if kept is not None:
-            return kept
+    key = files.fingerprint([VERSION, *identity, decisive(config), chosen_by])
+
+    def plan() -> Plan:
         size, channels, note = _look_at(source, parts["train"], config)
         total = parts["train"].count
         train = subset(total, config.limit, seed=seed)
         rows = {part: train if part == "train" else np.arange(parts[part].count) for part in parts}
-        plan = stores.Plan(
+        return Plan(
             source=source,
             key=key,
             parts={name: _part(name, part, rows[name], size, channels) for name, part in parts.items()},
@@ -78,20 +80,23 @@ def open_pictures(
             notes=(*notes, *limit_note(len(train), total), *filter(None, (note,))),
             max_pixels=config.max_pixels,
         )
-        return stores.build(plan, store)
+
+    return stores.fetch(store, key, source, plan)
 
 
 def _look_at(source: str, part: Pictures, config: ImagesConfig) -> tuple[int, int, str | None]:
     """Choose size and channels from pictures that are spread evenly over the part."""
     rows = np.unique(np.linspace(0, part.count - 1, min(part.count, _SAMPLE)).astype(int))
-    sample = [header for header in (part.look(int(row)) for row in rows) if header is not None]
-    stores.check_enough(source, len(sample), ())
+    with strict_pillow(config.max_pixels):
+        sample = [header for header in (part.look(int(row)) for row in rows) if header is not None]
+    check_enough(source, len(sample), ())
     size, note = choose_size([header.side for header in sample], config)
     return size, choose_channels([header.gray for header in sample], config), note
 
 
-def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int) -> stores.Part:
+def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int) -> Part:
     def read(index: int) -> tuple[Decoded, int]:
         return part.read(int(rows[index]), size, channels)
 
-    return stores.Part(names=row_names(name, rows), read=read, labelled=part.labelled)
+    names = row_names(name, rows) if part.names is None else tuple(part.names[row] for row in rows)
+    return Part(names=names, read=read, labelled=part.labelled)

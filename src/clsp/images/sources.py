@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsp.errors import UserError, suggest
+from clsp.errors import UserError
 from clsp.images.catalogue import BUILTIN_NAMES as BUILTIN_NAMES
 from clsp.images.config import ImagesConfig
+from clsp.images.hints import unknown
 
 if TYPE_CHECKING:
     from clsp.images.imageset import Images
 
 
-def open_images(source: str, config: ImagesConfig | None = None, *, seed: int = 0, store: Path | None = None) -> Images:
+def open_images(
+    source: str,
+    config: ImagesConfig | None = None,
+    *,
+    seed: int = 0,
+    store: Path | None = None,
+    own: Path | None = None,
+) -> Images:
     """Open a SOURCE.
 
     Args:
         source: a built-in name, a folder of images, an .npy or .npz file, or ``hf:NAME``. A folder that is named
             like a built-in source is written ``./NAME``.
-        config: how images are read.
+        config: how images are read, and where they are kept decoded.
         seed: chooses the images under ``config.limit``.
-        store: a folder where decoded pixels are kept between calls; None: in memory.
+        store: a folder where decoded pixels are kept between calls, in place of what ``config.store`` says.
+        own: where they are kept if nothing else is wanted or has room; None: in memory.
 
     Returns:
         Images of one size and one number of channels. ``test`` is None where the source has no test part.
@@ -31,7 +41,7 @@ def open_images(source: str, config: ImagesConfig | None = None, *, seed: int = 
         UserError: one line that names the value, what is allowed and the fix.
     """
     config = config or ImagesConfig()
-    images = _open(source, config, seed, store)
+    images = _stored(source, config, seed, store, own)
     if config.labels == "none":
         images = _without_labels(images)
     images = _with_channels(images, config.channels)
@@ -39,6 +49,30 @@ def open_images(source: str, config: ImagesConfig | None = None, *, seed: int = 
     if len(images.train) < 2:
         raise UserError(f"--data '{source}' has {len(images.train)} images, at least two are needed: add some")
     return images
+
+
+def _stored(source: str, config: ImagesConfig, seed: int, store: Path | None, own: Path | None) -> Images:
+    """Open a SOURCE with the store that is wanted; without the user's cache where it cannot serve."""
+    if store is not None or config.store == "none":
+        return _open(source, config, seed, store or own)
+    if config.store != "auto":
+        return _open(source, config, seed, Path(config.store).expanduser())
+    from clsp.images.cache import image_cache, prepared_cache
+    from clsp.images.store import NoRoomError
+
+    try:
+        return _open(source, config, seed, prepared_cache())
+    except (NoRoomError, OSError) as error:
+        if isinstance(error, OSError) and not _is_inside(error.filename, image_cache()):
+            raise
+        from clsp import console
+
+        console.say(f"images: the cache {image_cache()} cannot keep them ({error}): kept in {own or 'memory'}")
+        return _open(source, config, seed, own)
+
+
+def _is_inside(path: object, folder: Path) -> bool:
+    return isinstance(path, str | bytes | Path) and Path(os.fsdecode(path)).is_relative_to(folder)
 
 
 def check_source(source: str) -> None:
@@ -50,10 +84,17 @@ def check_source(source: str) -> None:
     path = Path(source).expanduser()
     is_array = path.is_file() and path.suffix.lower() in (".npy", ".npz")
     if source not in BUILTIN_NAMES and not source.startswith("hf:") and not path.is_dir() and not is_array:
-        raise UserError(_unknown(source, path))
+        raise UserError(unknown(source, path))
 
 
 def _open(source: str, config: ImagesConfig, seed: int, store: Path | None) -> Images:
+    is_folder = source not in BUILTIN_NAMES and Path(source).expanduser().is_dir()
+    if config.labels not in ("auto", "none") and not is_folder:
+        check_source(source)
+        raise UserError(
+            f"--images.labels '{config.labels}' is neither auto nor none, and a file of labels is read for a folder of "
+            f"images alone: {source} is none"
+        )
     if source in BUILTIN_NAMES:
         from clsp.images.builtin import open_builtin
 
@@ -71,14 +112,6 @@ def _open(source: str, config: ImagesConfig, seed: int, store: Path | None) -> I
     from clsp.images.arrays import open_arrays
 
     return open_arrays(source, path, config)
-
-
-def _unknown(source: str, path: Path) -> str:
-    names = ", ".join(BUILTIN_NAMES)
-    allowed = f"give a folder of images, an .npy or .npz file, hf:NAME, or a built-in name ({names})"
-    if path.exists():
-        return f"--data '{source}' is a file, but neither .npy nor .npz: {allowed}"
-    return f"--data '{source}' does not exist{suggest(source, BUILTIN_NAMES)}; {allowed}"
 
 
 def _without_labels(images: Images) -> Images:
@@ -112,5 +145,6 @@ def _limited(images: Images, limit: int | None, seed: int) -> Images:
         images=train.images[rows],
         names=[train.names[row] for row in rows],
         labels=None if train.labels is None else train.labels[rows],
+        columns={name: [column[row] for row in rows] for name, column in train.columns.items()},
     )
     return replace(images, train=chosen, notes=(*images.notes, *limit_note(limit, total)))

@@ -2,65 +2,36 @@
 
 A store is a folder that is named by its key: ``train.npy`` and perhaps ``test.npy`` (uint8 [N, C, H, W]), and
 ``index.json`` with names, labels and the key of what was read. The index is removed before the first pixel is written
-and comes back after the last one, so that a killed writer leaves no index and the store is made again.
+and comes back after the last one, so that a killed writer leaves no index and the store is made again. The index holds
+the fingerprint of each part: a store whose bytes have changed is made again, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from clsp import console, files
 from clsp.errors import UserError
+from clsp.images.cache import ALIAS, has_room, image_cache, use
 from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
-
-VERSION = 1
-"""Part of every key: raise it when decoding changes."""
+from clsp.images.plan import Part, Plan, check_enough, each
+from clsp.images.told import excluded_note
 
 INDEX = "index.json"
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """The images of one split, not yet read."""
-
-    names: tuple[str, ...]
-    read: Callable[[int], tuple[Decoded, int]]
-    """Read image ``i`` and its label (ignored where ``labelled`` is False). May raise UnreadableImage."""
-    labelled: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A data set, not yet read."""
-
-    source: str
-    key: str
-    """Fingerprint of all that determines the result."""
-    parts: dict[str, Part]
-    """``train`` and perhaps ``test``."""
-    size: int
-    channels: int
-    classes: tuple[str, ...] | None = None
-    excluded: tuple[Excluded, ...] = ()
-    """Files that are known to be unreadable."""
-    notes: tuple[str, ...] = ()
-    max_pixels: int
+_PATIENCE = 1.0
+"""Seconds of waiting for another process before it is said."""
 
 
 @dataclass
@@ -71,51 +42,75 @@ class _Tally:
     conversions: Counter[str] = field(default_factory=Counter)
     names: dict[str, list[str]] = field(default_factory=dict)
     labels: dict[str, list[int]] = field(default_factory=dict)
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    """Which images of a part could be read."""
 
 
-def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Apply ``function`` to ``items`` in threads and yield the results in order.
+class NoRoomError(Exception):
+    """The user's cache has no room for a set of decoded images."""
 
-    Only a few items are under way at a time, so that memory stays bounded whatever the consumer's pace.
+
+def fetch(folder: Path | None, key: str, source: str, plan: Callable[[], Plan]) -> Images:
+    """Open the images of ``key`` in a store, or read them as ``plan`` says and keep them there.
+
+    Of several processes one decodes, and the others wait for it.
+
+    Args:
+        folder: the store; None: everything stays in memory.
+        key: fingerprint of all that determines the result.
+        source: the SOURCE as the user named it.
+        plan: says what is to be read; asked only where that is not there.
+
+    Raises:
+        UserError: fewer than two images could be read, or the disk has too little room.
+        NoRoomError: the store is the user's cache, and has no room.
     """
-    workers = min(8, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[_Result]] = deque()
+    if folder is None:
+        return build(plan(), None)
+    folder.mkdir(parents=True, exist_ok=True)
+    key = _followed(folder, key)
+    with _locked(folder / key):
+        kept = reopen(folder, key, source)
+        if kept is None:
+            return build(plan(), folder)
+        console.say(f"images: decoded before, taken from {folder / key}")
+        return kept
+
+
+def _followed(folder: Path, key: str) -> str:
+    """The key of a set that was made for another one and serves this, too; else the key itself."""
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        other = (folder / f"{key}{ALIAS}").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return key
+    return other if len(other) == len(key) and other.isalnum() and (folder / other / INDEX).exists() else key
 
 
 @contextlib.contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
-    """Hold the lock of a store folder, so that one of several processes decodes and the others reuse.
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a set of images. It dies with its process.
 
-    The lock dies with its process. Where the file system has none, nothing is held: writes are atomic anyway.
+    Where the file system has no locks, nothing is held: writes are atomic anyway.
     """
-    if folder is None:
-        yield
-        return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     with contextlib.suppress(OSError, NotImplementedError):
-        lock.acquire()
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            console.say(f"images: another process decodes the same images into {folder}; waiting for it")
+            lock.acquire()
     try:
         yield
     finally:
         lock.release()
 
 
-def reopen(folder: Path | None, key: str, source: str) -> Images | None:
+def reopen(folder: Path, key: str, source: str) -> Images | None:
     """Open a finished store, or return None when there is none, or one of another key, or a damaged one."""
-    if folder is None or not (folder / key / INDEX).exists():
+    store, folder = folder, folder / key
+    if not (folder / INDEX).exists():
         return None
-    folder = folder / key
     try:
         index = files.read_json(folder / INDEX)
         if index["key"] != key:
@@ -123,22 +118,24 @@ def reopen(folder: Path | None, key: str, source: str) -> Images | None:
         if index.get("sha256") not in (None, files.signature(index)):
             raise ValueError(f"{INDEX} was changed or damaged")
         splits = {name: _open_split(folder / f"{name}.npy", entry) for name, entry in index["parts"].items()}
-        return Images(
+        images = Images(
             source=source,
             train=splits["train"],
             test=splits.get("test"),
             classes=tuple(index["classes"]) if index["classes"] else None,
             excluded=tuple(Excluded(**entry) for entry in index["excluded"]),
             notes=tuple(index["notes"]),
+            listed=folder / INDEX,
         )
-    except Exception as error:  # torn by hand or by the disk: made again
-        console.say(f"images: the store {folder} is damaged ({files.reason(error)}); the images are read again")
+    except Exception as error:  # torn by hand or by the disk
+        console.say(f"images: {folder} is damaged ({files.reason(error)}): decoded again")
         return None
+    if store == image_cache():
+        use(folder)
+    return images
 
 
 def _open_split(path: Path, entry: dict[str, Any]) -> Split:
-    if "sha256" in entry:
-        files.prove(path, known=files.Entry(entry["bytes"], entry["sha256"]))
     images = files.read_array(path, mapped=True)
     if list(images.shape) != entry["shape"] or images.dtype != np.uint8:
         raise ValueError(f"{path} is not the array of its index")
@@ -146,7 +143,10 @@ def _open_split(path: Path, entry: dict[str, Any]) -> Split:
         raise ValueError("its index does not name all images")
     "".join(entry["names"]).encode(errors="surrogateescape")  # as a fingerprint does
     labels = None if entry["labels"] is None else np.array(entry["labels"], np.int64)
-    return Split(images=images, names=entry["names"], labels=labels)
+    split = Split(images=images, names=entry["names"], labels=labels, columns=entry["columns"])
+    if split.fingerprint != entry["fingerprint"]:
+        raise ValueError(f"the bytes of {path.name} have changed")
+    return split
 
 
 def build(plan: Plan, folder: Path | None) -> Images:
@@ -164,7 +164,6 @@ def build(plan: Plan, folder: Path | None) -> Images:
     arrays: dict[str, np.ndarray] = {}
     store, folder = folder, None if folder is None else folder / plan.key
     if folder is not None:
-        folder.mkdir(exist_ok=True)
         _prepare(folder, total * plan.channels * plan.size**2)
     with console.progress("reading images", total, "images") as bar, strict_pillow(plan.max_pixels):
         for name, part in plan.parts.items():
@@ -175,25 +174,31 @@ def build(plan: Plan, folder: Path | None) -> Images:
             else:
                 _write(folder / f"{name}.npy", rows, shape)
     check_enough(plan.source, len(tally.names["train"]), tally.excluded)
-    index = _index(plan, tally)
     if folder is not None:
-        for name, entry in index["parts"].items():
-            path = folder / f"{name}.npy"
-            entry |= {"bytes": path.stat().st_size, "sha256": files.file_hash(path)}
-        files.write_text(folder / INDEX, json.dumps(files.sealed(index)))
-        stored = reopen(store, plan.key, plan.source)
-        if stored is None:
-            raise OSError(f"the image store in {folder} cannot be read back")
-        return stored
+        arrays = {name: files.read_array(folder / f"{name}.npy", mapped=True) for name in plan.parts}
     splits = {
         name: Split(
             images=arrays[name],
             names=tally.names[name],
             labels=np.array(tally.labels[name], np.int64) if part.labelled else None,
+            columns={column: [values[row] for row in tally.rows[name]] for column, values in part.columns.items()},
         )
         for name, part in plan.parts.items()
         if tally.names[name]
     }
+    index = _index(plan, tally, splits)
+    if store is not None and folder is not None:
+        for name, entry in index["parts"].items():
+            path = folder / f"{name}.npy"
+            entry |= {"bytes": path.stat().st_size, "sha256": files.file_hash(path)}
+        files.write_text(folder / INDEX, json.dumps(files.sealed(index)))
+        if plan.also not in (None, plan.key):
+            # Who states the size that was chosen here asks for the same images: an encoder is used at its own size.
+            files.write_text(store / f"{plan.also}{ALIAS}", plan.key)
+        if store == image_cache():
+            use(folder)
+            size = sum(path.stat().st_size for path in folder.glob("*.npy"))
+            console.say(f"images: kept decoded for later commands, {size / 1e6:,.0f} MB in {folder} (--images.store)")
     return Images(
         source=plan.source,
         train=splits["train"],
@@ -201,37 +206,27 @@ def build(plan: Plan, folder: Path | None) -> Images:
         classes=plan.classes,
         excluded=tuple(tally.excluded),
         notes=tuple(index["notes"]),
+        listed=None if folder is None else folder / INDEX,
     )
-
-
-def check_enough(source: str, count: int, excluded: Iterable[Excluded]) -> None:
-    """Refuse a source of which fewer than two images could be read.
-
-    Raises:
-        UserError: none or one; names the first unreadable file.
-    """
-    if count >= 2:
-        return
-    bad = list(excluded)
-    first = f"; {len(bad)} cannot be read, the first: {bad[0].name}: {bad[0].reason}" if bad else ""
-    found = "none of the images" if count == 0 else "only one image"
-    raise UserError(f"--data '{source}': {found} can be used, at least two are needed{first}; add images or mend them")
 
 
 def _prepare(folder: Path, needed: int) -> None:
     (folder / INDEX).unlink(missing_ok=True)
     files.sweep(folder)
+    if folder.parent == image_cache() and not has_room(folder.parent, needed):
+        raise NoRoomError(f"{needed / 1e9:.1f} GB of decoded images")
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"'{folder}' has {free / 1e9:.1f} GB free, the decoded images need {needed / 1e9:.1f} GB: "
-            "make room, choose another --out, or lower --images.size or --images.limit"
+            "make room, choose another --images.store, or lower --images.size or --images.limit"
         )
 
 
 def _rows(part: Part, split: str, tally: _Tally, bar: console.Progress) -> Iterator[np.ndarray]:
     """Yield uint8 [C, H, W] of every readable image in order, and note the others."""
     names, labels = tally.names.setdefault(split, []), tally.labels.setdefault(split, [])
+    rows = tally.rows.setdefault(split, [])
 
     def attempt(index: int) -> tuple[Decoded, int] | str:
         try:
@@ -239,7 +234,7 @@ def _rows(part: Part, split: str, tally: _Tally, bar: console.Progress) -> Itera
         except UnreadableImage as error:
             return str(error)
 
-    for name, result in zip(part.names, each(attempt, range(len(part.names)))):
+    for row, (name, result) in enumerate(zip(part.names, each(attempt, range(len(part.names))))):
         bar.advance()
         if isinstance(result, str):
             tally.excluded.append(Excluded(name=name, reason=result))
@@ -248,6 +243,7 @@ def _rows(part: Part, split: str, tally: _Tally, bar: console.Progress) -> Itera
         tally.conversions.update(decoded.conversions)
         names.append(name)
         labels.append(label)
+        rows.append(row)
         yield decoded.pixels
 
 
@@ -277,21 +273,21 @@ def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _index(plan: Plan, tally: _Tally) -> dict[str, Any]:
-    shape = (plan.channels, plan.size, plan.size)
+def _index(plan: Plan, tally: _Tally, splits: Mapping[str, Split]) -> dict[str, Any]:
     parts = {
         name: {
-            "shape": [len(tally.names[name]), *shape],
+            "shape": list(split.images.shape),
             "names": tally.names[name],
-            "labels": tally.labels[name] if part.labelled else None,
+            "labels": tally.labels[name] if split.labels is not None else None,
+            "columns": dict(split.columns),
+            "fingerprint": split.fingerprint,
         }
-        for name, part in plan.parts.items()
-        if tally.names[name]
+        for name, split in splits.items()
     }
     notes = list(plan.notes)
     notes += [f"{name}: {count} images" for name, count in sorted(tally.conversions.items())]
     if tally.excluded:
-        notes.append(f"{len(tally.excluded)} files cannot be read and are left out")
+        notes.append(excluded_note(tally.excluded))
     return {
         "key": plan.key,
         "parts": parts,

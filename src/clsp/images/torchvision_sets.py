@@ -22,6 +22,9 @@ from clsp.images.geometry import row_names, sized
 from clsp.images.imageset import Images, Split
 from clsp.images.pictures import Pictures, open_pictures
 
+_DEBIAN = {"fashion-mnist": "; on Debian and Ubuntu: sudo apt install dataset-fashion-mnist"}
+"""What else brings a set."""
+
 
 def datasets_root() -> Path:
     """Where torchvision's files are kept: ``$CLSP_DATASETS``, else ``~/.cache/clsp/datasets``."""
@@ -81,7 +84,7 @@ def load_torchvision(name: str, arguments: Mapping[str, Any]) -> Any:
         raise UserError(
             f"--data {name}: not found in {root}, and the download failed ({reason}): copy the files that "
             f"torchvision.datasets.{TORCHVISION[name].cls} expects to {root}, "
-            "or set CLSP_DATASETS to the folder that has them"
+            f"or set CLSP_DATASETS to the folder that has them{_DEBIAN.get(name, '')}"
         ) from error
 
 

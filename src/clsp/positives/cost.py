@@ -21,7 +21,8 @@ from clsp.settings.values import build
 def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) -> float:
     """Count the FLOPs of drawing a bank.
 
-    Each step is one pass for every candidate, with guidance its second half again, and half of one for every anchor.
+    Each step is one pass for every candidate, with guidance its second half again, and half of one for every anchor
+    (for every candidate, where each has the anchor noised for itself).
     """
     x = _blank(unet)
     with torch.no_grad():
@@ -31,7 +32,8 @@ def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) ->
         each, shared = full, 0.0
     else:
         each, shared = full + (full - half if config.guidance_scale > 1.0 else 0.0), half
-    return anchors * steps_taken(config.steps, config.strength) * (config.candidates * each + shared)
+    encoded = config.candidates if config.anchor_noise == "each" else 1
+    return anchors * steps_taken(config.steps, config.strength) * (config.candidates * each + encoded * shared)
 
 
 def training_cost(diffusion: str | Path) -> dict[str, float] | None:
@@ -52,5 +54,6 @@ def training_cost(diffusion: str | Path) -> dict[str, float] | None:
 
 
 def _blank(unet: UNet2DModel) -> torch.Tensor:
-    side = unet.config.sample_size
-    return torch.zeros(1, unet.config.in_channels, side, side, device=unet.device)
+    size = unet.config.sample_size or 2 ** (len(unet.config.block_out_channels) - 1)
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return torch.zeros(1, unet.config.in_channels, height, width, device=unet.device)

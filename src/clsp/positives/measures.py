@@ -17,6 +17,7 @@ from torch import Tensor
 from clsp import console, files
 from clsp.diffusion.interpolation import encode
 from clsp.diffusion.unet import Grid
+from clsp.engine.memory import in_batches
 from clsp.images.imageset import Images, subset
 from clsp.positives.bank import PositiveBank
 
@@ -33,12 +34,15 @@ Measure = dict[str, Any]
 def bottleneck_features(unet: UNet2DModel, images: np.ndarray, *, batch_size: int = 256) -> Tensor:
     """Compute unit features of uint8 images [N, C, H, W]: float32 [N, D], on the CPU."""
     grid, device = Grid.of(unet, images.shape[1]), unet.device
-    features = []
-    for first in range(0, len(images), batch_size):
-        batch = torch.from_numpy(np.array(images[first : first + batch_size])).to(device)
-        encoded = encode(unet, grid.enter(batch.float() / 127.5 - 1.0), _TIME)
-        features.append(F.normalize(encoded.middle.float().mean(dim=(2, 3)), dim=1).cpu())
-    return torch.cat(features)
+    learned = unet.config.time_embedding_type == "learned"
+    time = min(_TIME, unet.config.num_train_timesteps - 1) if learned else _TIME  # a row of a table
+
+    def features(first: int, last: int) -> Tensor:
+        batch = torch.from_numpy(np.array(images[first:last])).to(device)
+        encoded = encode(unet, grid.enter(batch.float() / 127.5 - 1.0), time)
+        return F.normalize(encoded.middle.float().mean(dim=(2, 3)), dim=1).cpu()
+
+    return torch.cat(in_batches(features, len(images), batch_size))
 
 
 def measure(bank: PositiveBank, images: Images, unet: UNet2DModel, *, seed: int) -> dict[str, Measure]:

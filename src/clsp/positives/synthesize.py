@@ -18,6 +18,7 @@ from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePi
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.launch import launch
+from clsp.engine.memory import fits
 from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
 from clsp.images.imageset import Images, subset
@@ -215,18 +216,26 @@ def _make_shard(plan: _Plan, part: Part, folder: Path, bar: console.Progress) ->
 def _draw(plan: _Plan, ids: np.ndarray) -> SyntheticPositiveOutput | None:
     """Draw the candidates of some anchors; None: memory does not suffice, fewer at once are the same images.
 
-    The answer to too little memory is a value because the exception holds the frames of the attempt, and with them
-    its tensors, as long as it is handled: who draws again within ``except`` has less memory than before.
+    Raises:
+        UserError: memory does not suffice for one anchor.
     """
-    try:
+    drawn: list[SyntheticPositiveOutput] = []
+
+    def draw() -> None:
         if faults.point("draw") == "oom":
             raise torch.OutOfMemoryError("injected")
         with plan.autocast:
             anchors, starts = _scaled(plan, ids), _starts(plan, ids)
-            return plan.pipeline.draw(anchors, plan.config.sampling(), seed=plan.seed, anchor_ids=ids, starts=starts)
-    except torch.OutOfMemoryError:
-        if len(ids) == 1:
-            raise
+            sampling = plan.config.sampling()
+            drawn.append(plan.pipeline.draw(anchors, sampling, seed=plan.seed, anchor_ids=ids, starts=starts))
+
+    if fits(draw):
+        return drawn[0]
+    if len(ids) == 1:
+        raise UserError(
+            f"the memory does not suffice for the {plan.config.candidates} candidates of one anchor; choose fewer "
+            "--synthesize.candidates or a smaller --images.size, or make some free"
+        )
     return None
 
 

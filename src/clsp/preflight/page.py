@@ -71,7 +71,7 @@ def _hours(plan: Plan, stages: Iterable[Stage]) -> str:
 
 def _memory(plan: Plan, stages: list[Stage], gpu: str | None) -> str:
     largest = max(stages, key=lambda stage: stage.memory)
-    place, room, more = _device(plan, gpu)
+    place, room, more = device(plan, gpu)
     needed = largest.memory + more
     images = plan.images
     ram = plan.pixels(len(images.train) + (0 if images.test is None else len(images.test)))
@@ -89,18 +89,19 @@ def _memory(plan: Plan, stages: list[Stage], gpu: str | None) -> str:
     return f"{text}The decoded images, {size(ram)}, {kept}; the bank, {size(plan.pixels(candidates))}, {copied}."
 
 
-def _device(plan: Plan, gpu: str | None) -> tuple[str, float, float]:
+def device(plan: Plan, gpu: str | None) -> tuple[str, float, float]:
     """Name and bytes of the device that is planned for, and what its libraries take of them."""
     import torch
 
     from clsp.engine.hardware import device_of
+    from clsp.engine.memory import machine_memory
 
     if plan.gpu is not None:
         return f"the {gpu}", plan.gpu.memory, _LIBRARIES
-    device = device_of(plan.recipe.hardware)
-    if device.type == "cuda":
-        return "the GPU here", float(torch.cuda.get_device_properties(device).total_memory), _LIBRARIES
-    return "this machine", float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")), 0.0
+    here = device_of(plan.recipe.hardware)
+    if here.type == "cuda":
+        return "the GPU here", float(torch.cuda.get_device_properties(here).total_memory), _LIBRARIES
+    return "this machine", machine_memory(), 0.0
 
 
 def _disk(plan: Plan, stages: list[Stage]) -> str:

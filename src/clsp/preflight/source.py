@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clsp.errors import UserError
-from clsp.images.catalogue import BUILTIN_NAMES, SHAPES
+from clsp.images.catalogue import BUILTIN_NAMES, PACKAGED, SHAPES
 from clsp.recipes.names import recipe_for, recipe_names
 from clsp.recipes.recipe import Recipe
 
@@ -107,4 +107,5 @@ def describe_source(images: Images, there: bool) -> str:
         return f"{text}; {len(images.excluded)} files left out"
     if SHAPES[images.source].download:
         return f"{text}, so far as is known; not there yet, a run downloads them to {datasets_root()}"
-    return f"{text}, so far as is known; not there yet, and clsp cannot download them: bring the files"
+    fix = PACKAGED.get(images.source, "bring the files")
+    return f"{text}, so far as is known; not there yet, and clsp cannot download them: {fix}"

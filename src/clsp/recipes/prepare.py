@@ -63,14 +63,14 @@ def prepare(
         data: a SOURCE.
         recipe: a built-in name or a YAML file; None: the SOURCE's own, else ``folder``.
         overrides: nested settings that go before the recipe's, ``{"pretrain": {"lr": 0.1}}``; values may be text.
-        store: folder for decoded pixels.
+        store: the run's own folder for decoded pixels, for what the user's cache does not take.
 
     Raises:
         UserError: the data cannot be read, or a setting is wrong.
     """
 
     def opened(first: Recipe) -> Images:
-        return open_images(data, first.images, seed=first.seed, store=store)
+        return open_images(data, first.images, seed=first.seed, own=store)
 
     return prepare_with(opened, recipe or recipe_for(data), overrides)
 

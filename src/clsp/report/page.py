@@ -12,6 +12,7 @@ from string import Template
 from clsp import files
 from clsp.errors import UserError
 from clsp.report import sections
+from clsp.report.confusion import confusions
 from clsp.report.folder import Folder
 from clsp.report.html import Html, element, join, paragraph
 from clsp.report.learning import learning
@@ -21,6 +22,7 @@ from clsp.report.study import Study, headline
 
 SECTIONS: dict[str, tuple[str, Callable[[Study], Html]]] = {
     "measures": ("Measures", measured),
+    "confusions": ("What is taken for what", confusions),
     "cost": ("Against cost", against_cost),
     "runs": ("Single runs and pairs", runs),
     "protocols": ("Protocols", protocols),

@@ -13,6 +13,7 @@ from clsp import console, distributed, files
 from clsp.engine.launch import launch
 from clsp.errors import InUseError, UserError
 from clsp.positives.bank import PositiveBank
+from clsp.preflight.room import memory_note
 from clsp.recipes.arms import DIFFUSION, Arm
 from clsp.recipes.fit import check_arm, check_generator
 from clsp.recipes.prepare import Prepared
@@ -78,12 +79,14 @@ def conduct(
     """
     prepared.require_read(arms)
     launch(prepared.recipe.hardware)
-    describe(prepared.images)
+    describe(prepared.images, out / "images.json")
     _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
     require_same_data(out, prepared.images)
     if (out / "encoder" / "stage.json").exists():
         raise UserError(f"{out} was made by an older version, with another layout of folders; choose another --out")
     if not (out / "recipe.yaml").exists():
+        if distributed.rank() == 0 and (note := memory_note(prepared, own_model=bank is None and diffusion is None)):
+            console.say(note)
         write_record(out, prepared, source, command)
     at_work: Callable[[Callable[[], Any]], Any] = _when_free if shared else lambda work: work()
     needed = any(not arm.trains or needs_bank(prepared.recipe.pretraining(arm)) for arm in arms)

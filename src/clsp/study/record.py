@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ import yaml
 from clsp import console, distributed, files
 from clsp.errors import UserError
 from clsp.images.imageset import Images
+from clsp.images.told import excluded_note
 from clsp.provenance import machine, versions
 from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import Recipe
 from clsp.settings.describe import as_text
 from clsp.settings.values import flat, plain
+from clsp.text import quoted
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,25 @@ def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any]
     given = {option: value for option, value in own.items() if value is not None}
     options = {**given, **flat(overrides or {}, Recipe)}
     words = [word for option, value in options.items() for word in (f"--{option}", as_text(value))]
-    return " ".join(shlex.quote(word) for word in ("clsp", name, *words))
+    return " ".join(quoted(word) for word in ("clsp", name, *words))
 
 
-def describe(images: Images) -> None:
-    """Say what the data are."""
+def describe(images: Images, listed: Path | None = None) -> None:
+    """Say what the data are and what was decided of them, a line each.
+
+    Args:
+        images: the data.
+        listed: the file that will list all that was left out; None: the one that does.
+    """
     shape = f"{images.channels} x {images.size} x {images.size}"
     test = f", {len(images.test)} test images" if images.test is not None else ""
     labels = f", {len(images.classes)} classes" if images.classes else ", no labels"
+    bare = 0 if images.train.labels is None else int((images.train.labels < 0).sum())
+    labels += f" ({bare} train images without a label)" if bare else ""
     console.say(f"images: {len(images.train)} train images{test} of {shape}{labels} from {images.source}")
-    if images.excluded:
-        console.say(f"images: {len(images.excluded)} files could not be read and are left out; images.json lists them")
-        for excluded in images.excluded[:5]:
-            console.say(f"  {excluded.name}: {excluded.reason}")
+    left_out, place = excluded_note(images.excluded) if images.excluded else "", listed or images.listed
+    for note in filter(None, dict.fromkeys((*images.notes, left_out))):
+        console.say(f"images: {note}" + (f"; {place} lists all" if note == left_out and place else ""))
 
 
 def require_same_data(out: Path, images: Images) -> None:

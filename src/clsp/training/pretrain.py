@@ -18,6 +18,7 @@ from clsp.engine.fit import Callback, Fit
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import launch
+from clsp.engine.memory import train_within
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
@@ -105,7 +106,14 @@ def pretrain(
             log_every=config.log_every,
             callbacks=(HealthCheck(), NeighbourCheck(), knn, *callbacks),
         )
-        fit.run(training)
+        train_within(
+            lambda: fit.run(training),
+            training,
+            training.blank_step,
+            len(training.batches.rows()),
+            title=fit.title,
+            setting="pretrain.batch_size",
+        )
         # On every process, for they exchange embeddings and ids.
         flops, seen = training_flops(training), _last_views(training)
         if distributed.rank() == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from clsp.engine.batches import Batches
 from clsp.engine.fit import StepOutput, Training
+from clsp.engine.pixels import BlankPixels
 from clsp.engine.schedule import warmup_factor
 from clsp.methods.base import Method, Output, Views
 from clsp.positives.placement import no_negatives
@@ -157,6 +158,14 @@ class Pretraining(Training[Seen]):
             return {}
         masks = {"weights": views.weights, "mates": views.mates, "ignore": views.ignore}
         return {"positive": chosen.third.term(pair, chosen.pull, views.progress, **masks)}
+
+    def blank_step(self, images: int) -> None:
+        """A step's forward and backward pass on so many images without content, to reckon what it takes."""
+        self.material = replace(self.material, pixels=BlankPixels(self.material.pixels.shape))
+        if self.draw is not None:
+            self.draw = lambda positions, anchors, step: Positive(anchors)
+        self.method.before_step(0.5)
+        self.step(0, torch.arange(images, device=self.mean.device), 0.5).loss.backward()
 
     def after_step(self, number: int) -> None:
         """Let the method remember the batch."""

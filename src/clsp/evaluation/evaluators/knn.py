@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from clsp.engine.neighbours import nearest
+from clsp.evaluation.balance import rate
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
-from clsp.evaluation.measure import Measure, accuracy
+from clsp.evaluation.measure import Measure
 from clsp.evaluation.task import Task
 from clsp.evaluation.trained import Trained
 
 
 class KNN(Evaluator):
-    """Top-1 of the nearest train images' vote."""
+    """Top-1 of the nearest train images' vote; of unequal classes their mean as well."""
 
     settings: EvaluateConfig
     place = 20
@@ -32,7 +33,7 @@ class KNN(Evaluator):
             f"weighted kNN by cosine over {len(labels)} labelled train images, k = {k} and temperature {temperature:g} "
             f"chosen on {int(data.held.sum())} of them; tested on {data.note}"
         )
-        return [accuracy(scores, data.test.column("label"), name="knn", title="kNN", protocol=protocol)]
+        return rate(scores, data.test.column("label"), name="knn", title="kNN", protocol=protocol)
 
 
 def vote(similarities: Tensor, labels: Tensor, classes: int, *, k: int, temperature: float) -> Tensor:

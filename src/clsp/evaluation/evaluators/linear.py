@@ -11,9 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from clsp.evaluation.balance import rate
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
-from clsp.evaluation.measure import Measure, accuracy
+from clsp.evaluation.measure import Measure
 from clsp.evaluation.task import Task
 from clsp.evaluation.trained import Trained
 
@@ -30,7 +31,7 @@ _SMALL = 5_000_000
 
 
 class Linear(Evaluator):
-    """Top-1 of a linear probe."""
+    """Top-1 of a linear probe; of unequal classes their mean as well."""
 
     settings: EvaluateConfig
     place = 10
@@ -45,7 +46,7 @@ class Linear(Evaluator):
             f"C = {fitted.regularisation:g} chosen on {int(data.held.sum())} of them; tested on {data.note}"
         )
         scores = fitted.scores(trained.test.numpy(), data.classes)
-        return [accuracy(scores, data.test.column("label"), name="linear", title="linear", protocol=protocol)]
+        return rate(scores, data.test.column("label"), name="linear", title="linear", protocol=protocol)
 
 
 class LinearProbe:

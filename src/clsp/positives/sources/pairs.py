@@ -24,6 +24,7 @@ from clsp.errors import UserError
 from clsp.positives.lists import OneOf
 from clsp.positives.source import Draw, Material, Positive, Source
 from clsp.settings import Incidental, settings
+from clsp.text import cell
 
 _OPTION = "pretrain.positive.pairs.file"
 
@@ -110,7 +111,8 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:
         UserError: the file cannot be read, lacks a column, holds a weight that is none, or no pair of it is among the
             train images. Pairs of which an image is missing are left out, and it is said.
     """
-    index = {name: place for place, name in enumerate(names)}
+    index = {cell(name): place for place, name in enumerate(names)}  # as they are written
+    index |= {name: place for place, name in enumerate(names)}
     with files.foreign(f"--{_OPTION} {path}", "give a CSV file with the columns first and second"):
         text = files.read_text(Path(path), fix="give a CSV file with the columns first and second")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
