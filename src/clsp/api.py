@@ -18,6 +18,7 @@ from clsp.settings.values import Tree, merge, nested, plain
 from clsp.study import stages
 from clsp.study.record import command_line, describe, write_record
 from clsp.study.run import run as run_study
+from clsp.study.seal import seal, unseal
 
 if TYPE_CHECKING:
     from clsp.diffusion.config import DiffusionConfig
@@ -44,7 +45,10 @@ def _made(name: str, own: Mapping[str, Any], overrides: Tree, make: Callable[[Pr
     prepared = prepare(data, recipe=own["recipe"], overrides=overrides)
     describe(prepared.images, Path(own["out"]) / "images.json")
     made = make(prepared)
-    write_record(Path(own["out"]), prepared, data, command_line(name, own, overrides))
+    out, command = Path(own["out"]), command_line(name, own, overrides)
+    unseal(out)
+    write_record(out, prepared, data, command)
+    seal(out, command)
     return made
 
 
@@ -63,8 +67,7 @@ def run(
         What ``OUT/evaluation/metrics.json`` holds.
     """
     run_study(str(data), out, recipe=recipe, overrides=_overrides(settings, config=config), diffusion=diffusion)
-    metrics: dict[str, Any] = files.read_json(Path(out) / "evaluation" / "metrics.json")
-    return metrics
+    return files.read_json(Path(out) / "evaluation" / "metrics.json", dict[str, Any])
 
 
 def train_diffusion(

@@ -5,12 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 1500
+"""Characters of a line."""
+
 
 class UserError(ValueError):
     """The user's input is wrong: one line that names the value, what is allowed, and the fix.
 
-    The command line prints it behind ``clsp: error:`` and exits with status 2; there is no traceback.
+    The command line prints it behind ``clsp: error:`` and exits with status 2; there is no traceback. Of a line that a
+    value of a whole page makes long, the middle is left out.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 class InUseError(UserError):

@@ -55,8 +55,7 @@ def test_arrays_come_back_and_objects_are_neither_written_nor_read(tmp_path):
 
 
 def test_a_torn_last_line_of_a_log_is_left_out(tmp_path):
-    for number in range(3):
-        files.append_jsonl(tmp_path / "log", [{"step": number}])
+    files.append_jsonl(tmp_path / "log", [{"step": number} for number in range(3)], durable=True)
     with (tmp_path / "log").open("a") as log:
         log.write('{"step": 3, "lo')
     assert files.read_jsonl(tmp_path / "log") == [{"step": 0}, {"step": 1}, {"step": 2}]

@@ -105,9 +105,9 @@ def test_errors(tmp_path):
     assert "it holds Python objects (a pickle)" in message(path)
     for junk in (b"", b"junk", b"\x93NUMPY\x01\x00"):
         path.write_bytes(junk)
-        assert "cannot be read: " in message(path)
+        assert "cannot be read" in message(path)
         (tmp_path / "j.npz").write_bytes(junk)
-        assert "cannot be read: " in message(tmp_path / "j.npz")
+        assert "cannot be read" in message(tmp_path / "j.npz")
 
 
 def test_npz_errors(tmp_path):

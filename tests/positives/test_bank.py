@@ -13,6 +13,7 @@ from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
+from clsp.files import proof
 from clsp.positives.bank import FORMAT, PositiveBank
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.sources.bank import Candidates
@@ -98,14 +99,16 @@ def test_a_damaged_shard_is_named(tmp_path, damage):
         PositiveBank.open(tmp_path)
 
 
-def test_a_flipped_bit_is_found_when_asked(tmp_path):
+@pytest.mark.parametrize("large", [False, True])
+def test_a_flipped_bit_is_found(tmp_path, monkeypatch, large):
+    """At once, or of a large shard in the background."""
+    monkeypatch.setattr(proof, "_AT_ONCE", 10 if large else 10**6)
     path = write_bank(tmp_path) / "shard-00000006.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    PositiveBank.open(tmp_path)
-    with pytest.raises(UserError, match=r"shard-00000006.npy is damaged"):
-        PositiveBank.open(tmp_path, verify=True)
+    with pytest.raises(UserError, match=r"shard-00000006.npy.* changed or damaged after it was made"):
+        PositiveBank.open(tmp_path, verify=large)
 
 
 @pytest.mark.parametrize("name", ["../outside.npy", "/etc/outside.npy", "below/outside.npy"])
@@ -203,7 +206,7 @@ def test_a_bank_drawn_before_an_option_existed_is_the_bank_of_its_default(make_i
     images = make_images(20, size=8)
     before = make(images, model, tmp_path / "a").fingerprint
     record = files.read_json(tmp_path / "a" / "stage.json")
-    del record["settings"]["guidance_scale"]
+    del record["settings"]["guidance_scale"], record["sha256"], record["files"]
     files.write_json(tmp_path / "a" / "stage.json", record)
     assert make(images, model, tmp_path / "a").fingerprint == before
     with pytest.raises(UserError, match=r"guidance_scale 1.0 -> 2.0"):

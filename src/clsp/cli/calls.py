@@ -24,6 +24,8 @@ class Command:
     """The recipe's section whose options it takes without a prefix; None: no recipe."""
     positional: str | None = None
     """Name of the positional arguments it takes."""
+    flags: tuple[str, ...] = ()
+    """Those of the optional ones that take no value."""
     recipe: bool = field(default=True)
     """Whether it takes the options of a recipe."""
 
@@ -96,6 +98,14 @@ COMMANDS = {
         positional="RUN",
         recipe=False,
     ),
+    "verify": Command(
+        summary="compare the files of a run with the hashes they were made with; --repair makes damaged ones again",
+        function="verify",
+        optional=("repair",),
+        flags=("repair",),
+        positional="PATH",
+        recipe=False,
+    ),
     "check": Command(
         summary="what would run, what is wrong, how much time, memory and disk it takes, here or on a GPU by name",
         function="check",
@@ -116,6 +126,7 @@ METAVARS = {
     "baseline": "ARM",
     "gpu": "NAME",
     "between": "LOW,HIGH",
+    "repair": "",
 }
 
 
@@ -132,6 +143,7 @@ MEANINGS = {
     "baseline": "the arm that the others are compared with (the first)",
     "gpu": "a GPU that the run is planned for: a100-40gb, h100, rtx-4090, ...",
     "between": "smallest and largest cosine of a pair (0.97,0.99)",
+    "repair": "make again what is damaged or missing, the same bytes, and leave the rest as it is",
 }
 
 
@@ -174,6 +186,9 @@ def _parted(command: Command, queue: list[str]) -> tuple[dict[str, str], dict[st
             positional.append(argument)
             continue
         option, equals, value = argument.lstrip("-").partition("=")
+        if option in command.flags:
+            own[option] = "true"
+            continue
         given = value if equals else queue.pop(0) if queue and _is_value(queue[0]) else None
         if option in command.required + command.optional:
             if given is None:

@@ -13,6 +13,7 @@ from clsp.recipes.prepare import Prepared, prepare
 from clsp.study import stages
 from clsp.study.record import command_line, describe
 from clsp.study.run import run as run_study
+from clsp.study.seal import changing
 from clsp.text import csv_text
 
 if TYPE_CHECKING:
@@ -155,11 +156,11 @@ def _features(folder: Path, prepared: Prepared, splits: list[Split]) -> list[Ten
 
 def export(call: Call) -> int:
     """``clsp export``."""
-    from clsp.encoders.export import export_onnx, load_encoder, read_spec, save_encoder
+    from clsp.encoders.export import export_onnx, load_encoder, read_config, read_spec, save_encoder
 
     folder, out = stages.encoder_folder(call.own["encoder"]), Path(call.own["out"])
     encoder, spec = load_encoder(folder), read_spec(folder)
-    ours = files.read_json(folder / "config.json")["clsp"]
+    ours = read_config(folder).clsp
     save_encoder(out, encoder, spec, {n: v for n, v in ours.items() if n not in ("stem", "args")})
     try:
         export_onnx(encoder, spec, out / "encoder.onnx")
@@ -208,11 +209,36 @@ def report(call: Call) -> int:
         if not made or (path / "stage.json").is_file():
             raise UserError(f"{path} is no run (no recipe.yaml there); give the --out of 'clsp run' or 'clsp compare'")
     out = Path(call.own["out"]) if "out" in call.own else None
-    if len(folders) == 1:
+    if len(folders) == 1 and out is None:
+        with changing(folders[0], "report.html"):
+            console.result(build_report(folders[0]).resolve())
+    elif len(folders) == 1:
         console.result(build_report(folders[0], out).resolve())
     else:
         console.result(build_report_of_several(folders, out or Path("report.html")).resolve())
     return 0
+
+
+def verify(call: Call) -> int:
+    """``clsp verify``: 0 where all is sound or was made again, 1 where something is not."""
+    from clsp.cli.main import dispatch
+    from clsp.cli.repair import repair
+    from clsp.study.verify import verify as compared
+
+    status = 0
+    for place in map(Path, call.positional):
+        verdict = compared(place)
+        for folder in verdict.unknown:
+            console.say(f"verify: {folder} has no hashes: it is not finished, or an older version made it")
+        for finding in verdict.findings:
+            console.result(f"damaged: {finding}")
+        if verdict.findings and "repair" in call.own:
+            repaired = repair(verdict.findings, dispatch)
+            verdict = compared(place)
+            status |= not repaired
+        status |= bool(verdict.findings)
+        console.result(f"{place}: {verdict.compared} files compared, {len(verdict.findings)} damaged or missing")
+    return int(status)
 
 
 def check(call: Call) -> int:

@@ -36,7 +36,7 @@ def help_of(name: str, arguments: Sequence[str] = ()) -> str:
     """Write the help of a command, with the values of the recipe that the arguments name."""
     command = COMMANDS[name]
     required = " ".join(f"--{option} {METAVARS[option]}" for option in command.required)
-    optional = " ".join(f"[--{option} {METAVARS[option]}]" for option in command.optional)
+    optional = " ".join(f"[--{option} {METAVARS[option]}".rstrip() + "]" for option in command.optional)
     parts = ["usage: clsp", name, command.positional and f"{command.positional} ...", required, optional]
     line = " ".join(part for part in parts if part)
     text = textwrap.fill(line, 110, subsequent_indent="       ", break_on_hyphens=False) + f"\n\n{command.summary}\n"

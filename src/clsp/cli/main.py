@@ -13,6 +13,12 @@ from clsp.engine import watch
 from clsp.engine.stop import orderly
 from clsp.errors import UserError, suggest
 
+_MENDED_BY_USER = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR),
+    *(errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE),
+}
+"""What is wrong with a place that a user named, or that vanished meanwhile."""
+
 
 def dispatch(arguments: list[str]) -> int:
     """Run one command and turn its errors into one line and a status."""
@@ -41,11 +47,14 @@ def dispatch(arguments: list[str]) -> int:
 def _guarded(name: str, call: Call) -> int:
     """Run the command; what the user can mend ends with one line, Ctrl-C cleanly."""
     try:
+        from clsp import files
         from clsp.cli import commands
 
         function: Callable[[Call], int] = getattr(commands, call.command.function)
         with orderly(), watch.reported():
-            return function(call)
+            status = function(call)
+            files.settle()  # what was read in the background may be damaged
+        return status
     except KeyboardInterrupt:
         console.say("clsp: interrupted; the same command goes on where this one stopped")
         return 130
@@ -59,7 +68,7 @@ def _guarded(name: str, call: Call) -> int:
                 f"no space left for {error.filename or 'the output'}: free some or choose another --out; "
                 "what was finished is kept, and the same command goes on"
             )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EEXIST, errno.ENOTDIR):
+        if error.errno in _MENDED_BY_USER:
             where = error.filename or "a file"
             return _fail(f"cannot read or write {where}: {os.strerror(error.errno)}; mend it, or choose another --out")
         raise
@@ -81,6 +90,7 @@ def overview() -> str:
         "  clsp run --data digits --out demo     the same on images that come with the package\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
         "SOURCE is a folder of images, an .npz or .npy file, or a data set's name: digits, fashion-mnist, ...\n"
-        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 1 failed (or another process of the run\n"
-        "died), 2 wrong input, 130 interrupted, 143 ended by SIGTERM, 138 put back into the queue of SLURM."
+        "clsp COMMAND --help lists a command's options. Exit status: 0 done, 1 failed (another process of the run\n"
+        "died, or verify found damaged files), 2 wrong input, 130 interrupted, 143 ended by SIGTERM, 138 put back\n"
+        "into the queue of SLURM."
     )

@@ -10,10 +10,36 @@ from typing import Any
 from diffusers import UNet2DModel
 from diffusers.utils import logging as diffusers_logging
 
-from clsp import console
+from clsp import console, files
 from clsp.diffusion.process import forward_process
 from clsp.engine.memory import is_too_little_memory
 from clsp.errors import UserError
+
+FIX = "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
+
+_READ = (
+    "model_index.json",
+    "config.json",
+    "scheduler_config.json",
+    "unet/*.json",
+    "scheduler/*.json",
+    "*.safetensors",
+    "unet/*.safetensors",
+    "unet_ema/*.json",
+    "unet_ema/*.safetensors",
+)
+"""What is read of a diffusers folder."""
+
+
+_MOST = {
+    "num_train_timesteps": 1_000_000,
+    "layers_per_block": 64,
+    "block_out_channels": 65_536,
+    "in_channels": 4096,
+    "out_channels": 4096,
+    "sample_size": 65_536,
+}
+"""The largest sizes that are read."""
 
 _WEIGHTS = "diffusion_pytorch_model"
 _LATENT = ("vqvae", "vae", "movq", "vqmodel")
@@ -47,6 +73,7 @@ def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
     where = str(source)
     try:
         folder = Path(where) if Path(where).is_dir() else _downloaded(where)
+        require_readable(folder)
         _require_pixels(folder)
         place = _unet_folder(folder)
         settings = _scheduler(folder, place)
@@ -57,6 +84,34 @@ def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
     return unet, settings
 
 
+def require_readable(folder: Path) -> None:
+    """Refuse a diffusers folder of which a file is damaged, before others read it.
+
+    Raises:
+        UserError: names the file.
+    """
+    for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
+        if path.suffix == ".json":
+            config = files.read_json(path, dict[str, Any], fix=FIX)
+            with files.foreign(path, FIX):
+                _require_sizes(config)
+        else:
+            files.read_header(path, fix=FIX)
+
+
+def _require_sizes(config: dict[str, Any]) -> None:
+    """Refuse sizes that no model has, before memory and hours are spent on them.
+
+    Raises:
+        ValueError: names the size.
+    """
+    for name, most in _MOST.items():
+        value = config.get(name)
+        for size in value if isinstance(value, list) else [value]:
+            if isinstance(size, int | float) and not 0 <= size <= most:
+                raise ValueError(f"its {name} is {size:g}; at most {most:,} is read")
+
+
 @dataclass
 class _Nothing(UserError):
     """There is no model of diffusers at all."""
@@ -64,10 +119,7 @@ class _Nothing(UserError):
     reason: str
 
     def __str__(self) -> str:
-        return (
-            f"no diffusers folder with an unconditional U-Net in safetensors ({self.reason}); "
-            "give the folder that 'clsp diffusion' wrote, or a hub id such as google/ddpm-cifar10-32"
-        )
+        return f"no diffusers folder with an unconditional U-Net in safetensors ({self.reason}); {FIX}"
 
 
 def _downloaded(name: str) -> Path:

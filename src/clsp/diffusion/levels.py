@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clsp import files, randomness
 from clsp.diffusion.config import DiffusionConfig
+from clsp.engine.record import read_record
 
 
 def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int) -> Tensor:
@@ -33,8 +34,14 @@ def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int
 
 def trained_strength(diffusion: str | Path) -> float:
     """Return the fraction of its noise levels that the model in ``diffusion`` was trained for; 1 if unknown."""
-    path = Path(diffusion) / "stage.json"
-    return float(files.read_json(path)["settings"].get("max_strength", 1.0)) if path.is_file() else 1.0
+    record = read_record(Path(diffusion))
+    if record is None:
+        return 1.0
+    with files.foreign(record.path):
+        strength = float(record.settings.get("max_strength", 1.0))
+        if not 0.0 < strength <= 1.0:
+            raise ValueError(f"its max_strength is {strength}")
+        return strength
 
 
 def prediction_loss(

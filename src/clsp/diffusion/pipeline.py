@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DModel
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from clsp import files
 from clsp.diffusion import folder
 from clsp.diffusion.config import AnchorNoise
 from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample, steps_taken, timesteps_of
@@ -69,7 +70,8 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             UserError: nothing usable is there, or the sampler is unknown.
         """
         unet, settings = folder.load_diffusion(source)
-        pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample))
+        with files.foreign(f"--diffusion {source}", folder.FIX, what="has a scheduler that cannot be made"):
+            pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample))
         pipeline.max_strength = trained_strength(source)
         return pipeline
 

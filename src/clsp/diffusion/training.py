@@ -30,6 +30,9 @@ from clsp.engine.stage import Stage, stage
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 
+MAKES = ("model_index.json", "unet/*", "scheduler/*", "samples.png", "metrics.jsonl", "checkpoints/last.safetensors")
+"""What the stage makes."""
+
 _SHEET = 32
 """Images on a sheet of samples."""
 
@@ -136,7 +139,7 @@ def train_diffusion(
         UserError: settings do not fit, or the folder belongs to other settings or data.
     """
     launch(hardware)
-    with stage("diffusion model", folder, config, seed=seed, data=images.fingerprint) as current:
+    with stage("diffusion model", folder, config, seed=seed, data=images.fingerprint, makes=MAKES) as current:
         if current.finished:
             return current
         chosen = subset(len(images.train), config.images, seed=seed)

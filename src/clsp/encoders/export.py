@@ -4,16 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from annotated_types import Interval, Len
+from pydantic import ConfigDict, PositiveFloat
+from safetensors.torch import save
 from torch import nn
+from typing_extensions import TypedDict
 
 from clsp import files
 from clsp.encoders.backbone import build_backbone, feature_count, size_args, stem_snippet
 from clsp.errors import UserError
+
+_FIX = "give --encoder the folder that 'clsp pretrain' wrote, or make it again"
+
+
+class _Input(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    input_size: Annotated[list[Annotated[int, Interval(ge=1, le=65_536)]], Len(3, 3)]
+    mean: list[float]
+    std: list[PositiveFloat]
+
+
+class _Ours(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    stem: str
+    args: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What ``config.json`` says: timm's layout, and ours beside it."""
+
+    architecture: str
+    pretrained_cfg: _Input
+    clsp: _Ours
 
 
 @dataclass(kw_only=True)
@@ -68,23 +96,29 @@ def read_spec(folder: Path) -> EncoderSpec:
     Raises:
         UserError: the folder holds no encoder of clsp.
     """
+    config = read_config(folder)
+    cfg, ours = config.pretrained_cfg, config.clsp
+    return EncoderSpec(
+        name=config.architecture,
+        args=ours["args"],
+        stem=ours["stem"],
+        channels=cfg["input_size"][0],
+        size=cfg["input_size"][1],
+        mean=cfg["mean"],
+        std=cfg["std"],
+    )
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """Read ``config.json`` of the encoder in ``folder``.
+
+    Raises:
+        UserError: the folder holds no encoder of clsp, or the file is damaged.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"--encoder {folder}: no config.json there; give a folder that 'clsp pretrain' wrote")
-    try:
-        config = files.read_json(path)
-        input_size, ours = config["pretrained_cfg"], config["clsp"]
-        return EncoderSpec(
-            name=config["architecture"],
-            args=ours["args"],
-            stem=ours["stem"],
-            channels=input_size["input_size"][0],
-            size=input_size["input_size"][1],
-            mean=input_size["mean"],
-            std=input_size["std"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"--encoder {folder}: config.json is not clsp's ({error!r})") from error
+    return files.read_json(path, EncoderConfig, fix=_FIX, what="is not clsp's")
 
 
 def load_encoder(folder: str | Path) -> nn.Module:
@@ -101,13 +135,14 @@ def load_encoder(folder: str | Path) -> nn.Module:
     if not (folder / "config.json").exists() and (folder / "encoder" / "config.json").exists():
         folder = folder / "encoder"
     spec = read_spec(folder)
-    encoder = spec.build()
-    try:
-        encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--encoder {folder}: encoder.safetensors cannot be loaded ({reason})") from error
-    encoder.pretrained_cfg = files.read_json(folder / "config.json")["pretrained_cfg"]
+    with files.foreign(folder / "config.json", _FIX, what="describes an encoder that cannot be built"):
+        encoder = spec.build()
+    path, what = folder / "encoder.safetensors", "cannot be loaded"
+    tensors, _ = files.read_tensors(path, fix=_FIX, what=what)
+    with files.foreign(path, _FIX, what=what):
+        encoder.load_state_dict(tensors)
+    cfg: Any = dict(read_config(folder).pretrained_cfg)
+    encoder.pretrained_cfg = cfg
     return encoder.eval()
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from clsp import files
-from clsp.errors import UserError
 
-_FORMAT = "clsp-checkpoint-2"
+_FORMAT, _OLD = "clsp-checkpoint-3", "clsp-checkpoint-2"
+"""The older one has no hash of its content."""
+
+ANEW = "delete it to start this stage anew"
+"""What to do about a checkpoint that cannot be used."""
+
+_WHAT = "is no checkpoint"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -21,25 +27,41 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     tree = _encode(state, tensors)
     # One entry: safetensors writes several in any order, and equal states are to be equal bytes.
-    files.write_bytes(path, save(tensors, metadata={_FORMAT: json.dumps(tree)}))
+    header = {_FORMAT: json.dumps({"state": tree, "sha256": _hash(tree, tensors)})}
+    files.write_bytes(path, save(tensors, metadata=header))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote; no code in the file can run.
 
     Raises:
-        UserError: the file is no checkpoint of clsp, or is damaged.
+        UserError: the file is no checkpoint of clsp, or is damaged: a single bit in it changed.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if _FORMAT not in header:
-            raise UserError(f"{path} is no checkpoint of clsp; delete it to start this stage anew")
-        restored: dict[str, Any] = _decode(json.loads(header[_FORMAT]), tensors)
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is no checkpoint ({error}); delete it to start this stage anew") from error
-    return restored
+    tensors, header = files.read_tensors(path, fix=ANEW, what=_WHAT)
+    with files.foreign(path, ANEW, what=_WHAT):
+        if _OLD in header:
+            tree = json.loads(header[_OLD])
+        elif _FORMAT in header:
+            content = json.loads(header[_FORMAT])
+            tree = content["state"]
+            if _hash(tree, tensors) != content["sha256"]:
+                raise ValueError("it was damaged after it was written")
+        else:
+            raise ValueError("it is no file of clsp")
+        restored = _decode(tree, tensors)
+        if not isinstance(restored, dict):
+            raise TypeError("it holds no state")
+        return restored
+
+
+def _hash(tree: Any, tensors: dict[str, Tensor]) -> str:
+    """The sha256 of all that a checkpoint holds."""
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:

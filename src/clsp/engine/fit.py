@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import console, distributed, faults, files
-from clsp.engine.checkpoint import load_checkpoint, save_checkpoint
+from clsp.engine.checkpoint import ANEW, load_checkpoint, save_checkpoint
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import Precision, fabric_for
 from clsp.engine.stage import require_there
@@ -145,6 +145,7 @@ class Fit:
                 metrics |= self._seen_after(training, number + 1)
                 log.note(number + 1, loss, training, norm, schedule, metrics, every=self.log_every)
                 faults.point("step")
+                files.stop_if_damaged()
                 bar.advance(1, loss=loss.detach(), **{name: v for name, v in metrics.items() if name == "knn"})
                 if _told_to_stop(stop, number + 1, training.steps):
                     self._save(state, log, number + 1)
@@ -176,6 +177,7 @@ class Fit:
         return found
 
     def _save(self, state: _State, log: Log, done: int) -> None:
+        files.settle()  # a checkpoint of steps that saw damaged files would outlive their repair
         log.flush(durable=True)  # before the checkpoint: a line that is lost would not be written again
         state.save(done)
         self.on_checkpoint()
@@ -227,10 +229,11 @@ class _State:
         if not self.path.exists():
             return 0
         state = load_checkpoint(self.path)
-        self.training.load_state_dict(state["training"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        return int(state["step"])
+        with files.foreign(self.path, ANEW, what="is no checkpoint of this training"):  # perhaps another's
+            self.training.load_state_dict(state["training"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            return int(state["step"])
 
     def save(self, done: int) -> None:
         """Write the state after ``done`` steps; the first process does."""

@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from clsp import console, distributed, faults, files
 from clsp._version import __version__
 from clsp.engine import watch
 from clsp.engine.heap import keep_heap
+from clsp.engine.record import read_record, stored_record
 from clsp.errors import InUseError, UserError
+from clsp.files.ledger import RECORD as _RECORD
 from clsp.settings.identity import identity
 
-_RECORD, _LOCK, _SUPERSEDED = "stage.json", ".lock", "superseded"
+_LOCK, _SUPERSEDED = ".lock", "superseded"
 
 
 @dataclass(kw_only=True)
@@ -39,6 +41,10 @@ class Stage:
     """Wall time spent so far, over all attempts; of one that was killed, until it last kept its time."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the stage found out about its result."""
+    makes: Sequence[str] = ()
+    """Patterns of the names of the files that it makes: their hashes are written down when it is finished."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    """The sha256 of some of them by name, which were computed when they were written."""
     _started: float = field(default_factory=time.monotonic)
     _begun: bool = False
 
@@ -69,6 +75,8 @@ class Stage:
                 "version": __version__,
                 "process": f"{os.getpid()} of {platform.node()}",
             }
+            if self.finished:
+                record = files.sealed({**record, "files": files.entries(self.folder, self.makes, self.hashes)})
             files.write_json(self.folder / _RECORD, record)
 
 
@@ -82,6 +90,7 @@ def stage(
     data: str,
     made: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    makes: Sequence[str] = (),
     alone: bool = False,
 ) -> Iterator[Stage]:
     """Open the stage ``name`` in ``folder``; the block does the work unless ``finished`` says that it was done.
@@ -97,6 +106,7 @@ def stage(
         data: the fingerprint of the data.
         made: fingerprints of what the stage reads of earlier stages, by their names.
         settings: further values that identify it.
+        makes: patterns of the names of the files that it makes, see `Stage.makes`.
         alone: whether the first of several processes does it by itself, and the others are elsewhere.
 
     Raises:
@@ -107,18 +117,20 @@ def stage(
     wanted, usual = as_stored({**more, **identity(config)}), as_stored(identity(config, usual=True))
     watch.enter(name)
     with watch.reported(), _locked(_ensured(folder)):
-        current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
+        current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})}, makes=makes)
         if distributed.rank() == 0:
             files.sweep(folder)  # also where it is finished: a kill may have come while its recipe was written
         _take_up(current, usual, alone=alone)
         if current.finished:
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
+            files.settle()
             return
         keep_heap()
         try:
             current.save("running")
             yield current
+            files.settle()  # nothing counts as made from files that turn out to be damaged
         except BaseException:
             if folder.is_dir():
                 current.save("interrupted")
@@ -145,10 +157,9 @@ def as_stored(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool) -> None:
     """Go on with what the folder holds of this stage."""
-    path = current.folder / _RECORD
-    record = files.read_json(path) if path.exists() else None
+    record = stored_record(current.folder)
     if record is not None:
-        _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"]["data"]})
+        _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"].get("data")})
     if not alone:
         distributed.barrier()  # all have read before the first process writes
     if record is None:
@@ -257,5 +268,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _holder(folder: Path) -> str:
-    path = folder / _RECORD
-    return str(files.read_json(path).get("process", "unknown")) if path.exists() else "unknown"
+    with suppress(UserError):
+        record = read_record(folder)
+        return record.process if record else "unknown"
+    return "unknown"

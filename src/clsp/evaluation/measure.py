@@ -7,11 +7,32 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict
 from scipy.stats import binomtest
+from typing_extensions import TypedDict
 
 from clsp.evaluation.statistics import IMAGES
 
 Better = Literal["higher", "lower"]
+
+
+class Facts(TypedDict):
+    """What is known of a measure, see `Measure.facts`."""
+
+    title: str
+    quantity: str
+    unit: str
+    better: str
+    metric: str
+    limits: str
+
+
+class Metrics(TypedDict):
+    """What ``metrics.json`` says: beside ``measures`` a record for each of them, by its name."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    measures: dict[str, Facts]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from clsp import files
@@ -103,7 +103,7 @@ class Encoder(Trained):
             return kept
         train, test = self._encoded(self.data.train.images, self.data.test.images)
         if self._cache is not None:
-            mark = torch.frombuffer(bytearray(key.encode()), dtype=torch.uint8)
+            mark = torch.frombuffer(bytearray(_mark(key, train, test)), dtype=torch.uint8)
             files.write_bytes(self._cache, save({"train": train, "test": test, "key": mark}))
         return train, test
 
@@ -113,8 +113,18 @@ def _read(cache: Path, key: str) -> tuple[Tensor, Tensor] | None:
     if not cache.exists():
         return None
     try:
-        stored = load_file(cache)
-        found = bytes(stored["key"].numpy()).decode() == key
-        return (stored["train"], stored["test"]) if found else None
-    except (SafetensorError, KeyError, UnicodeDecodeError):
+        stored, _ = files.read_tensors(cache)
+        with files.foreign(cache):
+            train, test = stored["train"], stored["test"]
+            return (train, test) if bytes(stored["key"].numpy()) == _mark(key, train, test) else None
+    except UserError:
         return None
+
+
+def _mark(key: str, train: Tensor, test: Tensor) -> bytes:
+    """What tells whether features are those of ``key``, and undamaged."""
+    digest = hashlib.sha256(key.encode())
+    for part in (train, test):
+        digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+        digest.update(part.contiguous().numpy().data)
+    return digest.digest()

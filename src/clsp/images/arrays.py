@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from clsp import files
 from clsp.errors import UserError
 from clsp.images.config import MOST_CHANNELS, ImagesConfig
 from clsp.images.decode import BLANK
@@ -20,6 +19,8 @@ from clsp.images.tones import settle, span_of, to_bytes
 
 _ROWS = 256
 """Images that are looked at or converted at once."""
+
+_FIX = "save plain uint8 arrays with numpy.save(z)"
 
 SUFFIXES = (".npy", ".npz")
 
@@ -43,8 +44,8 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
     Raises:
         UserError: the file is damaged, or holds something else.
     """
-    try:
-        found, others = arrays_in(path)
+    with files.foreign(f"--data '{source}'", _FIX):
+        found, others = arrays_in(files.regular(path))
         names = _names_of(source, found)
         notes: list[str] = []
         unused = sorted((set(found) - set(names)) | set(others))
@@ -54,11 +55,6 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
         pixels = {part: _channels_first(as_images(source, found[key].read())) for part, key, _ in wanted if key}
         images = _eight_bit(source, pixels, config, notes)
         labels = _label_arrays(images, {part: found[key] for part, _, key in wanted if key}, config, notes)
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--data '{source}' cannot be read: {said}; save plain arrays with numpy.save(z)") from error
     numbers, classes = _labels(source, images, labels, config)
     parts = [
         Split(images=array, names=row_names(part, range(len(array))), labels=numbers.get(part))

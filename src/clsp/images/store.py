@@ -34,10 +34,6 @@ _PATIENCE = 1.0
 """Seconds of waiting for another process before it is said."""
 
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, RecursionError)
-"""What reading a damaged index or array may raise."""
-
-
 @dataclass
 class _Tally:
     """What is learnt while reading."""
@@ -119,6 +115,8 @@ def reopen(folder: Path, key: str, source: str) -> Images | None:
         index = files.read_json(folder / INDEX)
         if index["key"] != key:
             return None
+        if index.get("sha256") not in (None, files.signature(index)):
+            raise ValueError(f"{INDEX} was changed or damaged")
         splits = {name: _open_split(folder / f"{name}.npy", entry) for name, entry in index["parts"].items()}
         images = Images(
             source=source,
@@ -129,8 +127,8 @@ def reopen(folder: Path, key: str, source: str) -> Images | None:
             notes=tuple(index["notes"]),
             listed=folder / INDEX,
         )
-    except _DAMAGE as error:  # torn by hand or by the disk
-        console.say(f"images: {folder} is damaged ({error}): decoded again")
+    except Exception as error:  # torn by hand or by the disk
+        console.say(f"images: {folder} is damaged ({files.reason(error)}): decoded again")
         return None
     if store == image_cache():
         use(folder)
@@ -141,6 +139,9 @@ def _open_split(path: Path, entry: dict[str, Any]) -> Split:
     images = files.read_array(path, mapped=True)
     if list(images.shape) != entry["shape"] or images.dtype != np.uint8:
         raise ValueError(f"{path} is not the array of its index")
+    if len(entry["names"]) != len(images) or not all(isinstance(name, str) for name in entry["names"]):
+        raise ValueError("its index does not name all images")
+    "".join(entry["names"]).encode(errors="surrogateescape")  # as a fingerprint does
     labels = None if entry["labels"] is None else np.array(entry["labels"], np.int64)
     split = Split(images=images, names=entry["names"], labels=labels, columns=entry["columns"])
     if split.fingerprint != entry["fingerprint"]:
@@ -187,7 +188,10 @@ def build(plan: Plan, folder: Path | None) -> Images:
     }
     index = _index(plan, tally, splits)
     if store is not None and folder is not None:
-        files.write_text(folder / INDEX, json.dumps(index))
+        for name, entry in index["parts"].items():
+            path = folder / f"{name}.npy"
+            entry |= {"bytes": path.stat().st_size, "sha256": files.file_hash(path)}
+        files.write_text(folder / INDEX, json.dumps(files.sealed(index)))
         if plan.also not in (None, plan.key):
             # Who states the size that was chosen here asks for the same images: an encoder is used at its own size.
             files.write_text(store / f"{plan.also}{ALIAS}", plan.key)

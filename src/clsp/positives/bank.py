@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Len
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from torch import Tensor
+from typing_extensions import NotRequired, TypedDict
 
 from clsp import files
 from clsp.errors import UserError
 
 FORMAT = "clsp-bank-1"
+
+_FIX = "delete it and stage.json beside it, and run the same 'clsp synthesize' again: its shards are kept"
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,32 @@ class Shard:
 
     file: str
     """File name inside the bank's folder."""
-    first: int
+    first: NonNegativeInt
     """Row of its first anchor."""
-    count: int
+    count: PositiveInt
     """Anchors in it."""
     sha256: str
     """Of the file's bytes."""
+
+
+class _Data(TypedDict):
+    source: str
+    fingerprint: str
+
+
+class Manifest(TypedDict):
+    """What ``manifest.json`` says; more may stand there."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    format: str
+    candidates: PositiveInt
+    shape: Annotated[list[PositiveInt], Len(3, 3)]
+    """Height, width, channels."""
+    data: _Data
+    unet: NotRequired[str]
+    shards: list[Shard]
+    measures: NotRequired[dict[str, dict[str, Any]]]
 
 
 class PositiveBank:
@@ -57,22 +82,20 @@ class PositiveBank:
 
         Args:
             folder: a run's ``positives`` folder.
-            verify: compare every shard's bytes with its hash (reads the whole bank).
+            verify: whether to wait until every shard's bytes are compared with its hash; else large ones are
+                compared in the background, see `clsp.files.settle`.
 
         Raises:
             UserError: there is no bank, it is not finished, a shard is missing or damaged, or the shards do not hold
                 every anchor once.
         """
         folder = Path(folder)
-        path = folder / "manifest.json"
-        if not path.is_file():
-            raise UserError(f"--positives {folder}: no bank there (no manifest.json); make one with 'clsp synthesize'")
-        manifest = files.read_json(path)
-        if manifest.get("format") != FORMAT:
-            raise UserError(f"--positives {folder}: format {manifest.get('format')!r} is not {FORMAT}")
-        shards, ids = [Shard(**entry) for entry in manifest["shards"]], files.read_array(folder / "ids.npy")
+        manifest = read_manifest(folder)
+        shards, ids = [Shard(**entry) for entry in manifest["shards"]], _read_ids(folder)
         _require_every_anchor(folder, shards, len(ids))
-        arrays = [_open_shard(folder, shard, manifest, verify=verify) for shard in shards]
+        arrays = [_open_shard(folder, shard, manifest) for shard in shards]
+        if verify:
+            files.settle()
         return cls(folder, manifest, ids, arrays)
 
     @property
@@ -80,6 +103,16 @@ class PositiveBank:
         """What it holds: a hash of its anchors and of the bytes of all shards (16 hex digits)."""
         shards = [shard["sha256"] for shard in self.manifest["shards"]]
         return files.fingerprint([self.manifest["data"], self.ids.tolist(), shards])
+
+    @property
+    def unet(self) -> str:
+        """The hash of the U-Net that drew it.
+
+        Raises:
+            UserError: the manifest does not say it.
+        """
+        with files.foreign(self.folder / "manifest.json", _FIX):
+            return str(self.manifest["unet"])
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Find the rows of dataset indices ``ids`` (int64 [B]).
@@ -134,21 +167,47 @@ class PositiveBank:
             )
 
 
-def _open_shard(folder: Path, shard: Shard, manifest: dict[str, Any], *, verify: bool) -> np.ndarray:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of the bank in ``folder``.
+
+    Raises:
+        UserError: there is none, or it is damaged or another format's.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise UserError(f"--positives {folder}: no bank there (no manifest.json); make one with 'clsp synthesize'")
+    read = files.read_json(path, fix=_FIX)
+    if isinstance(read, dict) and read.get("format") != FORMAT:
+        raise UserError(f"--positives {folder}: format {read.get('format')!r:.40} is not {FORMAT}; make a new bank")
+    manifest: dict[str, Any] = dict(files.read_json(path, Manifest, fix=_FIX))
+    return manifest | {"shards": [asdict(shard) for shard in manifest["shards"]]}
+
+
+def _read_ids(folder: Path) -> np.ndarray:
+    """The dataset indices of the anchors, int64 [N], ascending."""
+    path = folder / "ids.npy"
+    ids = files.read_array(path, fix=_FIX)
+    with files.foreign(path, _FIX):
+        if ids.ndim != 1 or ids.dtype != np.int64 or not len(ids):
+            raise ValueError(f"it holds {ids.dtype} {ids.shape}, not int64 [N]")
+        if ids[0] < 0 or not (np.diff(ids) > 0).all():
+            raise ValueError("its indices do not ascend from 0")
+    return ids
+
+
+def _open_shard(folder: Path, shard: Shard, manifest: dict[str, Any]) -> np.ndarray:
     path = folder / shard.file
-    if path.parent.resolve() != folder.resolve():
+    if path.parent.resolve() != folder.resolve() or not shard.file:
         raise UserError(f"the bank {folder} names a shard outside of it ({shard.file}); it was tampered with")
     again = "run the same 'clsp synthesize' again: only that shard is made anew"
     fix = f"delete it and {folder / 'stage.json'}, and {again}"
-    try:
+    with files.foreign(f"shard {path}", fix, what="is missing or damaged"):
+        known = files.Entry(path.stat().st_size, shard.sha256)
+        files.prove(path, later=True, known=known)
         array = files.read_array(path, mapped=True)
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"shard {path} is missing or damaged ({error}); {fix}") from error
     expected = (shard.count, manifest["candidates"], *manifest["shape"])
     if array.shape != expected or array.dtype != np.uint8:
         raise UserError(f"shard {path} holds {array.dtype} {array.shape}, not uint8 {expected}; {fix}")
-    if verify and files.file_hash(path) != shard.sha256:
-        raise UserError(f"shard {path} is damaged (its hash differs from the manifest's); {fix}")
     return array
 
 

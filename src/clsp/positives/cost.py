@@ -13,7 +13,9 @@ from clsp import files
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import encode, steps_taken
 from clsp.engine.flops import count_flops
+from clsp.engine.record import read_record
 from clsp.positives.config import SynthesizeConfig
+from clsp.settings.values import build
 
 
 def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) -> float:
@@ -36,17 +38,19 @@ def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) ->
 
 def training_cost(diffusion: str | Path) -> dict[str, float] | None:
     """Read what the training in the folder ``diffusion`` took: seconds and FLOPs; None for a model made elsewhere."""
-    path = Path(diffusion) / "stage.json"
-    if not path.is_file():
+    record = read_record(Path(diffusion))
+    if record is None:
         return None
-    record: dict[str, Any] = files.read_json(path)
     known = {entry.name for entry in fields(DiffusionConfig)}
-    config = DiffusionConfig(**{name: value for name, value in record["settings"].items() if name in known})
-    shape = files.read_json(Path(diffusion) / "unet" / "config.json")
-    unet = UNet2DModel.from_config(shape)
-    x = _blank(unet)
-    step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())
-    return {"seconds": float(record["seconds"]), "flops": step * config.steps * config.batch_size}
+    with files.foreign(record.path):
+        config = build(DiffusionConfig, {name: value for name, value in record.settings.items() if name in known})
+    path = Path(diffusion) / "unet" / "config.json"
+    shape = files.read_json(path, dict[str, Any])
+    with files.foreign(path):
+        unet = UNet2DModel.from_config(shape)
+        x = _blank(unet)
+        step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())
+    return {"seconds": record.seconds, "flops": step * config.steps * config.batch_size}
 
 
 def _blank(unet: UNet2DModel) -> torch.Tensor:

@@ -16,6 +16,15 @@ from clsp.positives.bank import Shard
 _NAME = re.compile(r"shard-\d+\.(json|npy)")
 
 
+_FIX = "delete it and stage.json beside it, and run the same 'clsp synthesize' again: only that shard is made anew"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    shard: Shard
+    saturated: float
+
+
 @dataclass(frozen=True)
 class Part:
     """The anchors of one shard."""
@@ -36,10 +45,10 @@ def finished_shard(folder: Path, part: Part) -> Shard | None:
     The name of a file says no more than the first row: a bank that goes on with shards of another size finds files
     under names that it knows, but with other rows.
     """
-    try:
-        shard = Shard(**files.read_json(_facts_path(folder, part.first))["shard"])
-    except FileNotFoundError:
+    facts = _facts_path(folder, part.first)
+    if not facts.exists():
         return None
+    shard = files.read_json(facts, _Facts, fix=_FIX).shard
     same = (shard.first, shard.count) == (part.first, part.count)
     return shard if same and _path(folder, part.first).exists() else None
 
@@ -72,7 +81,7 @@ def write_shard(folder: Path, part: Part, images: np.ndarray, saturated: float) 
 
 def saturation(folder: Path, shard: Shard) -> float:
     """The fraction of a shard's pixel values that were cut off."""
-    return float(files.read_json(_facts_path(folder, shard.first))["saturated"])
+    return files.read_json(_facts_path(folder, shard.first), _Facts, fix=_FIX).saturated
 
 
 def remove_others(folder: Path, parts: Sequence[Part]) -> None:

@@ -41,6 +41,9 @@ from clsp.positives.shards import (
 )
 from clsp.positives.starts import Starts, named, other_anchors
 
+MAKES = ("manifest.json", "ids.npy", "sheet.png", "shard-*")
+"""What the stage makes."""
+
 _SHEET_ANCHORS = 16
 
 
@@ -102,7 +105,9 @@ def synthesize(
     _require_channels(pipeline.unet, images, diffusion)
     anchors = subset(len(images.train), config.anchors, seed=seed)
     made = {"unet": unet_hash(pipeline.unet), **named(starts, anchors, config)}
-    with stage("synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made) as current:
+    with stage(
+        "synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made, makes=MAKES
+    ) as current:
         if not current.finished:
             device = device_of(hardware)
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
@@ -117,6 +122,7 @@ def synthesize(
             shards = _make_shards(plan, folder, current)
             if distributed.rank() == 0:
                 current.facts = _finish(plan, folder, shards, current)
+                current.hashes = {shard.file: shard.sha256 for shard in shards}
     return PositiveBank.open(folder)
 
 
@@ -197,6 +203,7 @@ def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
                     "of a shard that was not finished, and are not",
                 )
             require_there(folder)
+            files.settle()  # nothing is kept that was drawn from damaged images
             write_shard(folder, part, *drawn)
             current.keep_time()
             left -= part.count

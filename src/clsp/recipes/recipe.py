@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any
 
-import yaml
-
+from clsp import files
 from clsp.diffusion.config import DiffusionConfig
 from clsp.engine.hardware import HardwareConfig
 from clsp.errors import UserError
@@ -143,10 +142,6 @@ def read_recipe(name: str) -> dict[str, Any]:
         UserError: there is no such recipe, or the file is no YAML mapping.
     """
     path = recipe_path(name)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--recipe {path}: no valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"--recipe {path}: a recipe is a mapping of sections, this file holds {type(values).__name__}")
+    with files.foreign(f"--recipe {path}", "mend the file, or name a built-in recipe"):
+        values = files.read_yaml(path, fix="mend the file, or name a built-in recipe")
     return {name: value for name, value in values.items() if name not in PROVENANCE}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clsp import files
-from clsp.errors import UserError
+
+_FIX = "delete it, and repeat the command that made it"
 
 
 def _order(stage: str) -> tuple[int, str]:
@@ -35,21 +33,16 @@ class Folder:
     def json(self, name: str) -> dict[str, Any]:
         """The JSON object in the file ``name``, empty if there is no such file."""
         path = self.path / name
-        if not path.is_file():
-            return {}
-        try:
-            return mapping(files.read_json(path))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is no valid JSON ({error}); delete it and repeat its stage") from error
+        return files.read_json(path, dict[str, Any], fix=_FIX) if path.exists() else {}
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """The records of a JSONL file."""
-        return [record for record in files.read_jsonl(self.path / name) if isinstance(record, dict)]
+        return files.read_jsonl(self.path / name)
 
     def text(self, name: str) -> str:
         """The text of a file, empty if there is none."""
         path = self.path / name
-        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        return files.read_text(path, errors="replace", fix=_FIX) if path.exists() else ""
 
     def picture(self, name: str) -> Path | None:
         """The path of a picture, if it exists."""
@@ -59,10 +52,8 @@ class Folder:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe."""
-        try:
-            return mapping(yaml.safe_load(self.text("recipe.yaml")))
-        except yaml.YAMLError as error:
-            raise UserError(f"{self.path}/recipe.yaml is no valid YAML ({error}); repeat the run") from error
+        path = self.path / "recipe.yaml"
+        return files.read_yaml(path, fix=_FIX) if path.exists() else {}
 
     @cached_property
     def images(self) -> dict[str, Any]:

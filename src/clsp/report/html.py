@@ -6,12 +6,14 @@ import base64
 import html
 import io
 import json
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from clsp import files
+from clsp.errors import UserError
 
 _MOST_PIXELS = 64_000_000
 """Pixels of a picture on the page; more are not decoded."""
@@ -108,8 +110,9 @@ def picture(path: Path, alt: str, caption: Content) -> Html:
     """A figure whose PNG is written into the page; one line of text in its place if the file is damaged."""
     try:
         image = inline_image(path, alt=alt)
-    except OSError as error:
-        return paragraph(f"{path.parent.name}/{path.name} cannot be shown: {error}", "absent")
+    except UserError as error:
+        said = str(error).replace(str(path), "it")
+        return paragraph(f"{path.parent.name}/{path.name} cannot be shown: {said}", "absent")
     return figure(image, caption, "picture")
 
 
@@ -121,19 +124,14 @@ def inline_image(path: Path, *, alt: str) -> Html:
         alt: what the picture shows, for those who do not see it.
 
     Raises:
-        OSError: the file is no complete image.
+        UserError: the file is no complete PNG, or not the one that was made.
     """
-    data = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:  # whatever it is named: nothing else is shown
-            width, height = image.size
-            if width * height > _MOST_PIXELS:
-                raise OSError(f"more than {_MOST_PIXELS:,} pixels")
-            image.load()
-    except UnidentifiedImageError as error:
-        raise OSError("not a PNG") from error
-    except (SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:  # torn files
-        raise OSError(f"damaged: {error}") from error
+    data = files.read_bytes(path)
+    with files.foreign(path), Image.open(io.BytesIO(data), formats=("PNG",)) as image:  # whatever it is named
+        width, height = image.size
+        if width * height > _MOST_PIXELS:
+            raise ValueError(f"more than {_MOST_PIXELS:,} pixels")
+        image.load()
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     # Below this width a picture is shown at its own size or larger, and smoothing would blur its pixels.
     class_ = "pixels" if width <= 700 else None

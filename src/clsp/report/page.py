@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -52,7 +53,9 @@ def build_report(folder: Path, out: Path | None = None) -> Path:
     """
     study = _open(Path(folder))
     out = study.folder.path / "report.html" if out is None else Path(out)
-    files.write_text(out, page(f"{_what(study)} on {study.folder.title}", _article(study, "", "h1", "h2")))
+    with _of_what_is_there(study):
+        written = page(f"{_what(study)} on {study.folder.title}", _article(study, "", "h1", "h2"))
+    files.write_text(out, written)
     return out
 
 
@@ -74,9 +77,18 @@ def build_report_of_several(folders: Sequence[Path], out: Path) -> Path:
     anchors = [f"run-{index}" for index in range(1, len(studies) + 1)]
     head = element("header", [element("h1", title), overview(studies, anchors)])
     pairs = zip(studies, anchors, strict=True)
-    articles = [_article(study, f"{anchor}-", "h2", "h3") for study, anchor in pairs]
+    articles = []
+    for study, anchor in pairs:
+        with _of_what_is_there(study):
+            articles.append(_article(study, f"{anchor}-", "h2", "h3"))
     files.write_text(Path(out), page(title, [head, *articles]))
     return Path(out)
+
+
+def _of_what_is_there(study: Study) -> AbstractContextManager[None]:
+    """Say in one line that a page cannot be made, where a file reads well but holds what no stage writes."""
+    path = study.folder.path
+    return files.foreign(path, f"'clsp verify {path}' names the file", what="holds what no run writes")
 
 
 def _open(folder: Path) -> Study:

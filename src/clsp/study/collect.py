@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from clsp import console, files
+from clsp.engine.record import read_record, require_record
 from clsp.engine.stage import as_stored, completed
 from clsp.errors import UserError
-from clsp.evaluation.measure import difference
+from clsp.evaluation.measure import Metrics, difference
 from clsp.evaluation.statistics import IMAGES, SEEDS, interval, paired
 from clsp.recipes.arms import Arm, parse_arm
 from clsp.settings.identity import identity
@@ -32,7 +33,15 @@ class Row:
     @cached_property
     def metrics(self) -> dict[int, dict[str, Any]]:
         """What the evaluation found, by seed."""
-        return {seed: files.read_json(path / "evaluation" / "metrics.json") for seed, path in self.folders.items()}
+        found: dict[int, dict[str, Any]] = {}
+        for seed, folder in self.folders.items():
+            path = folder / "evaluation" / "metrics.json"
+            found[seed] = dict(files.read_json(path, Metrics))
+            with files.foreign(path):
+                for name, facts in found[seed]["measures"].items():
+                    float(found[seed][name][facts["metric"]])
+                    str(found[seed][name]["protocol"])
+        return found
 
     @cached_property
     def measures(self) -> dict[str, dict[str, str]]:
@@ -135,24 +144,24 @@ def _row(study: Study, arm: Arm) -> Row:
 
 
 def _is_finished(folder: Path) -> bool:
-    path = folder / "evaluation" / "stage.json"
-    return path.is_file() and files.read_json(path)["status"] == "finished"
+    record = read_record(folder / "evaluation")
+    return record is not None and record.finished
 
 
 def _is_alike(study: Study, arm: Arm, folder: Path) -> bool:
     """Whether a cell has the settings that the study would give it now."""
     recipe = study.prepared.recipe
-    if not _same(folder / "evaluation" / "stage.json", recipe.evaluate, study.data):
+    if not _same(folder / "evaluation", recipe.evaluate, study.data):
         return False
-    return not arm.trains or _same(folder / "stage.json", recipe.pretraining(arm), study.data)
+    return not arm.trains or _same(folder, recipe.pretraining(arm), study.data)
 
 
-def _same(path: Path, config: Any, data: str) -> bool:
+def _same(folder: Path, config: Any, data: str) -> bool:
     """Whether a stage was made with these settings, whatever its seed, and from these data."""
-    record = files.read_json(path)
-    made = completed(record["settings"], as_stored(identity(config, usual=True)))
+    record = require_record(folder)
+    made = completed(record.settings, as_stored(identity(config, usual=True)))
     wanted = as_stored(identity(config))
-    return {name: made.get(name) for name in wanted} == wanted and record["inputs"]["data"] == data
+    return {name: made.get(name) for name in wanted} == wanted and record.inputs.get("data") == data
 
 
 def _record(study: Study, row: Row, rows: list[Row]) -> dict[str, Any]:
@@ -177,22 +186,22 @@ def _cost(study: Study, row: Row) -> Cost:
     generator = _generator(study)
     if not row.arm.trains:
         return Cost(0.0, generator[0], 0.0, generator[1])
-    stages = [files.read_json(folder / "stage.json") for folder in row.folders.values()]
-    seconds = sum(record["seconds"] for record in stages) / len(stages)
+    stages = [require_record(folder) for folder in row.folders.values()]
+    seconds = sum(record.seconds for record in stages) / len(stages)
     shown = shows_generated(study.prepared.recipe.pretraining(row.arm))
     made = generator if shown else (0.0, 0.0)
-    return Cost(seconds, made[0], float(stages[0]["facts"]["flops"]), made[1])
+    return Cost(seconds, made[0], stages[0].number("flops"), made[1])
 
 
 def _generator(study: Study) -> tuple[float, float]:
     """Seconds and FLOPs of the diffusion model's training and of the bank; 0 where neither is there."""
     if study.bank is None:
         return 0.0, 0.0
-    path = study.bank.folder / "stage.json"
-    if not path.is_file():
+    drawn = read_record(study.bank.folder)
+    if drawn is None:
         raise UserError(
             f"the bank {study.bank.folder} lacks stage.json, which says what it cost; copy the whole folder"
         )
-    drawn = files.read_json(path)
-    trained = drawn["facts"]["generator"] or {"seconds": 0.0, "flops": 0.0}
-    return trained["seconds"] + drawn["seconds"], trained["flops"] + drawn["facts"]["flops"]
+    with files.foreign(drawn.path):
+        trained = drawn.facts["generator"] or {"seconds": 0.0, "flops": 0.0}
+        return float(trained["seconds"]) + drawn.seconds, float(trained["flops"]) + drawn.number("flops")

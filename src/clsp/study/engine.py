@@ -21,6 +21,7 @@ from clsp.report.page import build_report
 from clsp.study.collect import collect, metrics_of
 from clsp.study.evaluation import evaluate_cell, show
 from clsp.study.record import describe, require_same_data, write_record
+from clsp.study.seal import seal, unseal
 from clsp.study.stages import bank_stage, diffusion_stage
 from clsp.study.study import Study
 from clsp.study.table import document
@@ -97,8 +98,10 @@ def conduct(
     _work(study, shared=shared)
     result: dict[str, Any] = {}
     if distributed.rank() == 0:
+        unseal(out)
         write_record(out, prepared, source, command)  # only now may it replace an earlier call's: every stage agreed
         result = at_work(lambda: _finish(study))
+        seal(out, command)
     distributed.barrier()
     return result
 
@@ -174,10 +177,11 @@ def _take_away(cell: Path, target: Path) -> None:
     """Copy the encoder of a cell."""
     for path in (path for pattern in _TAKEN for path in sorted(cell.glob(pattern))):
         if not (target / path.name).exists() or files.file_hash(target / path.name) != files.file_hash(path):
-            files.write_bytes(target / path.name, path.read_bytes())
+            unseal(target.parent)
+            files.write_bytes(target / path.name, files.read_bytes(path))
 
 
 def _write(path: Path, text: str) -> None:
     """Write a text where it is not there already."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         files.write_text(path, text)

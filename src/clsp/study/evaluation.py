@@ -7,11 +7,13 @@ from typing import Any
 
 from clsp import console, distributed, files
 from clsp.encoders.export import read_spec
+from clsp.engine.record import read_record
 from clsp.engine.stage import stage
 from clsp.evaluation.evaluate import evaluate
 from clsp.evaluation.evaluators import EVALUATORS
 from clsp.evaluation.judge import judge_candidates
 from clsp.evaluation.look import draw_map, draw_neighbours
+from clsp.evaluation.measure import Metrics
 from clsp.recipes.arms import Arm
 from clsp.study.study import Study
 
@@ -30,13 +32,16 @@ def evaluate_cell(study: Study, arm: Arm, seed: int) -> None:
     encoder, there = study.identity(arm, seed)
     made, folder = {"encoder": encoder, "test": study.test}, cell / "evaluation"
     named = study.prepared.recipe.seed
-    with stage("evaluation", folder, config, seed=named, data=study.data, made=made) as current:
-        asked = current.facts.get("evaluators", [])
+    makes = ("metrics.json", "each/*")
+    with stage("evaluation", folder, config, seed=named, data=study.data, made=made, makes=makes) as current:
+        with files.foreign(folder / "stage.json"):
+            asked = [str(name) for name in current.facts.get("evaluators", [])]
         if not there or distributed.rank() != 0 or set(EVALUATORS.names()) <= set(asked):
             return
         path = folder / "metrics.json"
         result = evaluate(study.trained(arm, seed), study.task, config, without=asked)
-        known, found = files.read_json(path) if asked else {"measures": {}}, result.record()
+        known = dict(files.read_json(path, Metrics)) if asked else {"measures": {}}
+        found = result.record()
         files.write_json(path, {**known, **found, "measures": known["measures"] | found["measures"]})
         for one in result.measures:
             if one.each is not None:
@@ -58,12 +63,20 @@ def show(study: Study) -> dict[str, Any]:
     bank, images, epochs = study.bank, study.prepared.images, recipe.evaluate.classifier_epochs
     encoder, there = study.identity(arm, seed)
     made = {"encoder": encoder, "test": study.test, "bank": bank.fingerprint if bank else "none"}
-    drawn = files.read_json(folder / "stage.json") if (folder / "stage.json").exists() else {"facts": {}}
     if not there:
-        return drawn["facts"].get("candidates") or {}
+        drawn = read_record(folder)
+        return (drawn.facts.get("candidates") or {}) if drawn else {}
     settings, config = {"classifier_epochs": epochs}, recipe.evaluate
     with stage(
-        "pictures", folder, config, seed=recipe.seed, data=study.data, made=made, settings=settings, alone=True
+        "pictures",
+        folder,
+        config,
+        seed=recipe.seed,
+        data=study.data,
+        made=made,
+        settings=settings,
+        makes=("neighbours.png", "map.json", "map_thumbnails.png", "features.safetensors"),
+        alone=True,
     ) as current:
         if not current.finished:
             trained, data = study.trained(arm, seed), study.task

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,28 @@ from clsp.settings.values import flat, plain
 from clsp.text import quoted
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What images.json says of the data, among other things."""
+
+    source: str
+    train: int
+    fingerprint: str
+
+
+_recorded: list[str] = []
+
+
+@contextmanager
+def recorded(command: str) -> Iterator[None]:
+    """What is made in this block was made by ``command`` before, perhaps in another place: its record says so."""
+    _recorded.append(command)
+    try:
+        yield
+    finally:
+        _recorded.pop()
+
+
 def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> str:
     """Write the command that does the same: of a call from Python, too.
 
@@ -28,6 +52,8 @@ def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any]
         own: its own options; those that are None were not given.
         overrides: nested settings that were given.
     """
+    if _recorded:
+        return _recorded[-1]
     given = {option: value for option, value in own.items() if value is not None}
     options = {**given, **flat(overrides or {}, Recipe)}
     words = [word for option, value in options.items() for word in (f"--{option}", as_text(value))]
@@ -59,10 +85,13 @@ def require_same_data(out: Path, images: Images) -> None:
         UserError: the folder was made from other images.
     """
     path = out / "images.json"
-    if path.exists() and (old := files.read_json(path))["fingerprint"] != images.fingerprint:
+    if not path.exists():
+        return
+    old = files.read_json(path, _Made, fix="delete it, and run the same command again")
+    if old.fingerprint != images.fingerprint:
         raise UserError(
-            f"{out} was made from other images ({old['source']}, {old['train']} images, fingerprint "
-            f"{old['fingerprint']}; now {len(images.train)} images, {images.fingerprint}); choose another --out"
+            f"{out} was made from other images ({old.source}, {old.train} images, fingerprint "
+            f"{old.fingerprint}; now {len(images.train)} images, {images.fingerprint}); choose another --out"
         )
 
 

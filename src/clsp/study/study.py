@@ -11,6 +11,7 @@ import torch
 
 from clsp import files
 from clsp.engine.hardware import device_of
+from clsp.engine.record import read_record, require_record
 from clsp.errors import UserError
 from clsp.evaluation.bottleneck import Diffusion
 from clsp.evaluation.task import Task, make_task
@@ -82,14 +83,15 @@ class Study:
         """
         if not arm.trains:
             assert self.bank is not None
-            return str(self.bank.manifest["unet"]), True
+            return self.bank.unet, True
         folder = self.folder(arm, seed)
         weights, evaluated = folder / "encoder.safetensors", folder / "evaluation" / "stage.json"
         if weights.exists():
             return files.file_hash(weights)[:16], True
         if not evaluated.exists():
             raise UserError(f"{weights} is gone, and was not evaluated before; delete {folder} to train it again")
-        return str(files.read_json(evaluated)["inputs"]["encoder"]), False
+        with files.foreign(evaluated):
+            return require_record(evaluated.parent).inputs["encoder"], False
 
     def diffusion(self) -> Path:
         """The folder of the diffusion model that made the bank: where a study puts it, beside the bank.
@@ -99,8 +101,8 @@ class Study:
         """
         assert self.bank is not None
         folder = self.bank.folder.resolve().parent / "diffusion"
-        path = folder / "stage.json"
-        if not path.is_file() or files.read_json(path)["facts"].get("unet") != self.bank.manifest["unet"]:
+        record = read_record(folder)
+        if record is None or record.facts.get("unet") != self.bank.unet:
             raise UserError(
                 f"arm '{DIFFUSION}' evaluates the model that made the bank, and {folder} does not hold it; "
                 "give a bank that lies beside its model, as 'clsp run' makes it"

@@ -35,6 +35,16 @@ from clsp.training.checks import check_together, needs_bank
 from clsp.training.config import PretrainConfig
 from clsp.training.step import Pretraining, Seen
 
+MAKES = (
+    "encoder.safetensors",
+    "config.json",
+    "snippet.py",
+    "views.png",
+    "metrics.jsonl",
+    "checkpoints/last.safetensors",
+)
+"""What the stage makes."""
+
 _SHEET = 12
 """Anchors on the picture of the views."""
 
@@ -76,7 +86,9 @@ def pretrain(
     if needs_bank(config):
         made |= {"bank": _checked(bank, name, images).fingerprint}
     data = images.fingerprint
-    with stage(f"encoder {name}", folder, config, seed=seed, data=data, made=made, settings=chosen) as current:
+    with stage(
+        f"encoder {name}", folder, config, seed=seed, data=data, made=made, settings=chosen, makes=MAKES
+    ) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)

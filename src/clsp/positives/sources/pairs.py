@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsp import console
+from clsp import console, files
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.positives.lists import OneOf
@@ -112,11 +113,9 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:
     """
     index = {cell(name): place for place, name in enumerate(names)}  # as they are written
     index |= {name: place for place, name in enumerate(names)}
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--{_OPTION} {path}: cannot be read ({error})") from error
+    with files.foreign(f"--{_OPTION} {path}", "give a CSV file with the columns first and second"):
+        text = files.read_text(Path(path), fix="give a CSV file with the columns first and second")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if not rows or not {"first", "second"} <= rows[0].keys():
         raise UserError(
             f"--{_OPTION} {path}: needs a first line 'first,second' (and perhaps ',weight') and at least "

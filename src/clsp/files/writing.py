@@ -6,14 +6,11 @@ the target; the folder entry is flushed last (Pillai et al., OSDI 2014). No pick
 
 from __future__ import annotations
 
-import hashlib
 import json
-import mmap
 import os
 import platform
 import re
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,9 +30,6 @@ _TEMPORARY = re.compile(r"\..+\.(?P<node>[^.]+)-(?P<process>\d+)" + re.escape(_E
 
 _DAY = 86_400
 """Seconds."""
-
-_ROWS = 64
-"""Rows that are copied at once from a mapped array: for each the kernel may map 64 KB around it."""
 
 
 @contextmanager
@@ -134,8 +128,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    r"""Write ``text`` to ``path`` atomically, in UTF-8; bytes of names that are none as ``\xe9``."""
-    write_bytes(path, portable(text).encode())
+    """Write ``text`` to ``path`` atomically, in UTF-8; what UTF-8 cannot say is escaped (see `portable`)."""
+    write_bytes(path, portable(text).encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -143,84 +137,10 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write ``array`` as ``.npy`` atomically."""
     with atomic(path) as file:
         np.save(file, array, allow_pickle=False)
-
-
-def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
-    """Read a ``.npy`` file, memory-mapped if ``mapped``. Object arrays, which are pickles, are refused."""
-    array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    return array
-
-
-def release(array: Array) -> None:
-    """Give back the pages of a memory-mapped ``array`` that were read; any other array is left alone.
-
-    They stay in the system's cache, but no longer count as this process's memory, which else grows with the file.
-    """
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
-        owner.madvise(mmap.MADV_DONTNEED)
-
-
-class Lazy(ABC):
-    """Stands for an array that would not fit the memory: rows are fetched when they are asked for, and not kept.
-
-    Args:
-        shape: that of the array, rows first.
-        dtype: its type.
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.shape, self.dtype = shape, dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @abstractmethod
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Copy rows: a slice, a mask bool [N], or places int64 of any shape."""
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Copy all rows: what numpy asks for where it wants an array."""
-        return np.asarray(self[:], dtype=dtype)
-
-
-class Rows(Lazy):
-    """``array[rows]`` (rows int64 [N]) without the copy."""
-
-    def __init__(self, array: Array, rows: np.ndarray) -> None:
-        super().__init__((len(rows), *array.shape[1:]), array.dtype)
-        self._array, self._rows = array, rows
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return take(self._array, self._rows[rows])
-
-
-Array = np.ndarray | Lazy
-
-
-def take(array: Array, rows: np.ndarray) -> np.ndarray:
-    """Copy ``array[rows]``; of a memory-mapped array only the pages of some rows are resident at a time.
-
-    Args:
-        array: [N, ...].
-        rows: int64 of any shape.
-    """
-    taken = np.empty((*rows.shape, *array.shape[1:]), dtype=array.dtype)
-    for first in range(0, len(rows), _ROWS):
-        taken[first : first + _ROWS] = array[rows[first : first + _ROWS]]
-        release(array)
-    return taken
 
 
 def append_jsonl(path: Path, records: Iterable[dict[str, Any]], *, durable: bool = False) -> None:
@@ -243,34 +163,3 @@ def append_jsonl(path: Path, records: Iterable[dict[str, Any]], *, durable: bool
             os.fsync(file.fileno())
     if durable:  # the log may be new, from lines that nobody waited for
         flush_folder(path.parent)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a JSONL file; a last line torn by a kill is left out. A missing file has no lines."""
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
-
-
-def fingerprint(value: Any) -> str:
-    """Return the sha256 (16 hex digits) of a JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def file_hash(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

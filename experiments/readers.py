@@ -1,0 +1,395 @@
+"""All readers of files that may be damaged or a stranger's: a small sound folder for each, and what reads it.
+
+`COVERED` names the functions of the package that call the boundary (`clsp.files.read_*`, `clsp.files.foreign`); a test
+compares it with the source, so that no reader is left out here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clsp import files
+from clsp.diffusion.config import DiffusionConfig
+from clsp.engine.record import read_record
+from clsp.images.imageset import Images, Split
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Something that reads a folder."""
+
+    make: Callable[[Path], None]
+    """Writes sound files into an empty folder."""
+    read: Callable[[Path], Any]
+    """Reads them; raises UserError of what is damaged."""
+    writes: tuple[str, ...] = ()
+    """Names of what reading may write below the folder."""
+
+
+def _stage(folder: Path) -> None:
+    record = {"stage": "thing", "status": "finished", "seconds": 1.5, "settings": {"lr": 0.1, "head": {"dim": 8}},
+              "inputs": {"data": "abc", "unet": "x"}, "facts": {"flops": 1.0}, "version": "0.1.0",
+              "process": "1 of here", "files": {"a.npy": {"size": 3, "sha256": "0" * 64}}}  # fmt: skip
+    files.write_json(folder / "stage.json", record)
+
+
+def _read_stage(folder: Path) -> None:
+    from clsp.diffusion.levels import trained_strength
+    from clsp.engine.stage import completed, stored_record
+
+    if (record := read_record(folder)) is not None:
+        record.number("flops")
+        completed(record.settings, {"lr": 0.2, "head": {"dim": 1, "norm": "none"}})
+        json.dumps(stored_record(folder))
+    trained_strength(folder)
+    files.ledger_of(folder / "stage.json")
+
+
+def _seal(folder: Path) -> None:
+    files.write_text(folder / "comparison.md", "table")
+    made = files.entries(folder, ["*.md"])
+    files.write_json(folder / files.SEAL, files.sealed({"command": "clsp run --out x", "files": made}))
+    _stage(folder)
+
+
+def _verify(folder: Path) -> None:
+    from clsp.study.verify import verify
+
+    for finding in verify(folder).findings:
+        str(finding)
+
+
+def _bank(folder: Path) -> None:
+    from clsp.positives.shards import Part, parts_of, write_shard, written
+
+    rng = np.random.default_rng(0)
+    parts = parts_of(6, 3)
+    for part in parts:
+        write_shard(folder, Part(part.first, part.count), rng.integers(0, 256, (3, 2, 4, 4, 1)).astype(np.uint8), 0.1)
+    files.write_array(folder / "ids.npy", np.array([1, 2, 5, 7, 8, 9]))
+    manifest = {"format": "clsp-bank-1", "anchors": 6, "candidates": 2, "shape": [4, 4, 1], "dtype": "uint8",
+                "data": {"source": "made", "fingerprint": "f" * 16}, "unet": "u" * 16, "sampler": {"steps": 3},
+                "shards": [vars(shard) for shard in written(folder, parts)],
+                "measures": {"similarity": {"value": 0.5, "meaning": "cosine"}}}  # fmt: skip
+    files.write_json(folder / "manifest.json", manifest)
+
+
+def _read_bank(folder: Path) -> None:
+    from clsp.positives.bank import PositiveBank
+
+    bank = PositiveBank.open(folder, verify=True)
+    bank.array(np.arange(len(bank)))
+    bank.unet, bank.fingerprint  # noqa: B018
+    bank.require_data(bank.manifest["data"]["fingerprint"], "made")
+
+
+def _read_shards(folder: Path) -> None:
+    from clsp.positives.shards import missing_parts, parts_of, saturation, written
+
+    parts = parts_of(6, 3)
+    missing_parts(folder, parts)
+    for shard in written(folder, parts):
+        saturation(folder, shard)
+
+
+def _checkpoint(folder: Path) -> None:
+    from clsp.engine.checkpoint import save_checkpoint
+
+    state = {"step": 3, "training": torch.nn.Linear(2, 2).state_dict(), "optimizer": {"lr": (0.1, [None, "x"])}}
+    save_checkpoint(folder / "last.safetensors", state)
+
+
+def _read_checkpoint(folder: Path) -> None:
+    from clsp.engine.checkpoint import load_checkpoint
+
+    load_checkpoint(folder / "last.safetensors")
+
+
+def _training(folder: Path) -> None:
+    from clsp.engine.fit import _State
+
+    _State(folder, *_parts()).save(2)
+
+
+def _parts() -> tuple[Any, Any, Any]:
+    network = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    return network, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+def _read_training(folder: Path) -> None:
+    from clsp.engine.fit import _State
+
+    _State(folder, *_parts()).load()
+
+
+def _read_cost(folder: Path) -> None:
+    from clsp.positives.cost import training_cost
+
+    with mock.patch("clsp.positives.cost.count_flops", lambda work: 1.0):  # counting takes longer than reading
+        training_cost(folder)
+
+
+def _cost(folder: Path) -> None:
+    from clsp.settings.identity import identity
+
+    config = DiffusionConfig(widths=[4, 4], blocks=1, attention=[], norm_groups=2, timesteps=10)
+    record = {"stage": "diffusion model", "status": "finished", "seconds": 1.5, "settings": identity(config)}
+    files.write_json(folder / "stage.json", {**record, "inputs": {"data": "abc"}, "facts": {}})
+    _diffusion(folder)
+
+
+def _log(folder: Path) -> None:
+    lines = [{"step": step, "loss": 1.0 / step, "lr": 0.1, "knn": None, "epoch": 0} for step in range(1, 9)]
+    files.append_jsonl(folder / "metrics.jsonl", lines)
+
+
+def _read_log(folder: Path) -> None:
+    from clsp.engine.fit import Log
+
+    Log(folder / "metrics.jsonl", ()).rewind(4)
+
+
+TINY = {"layers": [1, 1, 1, 1], "channels": [2, 2, 2, 2]}
+
+
+def _encoder(folder: Path) -> None:
+    from clsp.encoders.export import EncoderSpec, save_encoder
+
+    spec = EncoderSpec(name="resnet18", args=TINY, stem="small", channels=1, size=8, mean=[0.5], std=[0.2])
+    save_encoder(folder, spec.build(), spec, {"method": "simclr"})
+
+
+def _read_encoder(folder: Path) -> None:
+    from clsp.encoders.export import load_encoder
+
+    load_encoder(folder)
+
+
+def _diffusion(folder: Path) -> None:
+    from diffusers import DDPMPipeline
+
+    from clsp.diffusion.unet import build_scheduler, build_unet
+
+    config = DiffusionConfig(widths=[4, 4], blocks=1, attention=[], norm_groups=2, timesteps=10)
+    unet = build_unet(config, channels=1, size=8)
+    DDPMPipeline(unet=unet, scheduler=build_scheduler(config)).save_pretrained(folder)
+
+
+def _read_diffusion(folder: Path) -> None:
+    from clsp.diffusion.pipeline import SyntheticPositivePipeline
+
+    SyntheticPositivePipeline.from_pretrained(folder)
+
+
+def _recipe(folder: Path) -> None:
+    text = (
+        "about: {title: A recipe}\nseed: 1\nimages: {size: 16, channels: 1}\ndiffusion:\n  widths: [8, 16]\n"
+        "  steps: 10\npretrain:\n  lr: 0.1\n  augment: {crop_scale: [0.2, 1.0]}\n  backbone: {name: resnet18, "
+        "args: {layers: [1, 1]}}\nper_method: {moco: {lr: 0.3}}\n"
+    )
+    files.write_text(folder / "recipe.yaml", text)
+
+
+def _read_recipe(folder: Path) -> None:
+    from clsp.recipes.recipe import load_recipe
+
+    load_recipe(str(folder / "recipe.yaml"))
+
+
+def _arrays(folder: Path) -> None:
+    images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8)
+    np.save(folder / "images.npy", images)
+    np.savez(folder / "images.npz", x_train=images, y_train=np.arange(4), x_test=images)
+
+
+def _read_arrays(folder: Path) -> None:
+    from clsp.images.config import ImagesConfig
+    from clsp.images.sources import open_images
+
+    for name in ("images.npy", "images.npz"):
+        images = open_images(str(folder / name), ImagesConfig(), seed=0)
+        np.asarray(images.train.images[:]).sum()
+
+
+def _pictures(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    for number, kind in enumerate(("png", "jpeg", "tiff", "gif", "bmp", "webp")):
+        Image.fromarray(pixels).save(folder / f"{number}.{kind}")
+
+
+def _read_pictures(folder: Path) -> None:
+    from clsp.images.config import ImagesConfig
+    from clsp.images.sources import open_images
+
+    open_images(str(folder), ImagesConfig(), seed=0)
+
+
+def _store(folder: Path) -> None:
+    from clsp.images.store import INDEX
+
+    array = np.arange(2 * 16, dtype=np.uint8).reshape(2, 1, 4, 4)
+    files.write_array(folder / "key" / "train.npy", array)
+    part = {"shape": [2, 1, 4, 4], "names": ["a", "b"], "labels": [0, 1]}
+    index = {"key": "key", "parts": {"train": part}, "classes": ["x", "y"], "excluded": [], "notes": []}
+    files.write_json(folder / "key" / INDEX, index)
+
+
+def _read_store(folder: Path) -> None:
+    from clsp.images.store import reopen
+
+    if images := reopen(folder, "key", "made"):
+        images.fingerprint  # noqa: B018
+
+
+def _features(folder: Path) -> None:
+    from safetensors.torch import save
+
+    from clsp.evaluation.trained import _mark
+
+    train, test = torch.ones(3, 2), torch.zeros(2, 2)
+    mark = torch.frombuffer(bytearray(_mark("key", train, test)), dtype=torch.uint8)
+    files.write_bytes(folder / "features.safetensors", save({"train": train, "test": test, "key": mark}))
+
+
+def _read_features(folder: Path) -> None:
+    from clsp.evaluation.trained import _read
+
+    _read(folder / "features.safetensors", "key")
+
+
+def _pairs(folder: Path) -> None:
+    files.write_text(folder / "pairs.csv", "first,second,weight\na,b,0.5\nb,c,1\nc,a,0.2\n")
+
+
+def _read_pairs(folder: Path) -> None:
+    from clsp.positives.sources.pairs import read_pairs
+
+    read_pairs(folder / "pairs.csv", ["a", "b", "c"])
+
+
+def _images() -> Images:
+    return Images(source="made", train=Split(images=np.zeros((2, 1, 4, 4), np.uint8), names=["a", "b"], labels=None))
+
+
+def _study(folder: Path) -> None:
+    measures = {"linear": {"title": "Linear", "quantity": "accuracy", "unit": "%", "better": "higher",
+                           "metric": "top1", "limits": "95 %"}}  # fmt: skip
+    metrics = {"measures": measures, "linear": {"top1": 50.0, "low": 40.0, "high": 60.0, "protocol": "A probe."}}
+    summary = {"mean": 50.0, "low": 40.0, "high": 60.0, "limits": "95 %"}
+    cost = {"seconds": 1.0, "generator_seconds": 0.0, "flops": 1e9, "generator_flops": 0.0}
+    arms = [{"arm": arm, "seeds": 1, "sees_labels": False, "linear": summary, "cost": cost, "versus": {},
+             "runs": {"linear": {"0": 50.0}}} for arm in ("simclr+bank", "simclr")]  # fmt: skip
+    result = {"data": "made", "baseline": "simclr", "measures": measures, "compared": [["simclr+bank", "simclr"]],
+              "protocols": {"linear": "A probe."}, "arms": arms}  # fmt: skip
+    found = {"source": "made", "train": 4, "test": 2, "channels": 1, "size": 8, "classes": ["a"],
+             "labelled_train": 4, "fingerprint": _images().fingerprint, "notes": ["n"],
+             "excluded": [{"name": "x", "reason": "y"}]}  # fmt: skip
+    cell = folder / "arms" / "simclr+bank" / "seed-0"
+    files.write_json(folder / "comparison.json", result)
+    own = {"arm": "simclr+bank", "controls": {}, "differences": {}}
+    files.write_json(folder / "evaluation" / "metrics.json", {**own, **metrics})
+    files.write_json(folder / "images.json", found)
+    text = "recipe: smoke\ndata: {source: made}\nversions: {clsp: '1'}\npretrain: {lr: 0.1}\n"
+    files.write_text(folder / "recipe.yaml", text)
+    files.write_json(cell / "evaluation" / "metrics.json", metrics)
+    _stage(cell)
+    _stage(folder / "diffusion")
+    _log(cell)
+    manifest = {"anchors": 2, "candidates": 2, "measures": {"similarity": {"value": 0.5, "meaning": "cosine"}}}
+    files.write_json(folder / "positives" / "manifest.json", {"format": "clsp-bank-1", **manifest})
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "positives" / "sheet.png")
+
+
+def _read_report(folder: Path) -> None:
+    from clsp.report.page import build_report
+
+    build_report(folder)
+
+
+def _read_cells(folder: Path) -> None:
+    from clsp.recipes.arms import Arm
+    from clsp.study.collect import Row
+    from clsp.study.record import require_same_data
+
+    row = Row(Arm("simclr", "bank"), {0: folder / "arms" / "simclr+bank" / "seed-0"})
+    for name in row.measures:
+        row.summary(name)
+    require_same_data(folder, _images())
+
+
+READERS = {
+    "stage": Reader(_stage, _read_stage),
+    "verify": Reader(_seal, _verify),
+    "bank": Reader(_bank, _read_bank),
+    "shards": Reader(_bank, _read_shards),
+    "checkpoint": Reader(_checkpoint, _read_checkpoint),
+    "training": Reader(_training, _read_training),
+    "cost": Reader(_cost, _read_cost),
+    "log": Reader(_log, _read_log, writes=("metrics.jsonl",)),
+    "encoder": Reader(_encoder, _read_encoder),
+    "diffusion": Reader(_diffusion, _read_diffusion),
+    "recipe": Reader(_recipe, _read_recipe),
+    "arrays": Reader(_arrays, _read_arrays),
+    "pictures": Reader(_pictures, _read_pictures),
+    "store": Reader(_store, _read_store),
+    "features": Reader(_features, _read_features),
+    "pairs": Reader(_pairs, _read_pairs),
+    "report": Reader(_study, _read_report, writes=("report.html",)),
+    "cells": Reader(_study, _read_cells),
+}
+"""By what they read."""
+
+COVERED = {
+    "api.run": "cells",
+    "cli.repair._interrupt": "stage",
+    "diffusion.levels.trained_strength": "stage",
+    "diffusion.pipeline.from_pretrained": "diffusion",
+    "diffusion.unet.load_diffusion": "diffusion",
+    "diffusion.unet.require_readable": "diffusion",
+    "encoders.export.load_encoder": "encoder",
+    "encoders.export.read_config": "encoder",
+    "engine.checkpoint.load_checkpoint": "checkpoint",
+    "engine.fit.load": "training",
+    "engine.fit.rewind": "log",
+    "engine.record.read_record": "stage",
+    "evaluation.trained._read": "features",
+    "images.arrays._load": "arrays",
+    "images.arrays.open_arrays": "arrays",
+    "images.store._open_split": "store",
+    "images.store.reopen": "store",
+    "positives.bank._open_shard": "bank",
+    "positives.bank._read_ids": "bank",
+    "positives.bank.read_manifest": "bank",
+    "positives.bank.unet": "bank",
+    "positives.cost.training_cost": "cost",
+    "positives.shards.finished_shard": "shards",
+    "positives.shards.saturation": "shards",
+    "positives.sources.pairs.read_pairs": "pairs",
+    "positives.synthesize._finish": "bank",
+    "recipes.recipe.read_recipe": "recipe",
+    "report.folder.json": "report",
+    "report.folder.lines": "report",
+    "report.folder.recipe": "report",
+    "report.folder.text": "report",
+    "report.html.inline_image": "report",
+    "report.page._of_what_is_there": "report",
+    "study.collect._generator": "cells",
+    "study.collect.gap": "cells",
+    "study.collect.metrics": "cells",
+    "study.engine._take_away": "encoder",
+    "study.evaluation.evaluate_cell": "cells",
+    "study.record.require_same_data": "cells",
+    "study.seal.changing": "verify",
+    "study.study.identity": "stage",
+}
+"""Functions that read through the boundary, each with the reader here that meets it or the same file."""
