@@ -50,7 +50,7 @@ COMMANDS = {
         section="synthesize",
     ),
     "pretrain": Command(
-        summary="train an encoder; --positives BANK adds the candidates, --positives view a third view",
+        summary="train an encoder; --positives BANK adds the candidates; --weights timm|FOLDER|FILE starts from them",
         function="pretrain",
         required=("data", "out"),
         optional=("recipe", "positives"),

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from clsp import files
-from clsp.encoders.backbone import build_backbone, feature_count, size_args, stem_snippet
+from clsp.encoders.backbone import build_backbone, feature_count
+from clsp.encoders.stems import size_args, stem_snippet
 from clsp.errors import UserError
 
 

@@ -30,8 +30,9 @@ from clsp.positives.bank import PositiveBank
 from clsp.positives.inflation import inflated, weaker
 from clsp.positives.source import Material
 from clsp.training.callbacks import HealthCheck, NeighbourCheck, OnlineCheck
-from clsp.training.checks import check_together, needs_bank
+from clsp.training.checks import check_backbone, check_start, check_together, needs_bank
 from clsp.training.config import PretrainConfig
+from clsp.training.start import Start
 from clsp.training.step import Pretraining, Seen
 
 _SHEET = 12
@@ -74,12 +75,15 @@ def pretrain(
     made = {} if source is None else source.reads(images.train.names)
     if needs_bank(config):
         made |= {"bank": _checked(bank, name, images).fingerprint}
+    check_backbone(config, images)
+    start = check_start(config, images)
+    chosen |= {} if start is None else {"weights": start.digest}
     data = images.fingerprint
     with stage(f"encoder {name}", folder, config, seed=seed, data=data, made=made, settings=chosen) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)
-        training, spec = build(images, config, anchors, bank, seed=seed)
+        training, spec = build(images, config, anchors, bank, seed=seed, start=start)
         hardware.require_layers(training.method)
         hardware.compile_parts(training.method.networks())
         knn = OnlineCheck(OnlineKNN.of(images.train, seed=seed), config.knn_every)
@@ -111,15 +115,21 @@ def arm_of(config: PretrainConfig) -> str:
 
 
 def build(
-    images: Images, config: PretrainConfig, anchors: np.ndarray, bank: PositiveBank | None, *, seed: int
+    images: Images,
+    config: PretrainConfig,
+    anchors: np.ndarray,
+    bank: PositiveBank | None,
+    *,
+    seed: int,
+    start: Start | None = None,
 ) -> tuple[Pretraining, EncoderSpec]:
-    """Make the training with its untrained networks, and the encoder's spec."""
+    """Make the training with its first weights, random or those of ``start``, and the encoder's spec."""
     mean, std = _statistics(images, anchors)
     backbone, train = config.backbone, images.train
     stem = stem_for(backbone, images.size)
     spec = EncoderSpec(
         name=backbone.name,
-        args=backbone.args,
+        args=backbone.architecture,
         stem=stem,
         channels=images.channels,
         size=images.size,
@@ -133,14 +143,18 @@ def build(
         pixels, labels = Pixels(array), None
         config = replace(config, augment=weaker(config.augment))
     material = Material(pixels, ids, labels, train.images, train.names, bank)
-    method = build_method(spec, config, seed=seed)
+    method = build_method(spec, config, seed=seed, start=start)
+    if start is not None:
+        start.begin_method(method, images.fingerprint)
     statistics = torch.tensor(mean), torch.tensor(std)
     return Pretraining(method, config, material, len(anchors), *statistics, seed=seed), spec
 
 
-def build_method(spec: EncoderSpec, config: PretrainConfig, *, seed: int) -> Method:
-    """Make the method of ``config`` around an untrained encoder, with its source of embeddings where it has one."""
+def build_method(spec: EncoderSpec, config: PretrainConfig, *, seed: int, start: Start | None = None) -> Method:
+    """Make the method of ``config`` around its encoder, with its source of embeddings where it has one."""
     encoder = spec.build()
+    if start is not None:
+        start.begin_encoder(encoder, spec.name, spec.channels)
     if config.backbone.channels_last:
         to_channels_last(encoder)
     method = METHODS[config.method](encoder, config.heads, config.own, seed=seed)
