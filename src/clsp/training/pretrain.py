@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from clsp import distributed, files
 from clsp.encoders.backbone import stem_for, to_channels_last
 from clsp.encoders.export import EncoderSpec, save_encoder
+from clsp.engine.finite import diverged
 from clsp.engine.fit import Callback, Fit
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig
@@ -98,6 +99,7 @@ def pretrain(
             callbacks=(HealthCheck(), NeighbourCheck(), knn, *callbacks),
         )
         fit.run(training)
+        _require_finite_features(training, folder)
         # On every process, for they exchange embeddings and ids.
         flops, seen = training_flops(training), _last_views(training)
         if distributed.rank() == 0:
@@ -208,6 +210,20 @@ def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[
     pixels = files.take(images.train.images, some)
     mean, std = pixels.mean(axis=(0, 2, 3)) / 255.0, pixels.std(axis=(0, 2, 3)) / 255.0
     return [round(float(v), 6) for v in mean], [round(max(float(v), 1e-3), 6) for v in std]
+
+
+def _require_finite_features(training: Pretraining, folder: Path) -> None:
+    """Refuse to keep an encoder whose weights are finite and its features are not: one last huge step does that.
+
+    Raises:
+        NonFiniteLossError: says so.
+    """
+    encoder, images = training.method.encoder, training.views(training.steps - 1).first
+    with torch.no_grad():
+        finite = bool(encoder.eval()(images).isfinite().all())
+    encoder.train()
+    if not finite:
+        raise diverged("encoder's features", training.steps, folder)
 
 
 def _last_views(training: Pretraining) -> np.ndarray:
