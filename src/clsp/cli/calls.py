@@ -56,6 +56,14 @@ COMMANDS = {
         optional=("recipe", "positives"),
         section="pretrain",
     ),
+    "continue": Command(
+        summary="train on: a new training from all that another one had learnt, by its recipe, data and positives",
+        function="continue_training",
+        required=("out",),
+        optional=("data", "positives"),
+        section="pretrain",
+        positional="RUN",
+    ),
     "evaluate": Command(
         summary="linear probe, kNN, retrieval and few labels of an encoder (transfer: another --data)",
         function="evaluate",

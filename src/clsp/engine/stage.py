@@ -74,6 +74,7 @@ def stage(
     made: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
     alone: bool = False,
+    hint: str = "",
 ) -> Iterator[Stage]:
     """Open the stage ``name`` in ``folder``; the block does the work unless ``finished`` says that it was done.
 
@@ -89,6 +90,7 @@ def stage(
         made: fingerprints of what the stage reads of earlier stages, by their names.
         settings: further values that identify it.
         alone: whether the first of several processes does it by itself, and the others are elsewhere.
+        hint: what else could be done with the result of other settings.
 
     Raises:
         UserError: the folder holds the result of other settings or data.
@@ -99,7 +101,7 @@ def stage(
     _ensure_folder(folder)
     with _locked(folder):
         current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})})
-        _take_up(current, usual, alone=alone)
+        _take_up(current, usual, alone=alone, hint=hint)
         if current.finished:
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
@@ -123,12 +125,12 @@ def as_stored(settings: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool) -> None:
+def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool, hint: str) -> None:
     """Go on with what the folder holds of this stage."""
     path = current.folder / _RECORD
     record = files.read_json(path) if path.exists() else None
     if record is not None:
-        _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"]["data"]})
+        _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"]["data"]}, hint)
     if not alone:
         distributed.barrier()  # all have read before the first process writes
     if record is None:
@@ -153,14 +155,14 @@ def completed(stored: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
     return {**usual, **known}
 
 
-def _require_same(current: Stage, old: dict[str, Any]) -> None:
+def _require_same(current: Stage, old: dict[str, Any], hint: str) -> None:
     """Refuse to mix results of two settings in one folder, and never overwrite the old ones."""
     new = {**current.settings, "data": current.inputs["data"]}
     changed = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in {**old, **new} if old.get(key) != new.get(key)]
     if changed:
         raise UserError(
             f"{current.folder} holds a {current.name} made with other settings ({'; '.join(sorted(changed)[:5])}); "
-            "choose another --out, or delete that folder"
+            f"choose another --out, or delete that folder{hint}"
         )
 
 

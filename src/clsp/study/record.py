@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,21 @@ from clsp.settings.values import flat, plain
 from clsp.text import quoted
 
 
-def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> str:
+def command_line(
+    name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, positional: Sequence[str] = ()
+) -> str:
     """Write the command that does the same: of a call from Python, too.
 
     Args:
         name: the command.
         own: its own options; those that are None were not given.
         overrides: nested settings that were given.
+        positional: what is no option.
     """
     given = {option: value for option, value in own.items() if value is not None}
     options = {**given, **flat(overrides or {}, Recipe)}
     words = [word for option, value in options.items() for word in (f"--{option}", as_text(value))]
-    return " ".join(quoted(word) for word in ("clsp", name, *words))
+    return " ".join(quoted(word) for word in ("clsp", name, *positional, *words))
 
 
 def describe(images: Images, listed: Path | None = None) -> None:

@@ -80,7 +80,14 @@ def pretrain(
     start = check_start(config, images)
     chosen |= {} if start is None else {"weights": start.digest}
     data = images.fingerprint
-    with stage(f"encoder {name}", folder, config, seed=seed, data=data, made=made, settings=chosen) as current:
+    about: dict[str, Any] = {
+        "seed": seed,
+        "data": data,
+        "made": made,
+        "settings": chosen,
+        "hint": _hint(config, folder),
+    }
+    with stage(f"encoder {name}", folder, config, **about) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)
@@ -108,6 +115,13 @@ def pretrain(
             save_sheet(folder / "views.png", seen, separate_first=True)
             current.facts = {"arm": name, "anchors": len(anchors), "steps": training.steps, "flops": flops}
     return current
+
+
+def _hint(config: PretrainConfig, folder: Path) -> str:
+    """What to do with a training of other settings that is there: train on from it."""
+    if not (folder / "checkpoints" / "last.safetensors").is_file():
+        return ""
+    return f"; to train on from it: clsp continue {folder} --epochs {config.epochs} --out NEW"
 
 
 def arm_of(config: PretrainConfig) -> str:
