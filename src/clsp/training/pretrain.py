@@ -35,6 +35,7 @@ from clsp.training.checks import check_backbone, check_start, check_together, ne
 from clsp.training.config import PretrainConfig
 from clsp.training.start import Start
 from clsp.training.step import Pretraining, Seen
+from clsp.training.witnesses import witnesses
 
 _SHEET = 12
 """Anchors on the picture of the views."""
@@ -103,7 +104,7 @@ def pretrain(
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
             log_every=config.log_every,
-            callbacks=(HealthCheck(), NeighbourCheck(), knn, *callbacks),
+            callbacks=(HealthCheck(), NeighbourCheck(), *witnesses(), knn, *callbacks),
         )
         fit.run(training)
         _require_finite_features(training, folder)
