@@ -16,6 +16,7 @@ from clsp.recipes.prepare import Prepared, prepare
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import Tree, merge, nested, plain
 from clsp.study import stages
+from clsp.study.onward import find_training, tell_schedule
 from clsp.study.record import command_line, describe, write_record
 from clsp.study.run import run as run_study
 from clsp.study.seal import seal, unseal
@@ -121,6 +122,35 @@ def pretrain(
     own = {"data": data, "out": out, "recipe": recipe, "positives": positives}
     overrides = _overrides(settings, "pretrain", config)
     return _made("pretrain", own, overrides, lambda prepared: stages.encoder_stage(prepared, Path(out), positives))
+
+
+def continue_training(
+    run: Place,
+    out: Place,
+    *,
+    data: Place | None = None,
+    positives: Place | None = None,
+    settings: Settings | None = None,
+) -> Path:
+    """Train on from all that a training had learnt, with a schedule of its own; return the new encoder's folder.
+
+    Args:
+        run: the folder of a training or of a run; its recipe, data and positives are taken over.
+        out: the new encoder's folder.
+        data: a SOURCE, where it is not the old one or lies elsewhere now.
+        positives: likewise.
+        settings: what is to differ, such as ``{"pretrain.epochs": 100}``.
+    """
+    found = find_training(run)
+    source, positives = str(data or found.data), positives or found.positives
+    overrides = merge(Recipe, found.settings, _overrides(settings))
+    prepared = prepare(source, recipe=str(found.recipe), overrides=overrides)
+    describe(prepared.images)
+    tell_schedule(found, prepared.recipe.pretrain)
+    made = stages.encoder_stage(prepared, Path(out), positives)
+    own = {"out": out, "data": source, "positives": positives}
+    write_record(Path(out), prepared, source, command_line("continue", own, _overrides(settings), [str(run)]))
+    return made
 
 
 def evaluate(

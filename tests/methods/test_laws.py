@@ -184,6 +184,13 @@ def test_no_gradient_reaches_averages_or_memories_and_it_reaches_all_that_is_tra
 
 
 @pytest.mark.parametrize("name", AVERAGING)
+def test_no_gradient_goes_back_through_an_average_to_what_it_saw(name):
+    (average,) = (part for part in settled(name).modules() if isinstance(part, EMA))
+    seen = views().first.requires_grad_()
+    assert not average(seen).requires_grad
+
+
+@pytest.mark.parametrize("name", AVERAGING)
 def test_averages_follow_before_a_step_by_their_momentum_at_its_place_in_the_training(name):
     for progress, decay in ((0.0, 0.5), (0.5, 0.55), (1.0, 0.6)):
         method = build(name, momentum=[0.5, 0.6])

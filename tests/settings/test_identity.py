@@ -26,9 +26,10 @@ CLASSES = [
 INCIDENTAL = {
     DiffusionConfig: {"sample_every", "checkpoint_minutes"},
     SynthesizeConfig: {"batch_size", "shard_anchors", "precision"},
-    PretrainConfig: {"log_every", "knn_every", "checkpoint_minutes", "positive.pairs.file"},
+    # What stands in a file is named by its fingerprint.
+    PretrainConfig: {"log_every", "knn_every", "checkpoint_minutes", "positive.pairs.file", "weights"},
     ImagesConfig: {"store"},
-    PositiveConfig: {"pairs.file"},  # what stands in it is named by its fingerprint
+    PositiveConfig: {"pairs.file"},
 }
 
 

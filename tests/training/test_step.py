@@ -89,3 +89,13 @@ def test_a_method_trains_its_groups_at_their_own_rates(training):
         schedule.step()
     trunk, head = schedule.get_last_lr()
     assert head == 0.5 and trunk < 0.05
+
+
+def test_averages_are_told_in_every_step_how_much_of_the_training_is_done(training):
+    """Not when a step is only looked at: then its batch is given."""
+    made, told = training(method="byol", epochs=6), []
+    made.method.before_step = told.append
+    for number in (0, 3, 5):
+        made.step(number)
+    made.step(2, made.batches.positions(2), 0.4)
+    assert told == [0.0, 0.5, 5 / 6]

@@ -52,11 +52,19 @@ COMMANDS = {
         section="synthesize",
     ),
     "pretrain": Command(
-        summary="train an encoder; --positives BANK adds the candidates, --positives view a third view",
+        summary="train an encoder; --positives BANK adds the candidates; --weights timm|FOLDER|FILE starts from them",
         function="pretrain",
         required=("data", "out"),
         optional=("recipe", "positives"),
         section="pretrain",
+    ),
+    "continue": Command(
+        summary="train on: a new training from all that another one had learnt, by its recipe, data and positives",
+        function="continue_training",
+        required=("out",),
+        optional=("data", "positives"),
+        section="pretrain",
+        positional="RUN",
     ),
     "evaluate": Command(
         summary="linear probe, kNN, retrieval and few labels of an encoder (transfer: another --data)",

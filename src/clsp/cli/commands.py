@@ -74,6 +74,15 @@ def pretrain(call: Call) -> int:
     return 0
 
 
+def continue_training(call: Call) -> int:
+    """``clsp continue``."""
+    if len(call.positional) != 1:
+        raise UserError(f"clsp continue takes one RUN, not {len(call.positional)}")
+    out = api.continue_training(call.positional[0], **_given(call))
+    console.result(f"encoder: {out / 'encoder.safetensors'}; load it without clsp: {out / 'snippet.py'}")
+    return 0
+
+
 def _given(call: Call) -> dict[str, Any]:
     """The arguments of the function that the command stands for."""
     return {**call.own, "settings": call.overrides}

@@ -25,6 +25,7 @@ FIRST = {
         "method epochs batch_size lr optimizer images positive.placement positive.objective positive.third.weight "
         "positive.host.odds backbone.name augment.crop_scale seed"
     ),
+    "continue": "epochs lr warmup_epochs optimizer batch_size seed",
     "evaluate": "train_images validation_images regularisation neighbours batch_size images.size",
     "embed": "size channels limit hardware.accelerator",
     "pairs": "size channels limit hardware.accelerator",

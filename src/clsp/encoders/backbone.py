@@ -11,6 +11,8 @@ from torch import nn
 
 from clsp.encoders.config import BackboneConfig
 from clsp.encoders.heads import feature_count as feature_count
+from clsp.encoders.stems import is_transformer, shrink_stem, size_args
+from clsp.encoders.trial import measure_width, refusal
 from clsp.errors import UserError, suggest
 from clsp.images.config import AugmentConfig
 
@@ -83,6 +85,9 @@ ARGUMENTS = frozenset(
 )
 """Arguments of timm's models that a recipe may set: sizes and kinds of layers. Nothing that reads a file or a hub."""
 
+_COUNTS = frozenset(["layers", "depth", "depths", "num_heads", "reg_tokens", "num_reg_tokens"])
+"""Those that say how many layers or tokens there are."""
+
 
 def stem_for(config: BackboneConfig, size: int) -> str:
     """Return the stem for images of ``size`` pixels, see `BackboneConfig`. A data set's name plays no part."""
@@ -91,11 +96,21 @@ def stem_for(config: BackboneConfig, size: int) -> str:
     return "small" if size <= SMALL else "mid" if size <= MID else "big"
 
 
-def build_backbone(name: str, args: dict[str, Any], *, channels: int, size: int, stem: str) -> nn.Module:
+def build_backbone(
+    name: str, args: dict[str, Any], *, channels: int, size: int, stem: str, width: int | None = None
+) -> nn.Module:
     """Make a timm backbone without classifier: images [B, channels, size, size] to features [B, num_features].
 
+    Args:
+        name: timm's.
+        args: further arguments of timm's, of `ARGUMENTS`.
+        channels: of the images.
+        size: height and width of the images.
+        stem: small, mid, half or big, see `BackboneConfig`.
+        width: values of an image's features, where that is known; None: found by encoding a blank image.
+
     Raises:
-        UserError: timm knows no such model or argument, or the model's stem cannot be made small.
+        UserError: timm knows no such model or argument, or the model cannot take images of this size.
     """
     if name not in timm.list_models(name):
         raise UserError(f"backbone '{name}' is no model of timm{suggest(name, timm.list_models())}")
@@ -105,19 +120,28 @@ def build_backbone(name: str, args: dict[str, Any], *, channels: int, size: int,
                 f"--pretrain.backbone.args: '{argument}' is not one of {', '.join(sorted(ARGUMENTS))}"
                 f"{suggest(argument, ARGUMENTS)}"
             )
+        _require_bearable(argument, args[argument])
     try:
-        model: nn.Module = timm.create_model(name, num_classes=0, in_chans=channels, **args, **size_args(name, size))
-    except (TypeError, RuntimeError, AssertionError) as error:
-        raise UserError(f"backbone {name} cannot be built with {args}: {error}") from error
-    if stem != "big":
-        _shrink_stem(model, name, stem)
+        model: nn.Module = timm.create_model(name, num_classes=0, in_chans=channels, **size_args(name, size) | args)
+        if stem != "big":
+            shrink_stem(model, name, stem)
+        # Not always the num_features of timm: MobileNetV3, for one, has a further layer.
+        found = measure_width(model, channels, size) if width is None else width
+    except Exception as error:  # every model checks in its own way what it can take, or fails in the middle
+        if "unexpected keyword argument" in str(error):
+            raise UserError(f"backbone {name} cannot be built with {args}: {error}") from error
+        raise UserError(refusal(name, args, channels=channels, size=size, stem=stem, error=error)) from error
+    if feature_count(model) != found:
+        model.num_features = found  # type: ignore[assignment]
     return model
 
 
-def size_args(name: str, size: int) -> dict[str, Any]:
-    """Transformers have position embeddings for one image size; convolutional networks take any."""
-    fixed = ("vit", "deit", "beit", "eva", "mixer", "swin", "cait", "xcit", "volo")
-    return {"img_size": size} if name.startswith(fixed) else {}
+def _require_bearable(argument: str, value: Any) -> None:
+    """Refuse sizes that no machine bears: they would hang before anything could be said."""
+    most = 512 if argument in _COUNTS else 65_536
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, int | float) and abs(number) > most:
+            raise UserError(f"--pretrain.backbone.args: {argument} {value} is too large; at most {most}")
 
 
 def require_views(config: BackboneConfig, size: int, augment: AugmentConfig) -> None:
@@ -137,7 +161,7 @@ def require_views(config: BackboneConfig, size: int, augment: AugmentConfig) -> 
     named = re.search(r"patch(\d+)", config.name)
     patch: int = config.args.get("patch_size", int(named.group(1)) if named else 1)
     for option, side in sides.items():
-        if side == size or not size_args(config.name, size):
+        if side == size or not is_transformer(config.name):
             continue
         if not config.args.get("dynamic_img_size"):
             raise UserError(
@@ -150,30 +174,6 @@ def require_views(config: BackboneConfig, size: int, augment: AugmentConfig) -> 
                 f"--pretrain.augment.{option} {side} is no multiple of the {patch} pixels of a patch of {config.name}; "
                 f"choose {max(side // patch, 1) * patch} or {(side // patch + 1) * patch}"
             )
-
-
-def _shrink_stem(model: nn.Module, name: str, stem: str) -> None:
-    """Keep the resolution in the first layers: on 32 pixels timm's ImageNet stem throws away most of the image."""
-    conv = getattr(model, "conv1", None)
-    stride = _stride(stem)
-    if conv is not None and hasattr(model, "maxpool"):  # the ResNet family
-        if isinstance(conv, nn.Sequential):  # a deep stem (stem_type: deep): three 3x3 convolutions, the first strided
-            first = conv[0]
-            assert isinstance(first, nn.Conv2d)
-            first.stride = (stride, stride)
-        else:
-            model.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride, 1, bias=False)
-            nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-        if stem != "mid":
-            model.maxpool = nn.Identity()
-        return
-    conv = getattr(model, "conv_stem", None)
-    if isinstance(conv, nn.Conv2d):  # EfficientNet, MobileNet: the weights keep their shape
-        conv.stride = (stride, stride)
-        return
-    if hasattr(model, "patch_embed"):  # transformers choose their patch by name or args: patch_size
-        return
-    raise UserError(f"backbone {name} has no stem that can be made {stem}; use --pretrain.backbone.stem big")
 
 
 def to_channels_last(model: nn.Module) -> nn.Module:
@@ -191,23 +191,3 @@ def to_channels_last(model: nn.Module) -> nn.Module:
         ):
             return model
     return model.to(memory_format=torch.channels_last)
-
-
-def stem_snippet(stem: str, name: str, args: dict[str, Any]) -> str:
-    """Return the lines of plain torch that give ``model`` the stem; empty for timm's own."""
-    model = timm.create_model(name, num_classes=0, **args)
-    if stem == "big" or hasattr(model, "patch_embed"):
-        return ""
-    stride = _stride(stem)
-    if hasattr(model, "conv_stem"):
-        return f"model.conv_stem.stride = ({stride}, {stride})\n"
-    channels = "model.conv1.in_channels, model.conv1.out_channels"
-    lines = f"model.conv1 = torch.nn.Conv2d({channels}, 3, {stride}, 1, bias=False)\n"
-    if isinstance(model.conv1, nn.Sequential):
-        lines = f"model.conv1[0].stride = ({stride}, {stride})\n"
-    return lines + ("model.maxpool = torch.nn.Identity()\n" if stem != "mid" else "")
-
-
-def _stride(stem: str) -> int:
-    """Return the stride of the first convolution."""
-    return 2 if stem == "half" else 1

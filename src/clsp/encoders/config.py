@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Literal
 
+from clsp.errors import UserError
 from clsp.settings import Count, settings
+
+_WEIGHTS = ("pretrained", "pretrained_cfg_overlay")
+"""timm's words for weights to start from."""
 
 BatchNormMode = Literal["joint", "split", "views"]
 
@@ -24,6 +28,34 @@ class BackboneConfig:
     96."""
     channels_last: bool = True
     """Memory format of convolutions; with bf16 about twice as fast as channels first, on CPUs as on GPUs."""
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The arguments that say how it is made; without those that say where timm gets weights."""
+        return {name: value for name, value in self.args.items() if name not in _WEIGHTS}
+
+    @property
+    def weights(self) -> str | None:
+        """The weights that ``args`` ask for in timm's own words; None where they ask for none.
+
+        Raises:
+            UserError: they ask for something else than timm's own weights or a file.
+        """
+        overlay = self.args.get("pretrained_cfg_overlay")
+        if not self.args.get("pretrained"):
+            if overlay is not None:
+                raise UserError(
+                    "--pretrain.backbone.args: pretrained_cfg_overlay means nothing without pretrained: true"
+                )
+            return None
+        if overlay is None:
+            return "timm"
+        if not isinstance(overlay, dict) or set(overlay) != {"file"} or not isinstance(overlay["file"], str):
+            raise UserError(
+                f"--pretrain.backbone.args: pretrained_cfg_overlay {overlay} must be {{file: FILE.safetensors}}, "
+                "which --pretrain.weights FILE.safetensors says, too"
+            )
+        return overlay["file"]
 
 
 @settings

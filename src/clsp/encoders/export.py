@@ -14,7 +14,8 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from clsp import files
-from clsp.encoders.backbone import build_backbone, feature_count, size_args, stem_snippet
+from clsp.encoders.backbone import build_backbone, feature_count
+from clsp.encoders.stems import size_args, stem_snippet
 from clsp.errors import UserError
 
 _FIX = "give --encoder the folder that 'clsp pretrain' wrote, or make it again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,6 +31,13 @@ def require_vit(model: nn.Module) -> VisionTransformer:
     )
 
 
+def is_vit(model: nn.Module) -> bool:
+    """Whether ``model`` is one of timm's vision transformers."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    return isinstance(model, VisionTransformer)
+
+
 def encode_patches(model: VisionTransformer, images: Tensor, patches: Tensor) -> Tensor:
     """Encode images by some of their patches alone.
 
@@ -51,3 +59,13 @@ def encode_patches(model: VisionTransformer, images: Tensor, patches: Tensor) ->
     tokens = model.norm(model.blocks(model.norm_pre(tokens)))
     features: Tensor = model.forward_head(tokens, pre_logits=True)
     return features
+
+
+def every_patch(model: VisionTransformer) -> Callable[[Tensor], Tensor]:
+    """Return what encodes images by `encode_patches` with all of their patches."""
+
+    def encode(images: Tensor) -> Tensor:
+        rows, columns = model.patch_embed.grid_size
+        return encode_patches(model, images, torch.arange(rows * columns).expand(len(images), -1))
+
+    return encode

@@ -35,6 +35,15 @@ class EMA(nn.Module, Generic[Network]):
         newest = [p.detach() for p in self._followed[0].parameters()]
         torch._foreach_lerp_(averages, newest, 1.0 - decay)
 
+    @property
+    def followed(self) -> Network:
+        """The network that it follows."""
+        return self._followed[0]
+
+    def moves(self, progress: float) -> bool:
+        """Whether `follow` moves it by more than rounding at the fraction ``progress`` of the training."""
+        return self._schedule is not None and self._schedule(progress) < 1.0 - 1e-4
+
     def follow(self, progress: float) -> None:
         """Move the average as the schedule says at the fraction ``progress`` of the training."""
         if self._schedule is not None:

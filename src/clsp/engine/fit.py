@@ -18,20 +18,17 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import console, distributed, faults, files
 from clsp.engine.checkpoint import ANEW, load_checkpoint, save_checkpoint
+from clsp.engine.finite import NonFiniteLossError as NonFiniteLossError
+from clsp.engine.finite import diverged, require_finite, require_finite_weights
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import Precision, fabric_for
 from clsp.engine.stage import require_there
 from clsp.engine.stop import Stop, leave, stopping
-from clsp.errors import UserError
 
 Out = TypeVar("Out", bound="StepOutput")
 
 _ASK = 10
 """Steps after which several processes ask each other whether one was told to stop: asking waits for the device."""
-
-
-class NonFiniteLossError(UserError):
-    """A loss term or the gradient became NaN or infinite; raised before the optimiser could take the step."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +133,9 @@ class Fit:
                 loss = network(number)
                 fabric.backward(loss)
                 norm = self._clipped(training)
-                require_finite(training.output.terms, norm, number)
+                require_finite(training.output.terms, norm, number, self.folder)
                 metrics = self._seen(training, number)
-                optimizer.step()
+                self._take(optimizer, number)
                 optimizer.zero_grad()
                 schedule.step()
                 training.after_step(number)
@@ -162,6 +159,14 @@ class Fit:
         limit = math.inf if training.gradient_clip is None else training.gradient_clip
         return torch.nn.utils.clip_grad_norm_(training.parameters(), limit)
 
+    def _take(self, optimizer: Any, number: int) -> None:
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise diverged("step of the optimiser", number, self.folder) from error  # a rate that is no 32-bit number
+
     def _seen(self, training: Training[Any], number: int) -> dict[str, float]:
         if (number + 1) % self.log_every:
             return {}
@@ -178,6 +183,7 @@ class Fit:
 
     def _save(self, state: _State, log: Log, done: int) -> None:
         files.settle()  # a checkpoint of steps that saw damaged files would outlive their repair
+        require_finite_weights(state.training, done, self.folder)
         log.flush(durable=True)  # before the checkpoint: a line that is lost would not be written again
         state.save(done)
         self.on_checkpoint()
@@ -186,29 +192,6 @@ class Fit:
 def seed_of(training: Any, number: int) -> int:
     """Name the random numbers that a network draws by itself in a step."""
     return hash((training.seed, number, distributed.rank())) % 2**63
-
-
-def require_finite(terms: dict[str, Tensor], norm: Tensor, step: int) -> None:
-    """Stop when a loss term (scalars) or the norm of the gradient is NaN or infinite, naming it.
-
-    To be called once between backward pass and optimiser step: the question waits for the device.
-
-    Raises:
-        NonFiniteLossError: names the terms, the step, and what usually helps.
-    """
-    if faults.point("loss") == "nan":
-        terms = {name: term * math.nan for name, term in terms.items()}
-    if faults.point("gradient") == "nan":
-        norm = norm * math.nan
-    finite = torch.isfinite(torch.stack([norm.float(), *(term.detach().float() for term in terms.values())]))
-    if bool(finite.all()):
-        return
-    bad = " and ".join(name for name, fine in zip(terms, finite[1:].tolist()) if not fine)
-    what = f"loss term {bad}" if bad else "gradient norm"
-    raise NonFiniteLossError(
-        f"the {what} became non-finite at step {step}; the last checkpoint is intact; "
-        "start anew in another --out with a lower learning rate, a longer warm-up, or precision 32"
-    )
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def stage(
     settings: Mapping[str, Any] | None = None,
     makes: Sequence[str] = (),
     alone: bool = False,
+    hint: str = "",
 ) -> Iterator[Stage]:
     """Open the stage ``name`` in ``folder``; the block does the work unless ``finished`` says that it was done.
 
@@ -108,6 +109,7 @@ def stage(
         settings: further values that identify it.
         makes: patterns of the names of the files that it makes, see `Stage.makes`.
         alone: whether the first of several processes does it by itself, and the others are elsewhere.
+        hint: what else could be done with the result of other settings.
 
     Raises:
         UserError: the folder holds the result of other settings or data.
@@ -120,7 +122,7 @@ def stage(
         current = Stage(name=name, folder=folder, settings=wanted, inputs={"data": data, **(made or {})}, makes=makes)
         if distributed.rank() == 0:
             files.sweep(folder)  # also where it is finished: a kill may have come while its recipe was written
-        _take_up(current, usual, alone=alone)
+        _take_up(current, usual, alone=alone, hint=hint)
         if current.finished:
             console.say(f"{name}: done before, in {console.duration(current.seconds)} ({folder})")
             yield current
@@ -155,11 +157,11 @@ def as_stored(settings: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool) -> None:
+def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool, hint: str) -> None:
     """Go on with what the folder holds of this stage."""
     record = stored_record(current.folder)
     if record is not None:
-        _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"].get("data")})
+        _require_same(current, {**completed(record["settings"], usual), "data": record["inputs"].get("data")}, hint)
     if not alone:
         distributed.barrier()  # all have read before the first process writes
     if record is None:
@@ -184,14 +186,14 @@ def completed(stored: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
     return {**usual, **known}
 
 
-def _require_same(current: Stage, old: dict[str, Any]) -> None:
+def _require_same(current: Stage, old: dict[str, Any], hint: str) -> None:
     """Refuse to mix results of two settings in one folder, and never overwrite the old ones."""
     new = {**current.settings, "data": current.inputs["data"]}
     changed = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in {**old, **new} if old.get(key) != new.get(key)]
     if changed:
         raise UserError(
             f"{current.folder} holds a {current.name} made with other settings ({'; '.join(sorted(changed)[:5])}); "
-            "choose another --out, or delete that folder"
+            f"choose another --out, or delete that folder{hint}"
         )
 
 

@@ -65,6 +65,11 @@ class Center(Deferred):
         self._momentum = momentum
         self._noted: Tensor | None = None
 
+    @property
+    def moves(self) -> bool:
+        """Whether it follows at all."""
+        return self._momentum < 1.0
+
     def note(self, outputs: Tensor) -> None:
         """Note the teacher's outputs of this process, float [N, K]."""
         self._noted = outputs.mean(dim=0, keepdim=True)

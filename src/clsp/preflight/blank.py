@@ -20,7 +20,7 @@ def blank_training(images: Images, count: int, config: PretrainConfig) -> Pretra
     backbone, gray = config.backbone, [0.5] * images.channels
     spec = EncoderSpec(
         name=backbone.name,
-        args=backbone.args,
+        args=backbone.architecture,
         stem=stem_for(backbone, images.size),
         channels=images.channels,
         size=images.size,

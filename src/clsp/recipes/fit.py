@@ -7,7 +7,7 @@ from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.recipes.arms import Arm
 from clsp.recipes.recipe import Recipe
-from clsp.training.checks import check_backbone, check_together, needs_bank
+from clsp.training.checks import check_backbone, check_start, check_together, needs_bank
 
 
 def check_arm(recipe: Recipe, arm: Arm, images: Images, *, anchors: int | None = None) -> None:
@@ -41,6 +41,7 @@ def check_arm(recipe: Recipe, arm: Arm, images: Images, *, anchors: int | None =
             f"choose at most {trained}"
         )
     check_backbone(config, images)
+    check_start(config, images)
 
 
 def check_generator(recipe: Recipe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,20 +44,23 @@ def recorded(command: str) -> Iterator[None]:
         _recorded.pop()
 
 
-def command_line(name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> str:
+def command_line(
+    name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, positional: Sequence[str] = ()
+) -> str:
     """Write the command that does the same: of a call from Python, too.
 
     Args:
         name: the command.
         own: its own options; those that are None were not given.
         overrides: nested settings that were given.
+        positional: what is no option.
     """
     if _recorded:
         return _recorded[-1]
     given = {option: value for option, value in own.items() if value is not None}
     options = {**given, **flat(overrides or {}, Recipe)}
     words = [word for option, value in options.items() for word in (f"--{option}", as_text(value))]
-    return " ".join(quoted(word) for word in ("clsp", name, *words))
+    return " ".join(quoted(word) for word in ("clsp", name, *positional, *words))
 
 
 def describe(images: Images, listed: Path | None = None) -> None:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from clsp.encoders.backbone import build_backbone, require_views, stem_for
-from clsp.encoders.tokens import require_vit
+import json
+from typing import Any
+
+import torch
+from torch import nn
+
+from clsp import console, distributed
+from clsp.encoders.backbone import build_backbone, require_views, stem_for, to_channels_last
+from clsp.encoders.tokens import every_patch, is_vit, require_vit
+from clsp.encoders.trial import patch_of, reason, refusal, unseen
+from clsp.encoders.weights import read_weights, take_weights
 from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.methods import METHODS
 from clsp.methods.base import Method
 from clsp.positives.source import Source
 from clsp.training.config import PretrainConfig
+from clsp.training.start import Start, find_start
+
+_TRIED: set[tuple[object, ...]] = set()
+"""Backbones with their images that this process has tried."""
+
+_SPARED = 0.1
+"""Fraction of the pixels that a backbone may leave out at the edges: said, not refused."""
 
 
 def needs_bank(config: PretrainConfig) -> bool:
@@ -67,13 +83,78 @@ def _check_host(config: PretrainConfig, method: type[Method], source: Source) ->
 
 
 def check_backbone(config: PretrainConfig, images: Images) -> None:
-    """Refuse a backbone that cannot be built, or that the method does not suit.
+    """Train the backbone on two images, and on views of every size, before anything else is done.
 
     Raises:
-        UserError: names the option and what is allowed.
+        UserError: it cannot be built, cannot take such images or views, leaves out much of them, or the method does not
+            suit it; names the option and what is allowed.
     """
-    backbone = config.backbone
-    stem = stem_for(backbone, images.size)
-    model = build_backbone(backbone.name, backbone.args, channels=images.channels, size=images.size, stem=stem)
-    if METHODS[config.method].patches:
-        require_vit(model)
+    backbone, augment = config.backbone, config.augment
+    sides = {"--images.size": images.size, "--pretrain.augment.size": augment.size or images.size}
+    if augment.local_crops and METHODS[config.method].multi_crop:
+        sides["--pretrain.augment.local_size"] = augment.local_side(images.size)
+    asked = (
+        backbone.name,
+        json.dumps(backbone.architecture, sort_keys=True, default=str),
+        stem_for(backbone, images.size),
+    )
+    key = (*asked, backbone.channels_last, images.channels, tuple(sides.items()), METHODS[config.method].patches)
+    if key not in _TRIED:  # the arms of a study have one backbone
+        _try(config, images.channels, images.size, sides)
+        _TRIED.add(key)
+
+
+def check_start(config: PretrainConfig, images: Images) -> Start | None:
+    """Return what the training starts from, once it is known to fit; None: random weights.
+
+    Raises:
+        UserError: the weights are not there, cannot be read, or are another network's.
+    """
+    start = find_start(config)
+    if start is not None and not start.whole:
+        backbone, about = config.backbone, {"channels": images.channels, "size": images.size}
+        with torch.random.fork_rng(devices=[]):
+            stem = stem_for(backbone, images.size)
+            model = build_backbone(backbone.name, backbone.architecture, **about, stem=stem, width=0)
+        take_weights(model, read_weights(start.path), backbone.name, images.channels)
+    return start
+
+
+def _try(config: PretrainConfig, channels: int, size: int, sides: dict[str, int]) -> None:
+    """Build the backbone and train it on images of every size that the training will show it."""
+    backbone, stem = config.backbone, stem_for(config.backbone, size)
+    about: dict[str, Any] = {"channels": channels, "size": size, "stem": stem}
+    with torch.random.fork_rng(devices=[]):
+        model = build_backbone(backbone.name, backbone.architecture, **about)
+    if backbone.channels_last:
+        to_channels_last(model)
+    encode = every_patch(require_vit(model)) if METHODS[config.method].patches else model
+    for side, option in {side: option for option, side in reversed(sides.items())}.items():
+        try:
+            left = unseen(encode, channels, side)
+        except Exception as error:  # every model fails in its own way
+            if side == size:
+                raise UserError(refusal(backbone.name, backbone.architecture, **about, error=error)) from error
+            raise UserError(
+                f"{option} {side}: backbone {backbone.name} takes images of {size} pixels and not such views "
+                f"({reason(error)}); choose {size}, or another --pretrain.backbone.name such as resnet18"
+            ) from error
+        _judge(left, option, side, model, backbone.name)
+
+
+def _judge(left: float, option: str, side: int, model: nn.Module, name: str) -> None:
+    """Refuse a backbone that leaves out much of each image, and say what little it leaves out."""
+    if left == 0.0:
+        return
+    patch = patch_of(model)
+    near = [n for n in (side // patch * patch, (side // patch + 1) * patch) if n]
+    ways = [f"{option} {' or '.join(map(str, near))}"] if patch > 1 else [f"another {option}"]
+    if is_vit(model):
+        fits = max(n for n in range(1, patch) if side % n == 0)
+        ways += [f"--pretrain.backbone.args '{{patch_size: {fits}}}'"]
+        ways += ["--pretrain.backbone.args '{dynamic_img_size: true, dynamic_img_pad: true}'"]
+    told = f"backbone {name} does not see {left:.0%} of the pixels of images of {side} pixels"
+    if left > _SPARED:
+        raise UserError(f"{told}; choose {', or '.join([*ways, 'another --pretrain.backbone.name'])}")
+    if distributed.rank() == 0:
+        console.say(f"note: {told}, at their edges; {ways[0]} would show all")

@@ -64,6 +64,13 @@ class Pretrain:
     batch_norm: BatchNormMode = "joint"
     """Whose images share BatchNorm statistics: joint: all views; split: the additional positive apart from the two
     real views; views: each view by itself."""
+    weights: Annotated[str | None, Incidental] = None
+    """Weights to start from: timm (those that timm offers for the backbone, fetched from the hub), timm:TAG, the folder
+    of an encoder or a run, or a .safetensors file with timm's names; null: random ones. What was read is named by its
+    hash, and is not needed once the training has begun."""
+    continued: bool = False
+    """Also take over heads, averages and memories of the training in the folder that weights names, as clsp continue
+    does; the optimiser and the schedule begin anew."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
@@ -97,6 +104,11 @@ class Pretrain:
     def own(self) -> Any:
         """The chosen method's settings."""
         return getattr(self, self.method, None) or METHODS[self.method].Settings()
+
+    @property
+    def start(self) -> str | None:
+        """The weights to start from, also where the backbone's arguments say it in timm's own words."""
+        return self.weights or self.backbone.weights
 
     @property
     def heads(self) -> Heads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +31,10 @@ class Health:
 
 @torch.no_grad()
 def health(first: Tensor, second: Tensor) -> Health:
-    """Measure embeddings float [B, D] of the two views of a batch."""
+    """Measure embeddings float [B, D] of the two views of a batch; all is NaN where a value of theirs is not finite."""
     z1, z2 = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1)
+    if not bool(z1.isfinite().all() and z2.isfinite().all()):  # nothing is measured of these; the loss will tell
+        return Health(*[math.nan] * 4)
     values = torch.linalg.svdvals(z1 - z1.mean(dim=0))
     parts = values / values.sum().clamp_min(1e-12)
     entropy = -(parts * parts.clamp_min(1e-12).log()).sum()

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from clsp import distributed, files
 from clsp.encoders.backbone import stem_for, to_channels_last
 from clsp.encoders.export import EncoderSpec, save_encoder
+from clsp.engine.finite import diverged
 from clsp.engine.fit import Callback, Fit
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig
@@ -31,9 +32,11 @@ from clsp.positives.bank import PositiveBank
 from clsp.positives.inflation import inflated, weaker
 from clsp.positives.source import Material
 from clsp.training.callbacks import HealthCheck, NeighbourCheck, OnlineCheck
-from clsp.training.checks import check_together, needs_bank
+from clsp.training.checks import check_backbone, check_start, check_together, needs_bank
 from clsp.training.config import PretrainConfig
+from clsp.training.start import Start
 from clsp.training.step import Pretraining, Seen
+from clsp.training.witnesses import witnesses
 
 MAKES = (
     "encoder.safetensors",
@@ -85,14 +88,23 @@ def pretrain(
     made = {} if source is None else source.reads(images.train.names)
     if needs_bank(config):
         made |= {"bank": _checked(bank, name, images).fingerprint}
+    check_backbone(config, images)
+    start = check_start(config, images)
+    chosen |= {} if start is None else {"weights": start.digest}
     data = images.fingerprint
-    with stage(
-        f"encoder {name}", folder, config, seed=seed, data=data, made=made, settings=chosen, makes=MAKES
-    ) as current:
+    about: dict[str, Any] = {
+        "seed": seed,
+        "data": data,
+        "made": made,
+        "settings": chosen,
+        "hint": _hint(config, folder),
+        "makes": MAKES,
+    }
+    with stage(f"encoder {name}", folder, config, **about) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)
-        training, spec = build(images, config, anchors, bank, seed=seed)
+        training, spec = build(images, config, anchors, bank, seed=seed, start=start)
         hardware.require_layers(training.method)
         hardware.compile_parts(training.method.networks())
         knn = OnlineCheck(OnlineKNN.of(images.train, seed=seed), config.knn_every)
@@ -104,7 +116,7 @@ def pretrain(
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
             log_every=config.log_every,
-            callbacks=(HealthCheck(), NeighbourCheck(), knn, *callbacks),
+            callbacks=(HealthCheck(), NeighbourCheck(), *witnesses(), knn, *callbacks),
         )
         train_within(
             lambda: fit.run(training),
@@ -114,6 +126,7 @@ def pretrain(
             title=fit.title,
             setting="pretrain.batch_size",
         )
+        _require_finite_features(training, folder)
         # On every process, for they exchange embeddings and ids.
         flops, seen = training_flops(training), _last_views(training)
         if distributed.rank() == 0:
@@ -124,6 +137,13 @@ def pretrain(
     return current
 
 
+def _hint(config: PretrainConfig, folder: Path) -> str:
+    """What to do with a training of other settings that is there: train on from it."""
+    if not (folder / "checkpoints" / "last.safetensors").is_file():
+        return ""
+    return f"; to train on from it: clsp continue {folder} --epochs {config.epochs} --out NEW"
+
+
 def arm_of(config: PretrainConfig) -> str:
     """Return what is trained in a word, for messages: the method, and where its additional positive comes from."""
     more = ["extra"] if config.extra else []
@@ -131,15 +151,21 @@ def arm_of(config: PretrainConfig) -> str:
 
 
 def build(
-    images: Images, config: PretrainConfig, anchors: np.ndarray, bank: PositiveBank | None, *, seed: int
+    images: Images,
+    config: PretrainConfig,
+    anchors: np.ndarray,
+    bank: PositiveBank | None,
+    *,
+    seed: int,
+    start: Start | None = None,
 ) -> tuple[Pretraining, EncoderSpec]:
-    """Make the training with its untrained networks, and the encoder's spec."""
+    """Make the training with its first weights, random or those of ``start``, and the encoder's spec."""
     mean, std = _statistics(images, anchors)
     backbone, train = config.backbone, images.train
     stem = stem_for(backbone, images.size)
     spec = EncoderSpec(
         name=backbone.name,
-        args=backbone.args,
+        args=backbone.architecture,
         stem=stem,
         channels=images.channels,
         size=images.size,
@@ -153,14 +179,18 @@ def build(
         pixels, labels = Pixels(array), None
         config = replace(config, augment=weaker(config.augment))
     material = Material(pixels, ids, labels, train.images, train.names, bank)
-    method = build_method(spec, config, seed=seed)
+    method = build_method(spec, config, seed=seed, start=start)
+    if start is not None:
+        start.begin_method(method, images.fingerprint)
     statistics = torch.tensor(mean), torch.tensor(std)
     return Pretraining(method, config, material, len(anchors), *statistics, seed=seed), spec
 
 
-def build_method(spec: EncoderSpec, config: PretrainConfig, *, seed: int) -> Method:
-    """Make the method of ``config`` around an untrained encoder, with its source of embeddings where it has one."""
+def build_method(spec: EncoderSpec, config: PretrainConfig, *, seed: int, start: Start | None = None) -> Method:
+    """Make the method of ``config`` around its encoder, with its source of embeddings where it has one."""
     encoder = spec.build()
+    if start is not None:
+        start.begin_encoder(encoder, spec.name, spec.channels)
     if config.backbone.channels_last:
         to_channels_last(encoder)
     method = METHODS[config.method](encoder, config.heads, config.own, seed=seed)
@@ -214,6 +244,20 @@ def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[
     pixels = files.take(images.train.images, some)
     mean, std = pixels.mean(axis=(0, 2, 3)) / 255.0, pixels.std(axis=(0, 2, 3)) / 255.0
     return [round(float(v), 6) for v in mean], [round(max(float(v), 1e-3), 6) for v in std]
+
+
+def _require_finite_features(training: Pretraining, folder: Path) -> None:
+    """Refuse to keep an encoder whose weights are finite and its features are not: one last huge step does that.
+
+    Raises:
+        NonFiniteLossError: says so.
+    """
+    encoder, images = training.method.encoder, training.views(training.steps - 1).first
+    with torch.no_grad():
+        finite = bool(encoder.eval()(images).isfinite().all())
+    encoder.train()
+    if not finite:
+        raise diverged("encoder's features", training.steps, folder)
 
 
 def _last_views(training: Pretraining) -> np.ndarray:

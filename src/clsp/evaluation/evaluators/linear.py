@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from clsp import console, distributed
 from clsp.evaluation.balance import rate
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
@@ -41,6 +42,8 @@ class Linear(Evaluator):
         fit, labels = trained.train.numpy(), data.train.column("label")
         chosen = choose(fit, labels, data.classes, data.held, self.settings.regularisation)
         fitted = LinearProbe(fit, labels, chosen.regularisation, chosen)
+        if (told := at_edge(chosen.regularisation, self.settings.regularisation)) and distributed.rank() == 0:
+            console.say(told)
         protocol = (
             f"logistic regression (L-BFGS) on standardised frozen features of {len(labels)} labelled train images, "
             f"C = {fitted.regularisation:g} chosen on {int(data.held.sum())} of them; tested on {data.note}"
@@ -103,6 +106,17 @@ class LinearProbe:
         weight[self._model.classes_] = fitted / self._scaler.scale_
         bias[self._model.classes_] = offset - (fitted * self._scaler.mean_ / self._scaler.scale_).sum(axis=1)
         return weight, bias
+
+
+def at_edge(chosen: float, values: Sequence[float]) -> str | None:
+    """Say that the chosen C is at an end of what was tried, so that a better one may lie beyond it; None: it is not."""
+    if len(values) < 2 or min(values) < chosen < max(values):
+        return None
+    side, more = ("smallest", "smaller") if chosen == min(values) else ("largest", "larger")
+    return (
+        f"note: linear: C = {chosen:g} is the {side} of --evaluate.regularisation {sorted(values)}; "
+        f"{more} ones may be better"
+    )
 
 
 def choose(

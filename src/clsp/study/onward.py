@@ -1,0 +1,89 @@
+"""A training that goes on from another one's end, by that one's own recipe, data and positives."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clsp import console, distributed, files
+from clsp.errors import UserError
+from clsp.recipes.arms import EXTRA
+from clsp.recipes.recipe import load_recipe
+from clsp.training.config import PretrainConfig
+
+_CHECKPOINT = Path("checkpoints") / "last.safetensors"
+
+
+@dataclass(frozen=True)
+class Onward:
+    """What a training is continued with."""
+
+    training: Path
+    """The folder of the training that is continued."""
+    recipe: Path
+    """Its recipe."""
+    data: str
+    """Its SOURCE."""
+    positives: str | None
+    """What ``--positives`` of ``clsp pretrain`` says of its positives."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that take over all that it had learnt."""
+        return {"pretrain": {"weights": str(self.training), "continued": True}}
+
+
+def find_training(place: str | Path) -> Onward:
+    """Find the training to continue: an encoder's folder that ``clsp pretrain`` wrote, or the main one of a run.
+
+    Raises:
+        UserError: there is none, or its checkpoint was deleted.
+    """
+    folder = Path(place)
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        raise UserError(f"{place}: no recipe.yaml there; give the --out of 'clsp pretrain' or 'clsp run'")
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data, command = str(record["data"]["source"]), shlex.split(record["command"])
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not what clsp wrote ({error!r}); give another folder".replace("\n", " ")) from error
+    if (folder / "arms").is_dir():
+        training, positives = _main(folder)
+    else:
+        words = dict(pairwise(command))
+        training, positives = folder, words.get("--positives")
+    if not (training / _CHECKPOINT).is_file():
+        raise UserError(
+            f"{training}: {_CHECKPOINT} is gone, and with it heads and averages; start from the encoder alone: "
+            f"clsp pretrain --pretrain.weights {place}"
+        )
+    return Onward(training, path, data, positives)
+
+
+def _main(folder: Path) -> tuple[Path, str | None]:
+    """The folder of a run's main training, and its positives."""
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    arm = recipe.arm
+    config = recipe.pretraining(arm)
+    source, bank = config.positive.chosen, folder / "positives"
+    needs = source is not None and source.needs_bank
+    named = f"{EXTRA if config.extra else arm.source}:{bank}" if needs or config.extra else arm.source
+    return folder / "arms" / arm.name / f"seed-{recipe.seed}", named
+
+
+def tell_schedule(found: Onward, config: PretrainConfig) -> None:
+    """Say what is done anew and what is not."""
+    path = found.training / "stage.json"
+    done = files.read_json(path).get("settings", {}).get("epochs", "?") if path.is_file() else "?"
+    if distributed.rank() == 0:
+        console.say(
+            f"continue: {config.method} of {found.training}, which was planned for {done} epochs, for {config.epochs} "
+            f"more: learning rate {config.lr:g} after {config.warmup_epochs:g} epochs of warm-up, then a cosine to 0; "
+            "the optimiser begins anew"
+        )
