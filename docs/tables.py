@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 from speed import generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
 from studies import ROOT, SCORES, STUDIES, about, put, result, rows, trained
+from trust import fuzz, sweep
 
 from clsp.evaluation.statistics import interval
 from clsp.study.table import shown
@@ -203,6 +204,7 @@ def pages() -> dict[Path, str]:
     tables = {
         ROOT / "README.md": {"claim": in_words(claim)},
         ROOT / "docs" / "positives.md": {"settings": settings(ablations)},
+        ROOT / "docs" / "reliability.md": {"sweep": sweep(), "fuzz": fuzz()},
         ROOT / "docs" / "speed.md": {
             "table": speed(),
             "whole": whole_run(),
