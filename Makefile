@@ -8,15 +8,16 @@ BIN := $(VENV)/bin
 MODEL := studies/generators/20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data
 
-.PHONY: help demo test bench lint format check clean
+.PHONY: help demo test bench lint format check audit clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
-	@echo "make lint    style, format, types, and which room may know which"
+	@echo "make lint    style, format, types, which room may know which, and what runs code"
 	@echo "make check   lint and test"
+	@echo "make audit   known holes in the lowest and in the installed versions of the dependencies (asks PyPI)"
 	@echo "make clean   remove $(VENV), $(DEMO) and caches"
 	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR another place for the environment"
 
@@ -38,6 +39,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -r src -ll
+
+audit: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --disable-pip-version-check -q pip-audit
+	$(BIN)/python docs/lowest.py > $(VENV)/lowest.txt
+	$(BIN)/pip-audit --no-deps -r $(VENV)/lowest.txt
+	$(BIN)/pip-audit --local --skip-editable
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

@@ -194,8 +194,8 @@ def test_a_hub_id_is_read_from_the_cache_descriptions_first(folder, unet, monkey
 
     asked = []
 
-    def snapshot(name, allow_patterns):
-        asked.append((name, allow_patterns[2:]))
+    def snapshot(name, revision, allow_patterns):
+        asked.append((name if revision is None else f"{name} at {revision}", allow_patterns[2:]))
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
@@ -204,3 +204,5 @@ def test_a_hub_id_is_read_from_the_cache_descriptions_first(folder, unet, monkey
     edit(folder / "model_index.json", vqvae=["diffusers", "VQModel"])
     refused("somebody/ldm", "denoises latents")
     assert len(asked) == 3  # its weights were not asked for
+    refused("somebody/ldm@v1", "denoises latents")
+    assert asked[-1] == ("somebody/ldm at v1", [])

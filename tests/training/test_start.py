@@ -149,7 +149,8 @@ def test_wrong_weights_end_in_one_line_before_any_work(train, tmp_path, name):
 def test_timms_weights_come_from_the_hub_as_safetensors_alone(tmp_path, monkeypatch):
     asked = []
 
-    def download(repository, name):
+    def download(repository, name, revision):
+        assert revision is None  # timm names none
         asked.append((repository, name))
         if len(asked) > 1:
             raise OSError("no network")

@@ -61,7 +61,7 @@ def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
 
     Args:
         source: a folder that a DDPMPipeline was saved to (or a run's ``diffusion`` folder), or a hub id such as
-            ``google/ddpm-cifar10-32``.
+            ``google/ddpm-cifar10-32``, of one revision as ``NAME@REVISION``.
 
     Returns:
         The U-Net in eval mode, float32, and the scheduler's configuration, see `clsp.diffusion.process`.
@@ -126,12 +126,15 @@ def _downloaded(name: str) -> Path:
     """The folder of a hub id in the cache, downloaded where it is not there yet: descriptions first, then weights."""
     from huggingface_hub import snapshot_download
 
+    name, _, revision = name.partition("@")
+    wanted: list[str] = ["*.json", "*/*.json"]
     try:
-        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*/*.json"]))
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
         _require_pixels(folder)
         place = _unet_folder(folder)
         inside = "" if place == folder else f"{place.name}/"
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*/*.json", f"{inside}*.safetensors"]))
+        wanted.append(f"{inside}*.safetensors")
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, UserError):
             raise

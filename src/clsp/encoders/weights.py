@@ -72,7 +72,8 @@ def _fetched(name: str, tag: str) -> Path:
     if not tags or known is None or not known.hf_hub_id:
         raise UserError(f"{_OPTION} timm: timm offers no weights for {name}; give a .safetensors file or a folder")
     try:
-        return Path(hf_hub_download(known.hf_hub_id, "model.safetensors"))
+        name, _, revision = known.hf_hub_id.partition("@")
+        return Path(hf_hub_download(name, "model.safetensors", revision=revision or None))
     except Exception as error:  # of the network, of the hub, of its cache
         raise UserError(
             f"{_OPTION} timm: model.safetensors of {known.hf_hub_id} cannot be had from the hub "

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clsp.images.opening import UnreadableImage, check_size, extra, reading, suffix_of
+from clsp.images.opening import UnreadableImage, check_size, library_for, reading, suffix_of
 from clsp.images.raster import Raster, check_channels
 
 SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz")
@@ -86,7 +86,7 @@ def _frames(path: Path) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _read(path: Path, changed: int) -> np.ndarray:
     suffix = suffix_of(path.name)
-    library: Any = extra(suffix)
+    library: Any = library_for(suffix)
     return _volume(library, path) if suffix.startswith(".nii") else _dicom(library, path)
 
 

@@ -137,15 +137,15 @@ def formats_of(file: Path | bytes) -> tuple[str, ...]:
     """
     suffix = "" if isinstance(file, bytes) else suffix_of(file.name)
     if suffix in (".heic", ".heif"):
-        extra(suffix).register_heif_opener()
+        library_for(suffix).register_heif_opener()
         return ("HEIF",)
     if suffix == ".jxl":
-        extra(suffix)
+        library_for(suffix)
         return ("JXL",)
     return FORMATS
 
 
-def extra(suffix: str) -> Any:
+def library_for(suffix: str) -> Any:
     """Import the library that reads files of a suffix.
 
     Raises:

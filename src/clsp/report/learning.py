@@ -14,6 +14,12 @@ CURVES = {
     "alignment": ("Alignment", "Mean of 2 - 2 cos between the two views of an image; 0 when they agree"),
     "feature_std": ("Feature std", "Spread of the normalised embeddings; 0 is collapse"),
     "center_norm": ("Center norm", "Length of the mean embedding; 1 when all images get the same"),
+    "teacher_lag": ("Teacher's lag", "Distance of the teacher's weights from the student's; it must not stay 0"),
+    "teacher_std": ("Spread of the teacher's outputs", "1 on a full sphere; 0 where all images get the same"),
+    "memory_filled": ("Memory filled", "Fraction of the memory's rows that hold an image"),
+    "center_length": ("Length of the centre", "Of the mean output that DINO subtracts"),
+    "candidates_alike": ("Candidates alike", "Fraction of the anchors whose candidates are one image"),
+    "candidates_copied": ("Candidates copied", "Fraction of the anchors with a candidate that is the anchor itself"),
     "neighbour_is_itself": ("Neighbour is itself", "Fraction of the neighbours that are the anchor's own embedding"),
     "neighbour_same_class": ("Neighbour of the same class", "Fraction of the neighbours with the anchor's label"),
 }
