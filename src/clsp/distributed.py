@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -21,14 +23,32 @@ stage = "start"
 """What this process works on, for messages."""
 
 
+_by_itself = False
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Count as the only process in this block: what one process tries out must not wait for the others."""
+    global _by_itself
+    before, _by_itself = _by_itself, True
+    try:
+        yield
+    finally:
+        _by_itself = before
+
+
 def active() -> bool:
     """Return whether this process belongs to a process group."""
+    if _by_itself:
+        return False
     dist = sys.modules.get("torch.distributed")
     return dist is not None and dist.is_available() and dist.is_initialized()
 
 
 def world_size() -> int:
     """Number of processes: from the group, else from the launcher (torchrun, SLURM, Lightning), else 1."""
+    if _by_itself:
+        return 1
     if active():
         return int(sys.modules["torch.distributed"].get_world_size())
     return int(os.environ.get("WORLD_SIZE") or (os.environ.get("SLURM_NTASKS") if under_srun() else None) or 1)
@@ -36,6 +56,8 @@ def world_size() -> int:
 
 def rank() -> int:
     """This process's number, from 0: from the group, else from the launcher, else 0."""
+    if _by_itself:
+        return 0
     if active():
         return int(sys.modules["torch.distributed"].get_rank())
     slurm = os.environ.get("SLURM_PROCID") if under_srun() else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from clsp import distributed
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec
@@ -30,7 +31,11 @@ def memory_note(prepared: Prepared, *, own_model: bool) -> str | None:
         prepared: recipe and images.
         own_model: whether the run trains a diffusion model and draws the bank.
     """
-    plan = Plan(prepared.recipe, prepared.images, None)
+    with distributed.by_itself():  # a step of the plan must not wait for the other processes
+        return _note(Plan(prepared.recipe, prepared.images, None), own_model=own_model)
+
+
+def _note(plan: Plan, *, own_model: bool) -> str | None:
     place, room, more = device(plan, None)
     if _MARGIN * _outputs(plan, own_model=own_model) + more < room:
         return None
@@ -59,7 +64,7 @@ def _outputs(plan: Plan, *, own_model: bool) -> float:
     backbone, views = recipe.pretrain.backbone, 3
     found = []
     try:
-        with torch.device("meta"), torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
             spec = EncoderSpec(
                 name=backbone.name,
                 args=backbone.args,
@@ -67,13 +72,13 @@ def _outputs(plan: Plan, *, own_model: bool) -> float:
                 channels=images.channels,
                 size=images.size,
             )
-            x = torch.zeros(1, images.channels, images.size, images.size)
+            x = torch.zeros(1, images.channels, images.size, images.size, device="meta")
             found.append(_of(spec.build(), x) * views * plan.local_batch(recipe.pretrain.batch_size))
             if own_model:
                 unet = build_unet(recipe.diffusion, channels=images.channels, size=images.size)
                 side = unet.config.sample_size
-                x = torch.zeros(1, unet.config.in_channels, side, side)
-                each = _of(unet, x, torch.zeros(1))
+                x = torch.zeros(1, unet.config.in_channels, side, side, device="meta")
+                each = _of(unet, x, torch.zeros(1, device="meta"))
                 found.append(each * plan.local_batch(max(recipe.diffusion.batch_size, recipe.synthesize.batch_size)))
     except (RuntimeError, NotImplementedError, TypeError):  # an operation that tensors without content do not know
         return float("inf")
@@ -89,7 +94,7 @@ def _of(network: nn.Module, *inputs: Any) -> float:
         total += out.nbytes if isinstance(out, Tensor) else 0
 
     handles = [m.register_forward_hook(add) for m in network.modules() if not list(m.children())]
-    network.eval()(*inputs)
+    network.to("meta").eval()(*inputs)  # moved, not made there: some constructors ask tensors for their values
     for handle in handles:
         handle.remove()
     return total
