@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -277,6 +278,41 @@ def _read_pairs(folder: Path) -> None:
     read_pairs(folder / "pairs.csv", ["a", "b", "c"])
 
 
+def _weights(folder: Path) -> None:
+    files.write_json(folder / "config.json", {"architecture": "resnet18"})
+    state = {"conv1.weight": torch.ones(2, 3, 3, 3), "bn1.weight": torch.ones(2)}
+    files.write_bytes(folder / "encoder.safetensors", safetensors.torch.save(state))
+    files.write_json(folder / "recipe.yaml", {"data": {"source": "digits"}, "command": "clsp pretrain --data digits"})
+    files.write_bytes(folder / "checkpoints" / "last.safetensors", b"x")
+    _stage(folder)
+
+
+def _read_weights(folder: Path) -> None:
+    from clsp.encoders.weights import find_weights, read_weights
+    from clsp.study.onward import find_training, tell_schedule
+    from clsp.training.config import PretrainConfig
+    from clsp.training.start import Start
+
+    read_weights(find_weights(str(folder), "resnet18"))
+    tell_schedule(find_training(folder), PretrainConfig())
+    Start(str(folder), folder / "encoder.safetensors", whole=True)
+
+
+def _table(folder: Path) -> None:
+    files.write_text(folder / "labels.csv", "file_name,label\na.png,cat\nb.png,dog\n")
+    files.write_text(
+        folder / "labels.jsonl", '{"file_name": "a.png", "label": 1}\n{"file_name": "b.png", "label": 2}\n'
+    )
+
+
+def _read_table(folder: Path) -> None:
+    from clsp.images.tables import read_table
+
+    for name in ("labels.csv", "labels.jsonl"):
+        if (folder / name).exists():
+            read_table(folder / name, f"--images.labels {name}")
+
+
 def _images() -> Images:
     return Images(source="made", train=Split(images=np.zeros((2, 1, 4, 4), np.uint8), names=["a", "b"], labels=None))
 
@@ -344,6 +380,8 @@ READERS = {
     "store": Reader(_store, _read_store),
     "features": Reader(_features, _read_features),
     "pairs": Reader(_pairs, _read_pairs),
+    "weights": Reader(_weights, _read_weights),
+    "table": Reader(_table, _read_table),
     "report": Reader(_study, _read_report, writes=("report.html",)),
     "cells": Reader(_study, _read_cells),
 }
@@ -354,18 +392,20 @@ COVERED = {
     "cli.repair._interrupt": "stage",
     "diffusion.levels.trained_strength": "stage",
     "diffusion.pipeline.from_pretrained": "diffusion",
-    "diffusion.unet.load_diffusion": "diffusion",
-    "diffusion.unet.require_readable": "diffusion",
+    "diffusion.folder._json": "diffusion",
+    "diffusion.folder.require_readable": "diffusion",
     "encoders.export.load_encoder": "encoder",
     "encoders.export.read_config": "encoder",
+    "encoders.weights._require_same_backbone": "weights",
+    "encoders.weights.read_weights": "weights",
     "engine.checkpoint.load_checkpoint": "checkpoint",
     "engine.fit.load": "training",
     "engine.fit.rewind": "log",
     "engine.record.read_record": "stage",
     "evaluation.trained._read": "features",
-    "images.arrays._load": "arrays",
     "images.arrays.open_arrays": "arrays",
     "images.store._open_split": "store",
+    "images.store.build": "store",
     "images.store.reopen": "store",
     "positives.bank._open_shard": "bank",
     "positives.bank._read_ids": "bank",
@@ -388,6 +428,7 @@ COVERED = {
     "study.collect.metrics": "cells",
     "study.engine._take_away": "encoder",
     "study.evaluation.evaluate_cell": "cells",
+    "study.onward.find_training": "weights",
     "study.record.require_same_data": "cells",
     "study.seal.changing": "verify",
     "study.study.identity": "stage",

@@ -161,7 +161,7 @@ def test_decoded_images_that_are_damaged_are_read_again(run, capsys):
     words = files.read_yaml(run / "recipe.yaml")["command"].split()[1:]
     words[words.index("--out") + 1] = str(run)
     assert clsp(*words) == 0
-    assert "the images are read again" in capsys.readouterr().err
+    assert "decoded again" in capsys.readouterr().err
     assert (run / store(run)).read_bytes() == before
 
 

@@ -250,15 +250,7 @@ def _require_steps(unet: UNet2DModel, settings: dict[str, Any]) -> None:
 
 def _json(path: Path) -> dict[str, Any] | None:
     """Read an object; None where there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON ({_first_line(error)}); save or download it again") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds no object; save or download it again")
-    return found
+    return files.read_json(path, dict[str, Any], fix="save or download it again") if path.is_file() else None
 
 
 def _first_line(error: BaseException) -> str:

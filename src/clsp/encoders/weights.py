@@ -10,8 +10,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clsp import files
@@ -56,7 +54,7 @@ def find_weights(text: str, name: str) -> Path:
 
 def _require_same_backbone(folder: Path, name: str) -> None:
     config = folder / "config.json"
-    there = files.read_json(config).get("architecture") if config.is_file() else name
+    there = files.read_json(config, dict[str, Any]).get("architecture") if config.is_file() else name
     if there != name:
         raise UserError(f"{_OPTION} {folder} holds a {there}; choose --pretrain.backbone.name {there}, not {name}")
 
@@ -115,11 +113,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: it is damaged, or holds values that are not finite.
     """
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{_OPTION} {path}: no safetensors file that can be read ({reason})") from error
+    state, _ = files.read_tensors(path, fix="give other weights", what="is no safetensors file that can be read")
     bad = next((name for name, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())), None)
     if bad:
         raise UserError(f"{_OPTION} {path}: {bad} holds values that are not finite; give other weights")

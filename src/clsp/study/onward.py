@@ -8,9 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clsp import console, distributed, files
+from clsp.engine.record import read_record
 from clsp.errors import UserError
 from clsp.recipes.arms import EXTRA
 from clsp.recipes.recipe import load_recipe
@@ -48,11 +47,9 @@ def find_training(place: str | Path) -> Onward:
     path = folder / "recipe.yaml"
     if not path.is_file():
         raise UserError(f"{place}: no recipe.yaml there; give the --out of 'clsp pretrain' or 'clsp run'")
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    record = files.read_yaml(path, fix="give another folder")
+    with files.foreign(path, "give another folder", what="is not what clsp wrote"):
         data, command = str(record["data"]["source"]), shlex.split(record["command"])
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not what clsp wrote ({error!r}); give another folder".replace("\n", " ")) from error
     if (folder / "arms").is_dir():
         training, positives = _main(folder)
     else:
@@ -79,8 +76,8 @@ def _main(folder: Path) -> tuple[Path, str | None]:
 
 def tell_schedule(found: Onward, config: PretrainConfig) -> None:
     """Say what is done anew and what is not."""
-    path = found.training / "stage.json"
-    done = files.read_json(path).get("settings", {}).get("epochs", "?") if path.is_file() else "?"
+    record = read_record(found.training)
+    done = "?" if record is None else record.settings.get("epochs", "?")
     if distributed.rank() == 0:
         console.say(
             f"continue: {config.method} of {found.training}, which was planned for {done} epochs, for {config.epochs} "

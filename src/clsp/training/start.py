@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -12,6 +11,7 @@ from clsp import console, distributed, files
 from clsp.encoders.memory import Memory
 from clsp.encoders.weights import find_weights, read_weights, resume_weights, take_weights
 from clsp.engine.checkpoint import load_checkpoint
+from clsp.engine.record import read_record
 from clsp.errors import UserError
 from clsp.methods.base import Method
 from clsp.training.config import PretrainConfig
@@ -85,21 +85,16 @@ def find_start(config: PretrainConfig) -> Start | None:
             f"--pretrain.weights {said}: no checkpoints/last.safetensors there, which holds heads and averages; "
             "leave --pretrain.continued out to take the encoder alone"
         )
-    there = _record(Path(said)).get("settings", {}).get("method", config.method)
+    record = read_record(Path(said))
+    there = config.method if record is None else record.settings.get("method", config.method)
     if there != config.method:
         raise UserError(f"--pretrain.weights {said} is a training of {there}, and {config.method} cannot continue it")
     return Start(said, path, whole=True)
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    path = folder / "stage.json"
-    found: dict[str, Any] = files.read_json(path) if path.is_file() else {}
-    return found
-
-
 def _data(folder: Path) -> str | None:
-    found: str | None = _record(folder).get("inputs", {}).get("data")
-    return found
+    record = read_record(folder)
+    return None if record is None else record.inputs.get("data")
 
 
 def _say(said: str, taken: object) -> None:
