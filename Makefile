@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 MODEL := studies/generators/20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data
 
-.PHONY: help demo test bench lint format check audit clean
+.PHONY: help demo test test-all bench lint format check audit clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
+	@echo "make test-all  the same, and those that take minutes: experiments, and the real data sets that are installed"
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
 	@echo "make lint    style, format, types, which room may know which, and what runs code"
 	@echo "make check   lint and test"
@@ -25,6 +26,9 @@ demo: $(VENV)/.installed
 	$(BIN)/clsp run --data digits --out $(DEMO)
 
 test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(T)
+
+test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(T)
 
 bench: $(VENV)/.installed-test

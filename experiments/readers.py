@@ -232,7 +232,7 @@ def _read_pictures(folder: Path) -> None:
     from clsp.images.config import ImagesConfig
     from clsp.images.sources import open_images
 
-    open_images(str(folder), ImagesConfig(), seed=0)
+    open_images(str(folder), ImagesConfig(store="none"), seed=0)
 
 
 def _store(folder: Path) -> None:
@@ -240,7 +240,9 @@ def _store(folder: Path) -> None:
 
     array = np.arange(2 * 16, dtype=np.uint8).reshape(2, 1, 4, 4)
     files.write_array(folder / "key" / "train.npy", array)
-    part = {"shape": [2, 1, 4, 4], "names": ["a", "b"], "labels": [0, 1]}
+    split = Split(images=array, names=["a", "b"], labels=np.array([0, 1]))
+    part = {"shape": [2, 1, 4, 4], "names": ["a", "b"], "labels": [0, 1], "columns": {}}
+    part["fingerprint"] = split.fingerprint
     index = {"key": "key", "parts": {"train": part}, "classes": ["x", "y"], "excluded": [], "notes": []}
     files.write_json(folder / "key" / INDEX, index)
 

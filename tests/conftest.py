@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from clsp import faults
-from clsp.diffusion.config import DiffusionConfig
-from tiny import images_of, pretrain_config
+from tiny import diffusion_config, images_of, pretrain_config
 
 torch.set_num_threads(1)
 os.environ["CLSP_CACHE"] = tempfile.mkdtemp(prefix="clsp-cache-")  # nobody's own, and of all processes of the tests
@@ -24,25 +23,6 @@ def no_fault(monkeypatch):
     """Every test counts fault points from zero, and meets none that it did not ask for."""
     monkeypatch.delenv("CLSP_FAULT", raising=False)
     faults._passed.clear()
-
-
-def diffusion_config(**changes) -> DiffusionConfig:
-    """Settings of the smallest diffusion model that has all parts."""
-    settings = {
-        "widths": [8, 16],
-        "blocks": 1,
-        "attention": [1],
-        "norm_groups": 4,
-        "timesteps": 100,
-        "steps": 6,
-        "batch_size": 8,
-        "lr": 1e-3,
-        "warmup_steps": 2,
-        "ema_decay": 0.9,
-        "sample_every": 0,
-        "precision": "32",
-    }
-    return DiffusionConfig(**{**settings, **changes})
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ ALLOWED = {
     "images.tables._of_text": "the text that read_table read, each error a line",
     "positives.sources.pairs.read_pairs": "the text that files.read_text read",
     "provenance._cpu_name": "the system's",
-    "report.html.inline_image": "the bytes that files.read_bytes read",
+    "report.html._opened": "the bytes that files.read_bytes read",
     "report.page.page": "the package's own",
     "settings.values._read": "a value of the command line",
     "study.verify._listed_images": "what cannot be read is a finding",

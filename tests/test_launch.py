@@ -32,7 +32,6 @@ def clsp(*words, **environment):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
-@pytest.mark.slow
 def test_a_run_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     command = ["run", "--data", "digits", "--out", tmp_path / "run", "--method", "swav", *TWO]
     first, second = clsp(*command), clsp(*command)
@@ -45,7 +44,6 @@ def test_a_run_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     assert second.stderr.count("done before") == 5
 
 
-@pytest.mark.slow
 def test_a_comparison_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     command = ["compare", "--data", "digits", "--out", tmp_path / "grid", "--methods", "simclr", "--seeds", "2", *TWO]
     first, second = clsp(*command), clsp(*command)
@@ -57,7 +55,6 @@ def test_a_comparison_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     assert second.stderr.count("done before") == 5
 
 
-@pytest.mark.slow
 def test_a_training_of_two_processes_that_was_killed_goes_on_as_if_it_were_not(tmp_path):
     command = ["pretrain", "--data", "digits", "--method", "moco", "--positives", "view", *TWO]
     command += ["--checkpoint_minutes", "0", "--out"]
@@ -83,7 +80,6 @@ def test_a_training_of_two_processes_that_was_killed_goes_on_as_if_it_were_not(t
     )
 
 
-@pytest.mark.slow
 def test_processes_whose_clocks_differ_save_together_and_a_batch_script_starts_them_without_srun(tmp_path):
     """One that found a checkpoint due before the other did would wait for it for ever. SLURM's variables are there."""
     command = ["pretrain", "--data", "digits", *TWO, "--epochs", "30", "--checkpoint_minutes", "0.002"]
@@ -97,7 +93,6 @@ def test_processes_whose_clocks_differ_save_together_and_a_batch_script_starts_t
     assert facts["flops"] == pytest.approx(files.read_json(tmp_path / "alone/stage.json")["facts"]["flops"], rel=0.01)
 
 
-@pytest.mark.slow
 def test_two_processes_draw_the_views_of_positives_that_are_no_negatives(tmp_path):
     """Whose positive is whose they tell each other, also for the picture of the views, which one of them writes."""
     for number in range(48):
@@ -111,7 +106,6 @@ def test_two_processes_draw_the_views_of_positives_that_are_no_negatives(tmp_pat
     assert (tmp_path / "encoder" / "views.png").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["the first", "the second"])
 def test_a_process_of_our_own_launch_that_is_killed_leaves_none_behind(tmp_path, victim):
     command = [sys.executable, "-m", "clsp", "diffusion", "--data", "digits", "--out", str(tmp_path), *TWO]

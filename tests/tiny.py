@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clsp.diffusion.config import DiffusionConfig
 from clsp.encoders.backbone import build_backbone
 from clsp.encoders.config import BackboneConfig, BatchNormMode, PredictorConfig, ProjectorConfig
 from clsp.encoders.heads import Heads
@@ -106,3 +107,22 @@ def pretrain_config(**changes) -> PretrainConfig:
         "precision": "32",
     }
     return PretrainConfig(**{**settings, **changes})
+
+
+def diffusion_config(**changes) -> DiffusionConfig:
+    """Settings of the smallest diffusion model that has all parts."""
+    settings = {
+        "widths": [8, 16],
+        "blocks": 1,
+        "attention": [1],
+        "norm_groups": 4,
+        "timesteps": 100,
+        "steps": 6,
+        "batch_size": 8,
+        "lr": 1e-3,
+        "warmup_steps": 2,
+        "ema_decay": 0.9,
+        "sample_every": 0,
+        "precision": "32",
+    }
+    return DiffusionConfig(**{**settings, **changes})

@@ -93,7 +93,7 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--pretrain.precision", "16", "auto, 32, bf16"),
         ("--controls", "maybe", "true or false"),
         ("--images.size", "2", "at least 4"),
-        ("--images.channels", "4", "1, 3"),
+        ("--images.channels", "4", "the images have 1 channel, not 4"),
         ("--diffusion.norm_groups", "5", "divide"),
         ("--diffusion.widths", "[]", "one or more"),
         ("--diffusion.attention", "[7]", "levels 0 to 1"),

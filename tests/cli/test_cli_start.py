@@ -49,7 +49,7 @@ def test_nothing_heavy_is_imported(code):
 
 def test_help_names_commands_and_status():
     text = python("-m", "clsp", "--help")[0].stdout
-    for word in ("run", "synthesize", "Exit status: 0 done, 2 wrong input", "SOURCE is a folder of images"):
+    for word in ("run", "synthesize", "Exit status: 0 done, 1 failed", "SOURCE is a folder of images"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 120
 

@@ -16,8 +16,7 @@ from clsp.engine.launch import launch
 from clsp.engine.stage import stage
 from clsp.methods.base import NoSettings
 from clsp.training.pretrain import pretrain
-from conftest import diffusion_config
-from tiny import images_of, pretrain_config, vit_config
+from tiny import diffusion_config, images_of, pretrain_config, vit_config
 
 
 def together(work):

@@ -117,7 +117,7 @@ def test_a_study_measures_on_the_recipes_device(make_images, monkeypatch, tmp_pa
         bottleneck, "bottleneck", lambda pipeline, images, *rest, **more: known(images, pipeline.unet.device)
     )
     arms = parse_arms("simclr,diffusion")
-    bank = SimpleNamespace(manifest={"unet": "u"}, ids=np.arange(48))
+    bank = SimpleNamespace(unet="u", ids=np.arange(48))
     cells = studies.Study(prepared(make_images()), tmp_path, arms, [0], arms[0], arms[0], [], bank)
     shutil.copytree(encoder, cells.folder(arms[0], 0))
     for arm in arms:

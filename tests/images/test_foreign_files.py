@@ -15,6 +15,7 @@ import tifffile
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 import clsp
+from clsp.errors import UserError
 from clsp.images import png, tiff
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import UnreadableImage, decode_file, read_header, strict_pillow
@@ -51,7 +52,7 @@ def test_postscript_by_another_name_is_no_image(tmp_path, no_ghostscript, suffix
     path.write_bytes(EPS)
     with pytest.raises(UnreadableImage, match="not an image in a known format"):
         decode_file(path)
-    assert "cannot be shown: not a PNG" in picture(path, "x", "x")
+    assert "cannot be shown: it cannot be read (it is no PNG)" in picture(path, "x", "x")
 
 
 def test_where_pillow_guesses_the_format_no_program_is_started(no_ghostscript):
@@ -61,10 +62,10 @@ def test_where_pillow_guesses_the_format_no_program_is_started(no_ghostscript):
 
 def test_a_picture_of_the_report_that_is_too_large_is_one_line(tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "a.png")
-    with pytest.raises(OSError, match="more than 64,000,000 pixels"):
+    with pytest.raises(UserError, match="more than 64,000,000 pixels"):
         inline_image(tmp_path / "a.png", alt="x")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "b.png")  # above what Pillow itself refuses
-    assert "b.png cannot be shown: damaged: " in picture(tmp_path / "b.png", "x", "x")
+    assert "b.png cannot be shown: it cannot be read (" in picture(tmp_path / "b.png", "x", "x")
 
 
 def saved(**options):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from clsp import files
 from clsp.errors import UserError
@@ -116,6 +116,13 @@ def picture(path: Path, alt: str, caption: Content) -> Html:
     return figure(image, caption, "picture")
 
 
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=("PNG",))  # whatever it is named: nothing else is shown
+    except UnidentifiedImageError as error:
+        raise ValueError("it is no PNG") from error
+
+
 def inline_image(path: Path, *, alt: str) -> Html:
     """An ``img`` that carries its PNG in itself.
 
@@ -127,7 +134,7 @@ def inline_image(path: Path, *, alt: str) -> Html:
         UserError: the file is no complete PNG, or not the one that was made.
     """
     data = files.read_bytes(path)
-    with files.foreign(path), Image.open(io.BytesIO(data), formats=("PNG",)) as image:  # whatever it is named
+    with files.foreign(path), _opened(data) as image:
         width, height = image.size
         if width * height > _MOST_PIXELS:
             raise ValueError(f"more than {_MOST_PIXELS:,} pixels")
