@@ -147,9 +147,10 @@ class Sweep:
             shutil.rmtree(place)
 
     def _do(self, *words: str) -> None:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             if self.call(list(words)):
-                raise RuntimeError(f"clsp {' '.join(words)} does not run")
+                raise RuntimeError(f"clsp {' '.join(words)} does not run: {said.getvalue()[-500:]}")
 
     def place(self, name: str) -> Path:
         """An empty folder with what the commands read."""

@@ -118,7 +118,15 @@ def _abandoned(temporary: Path, node: str, process: int) -> bool:
         return True
     except PermissionError:  # another user's
         return False
-    return process == os.getpid()  # an earlier process had this number: who sweeps has not begun to write
+    # An earlier process had this process's number: who sweeps has not begun to write. A zombie writes no more.
+    return process == os.getpid() or _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether a process is dead, and only its parent has not taken note yet."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return False
 
 
 def write_bytes(path: Path, data: bytes) -> None:
