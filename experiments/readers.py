@@ -155,7 +155,7 @@ def _log(folder: Path) -> None:
 
 
 def _read_log(folder: Path) -> None:
-    from clsp.engine.fit import Log
+    from clsp.engine.log import Log
 
     Log(folder / "metrics.jsonl", ()).rewind(4)
 
@@ -402,7 +402,7 @@ COVERED = {
     "encoders.weights.read_weights": "weights",
     "engine.checkpoint.load_checkpoint": "checkpoint",
     "engine.fit.load": "training",
-    "engine.fit.rewind": "log",
+    "engine.log.rewind": "log",
     "engine.record.read_record": "stage",
     "evaluation.trained._read": "features",
     "images.arrays.open_arrays": "arrays",

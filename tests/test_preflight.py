@@ -211,6 +211,13 @@ def test_a_run_says_that_it_does_not_fit_and_plans_only_where_it_may_not(monkeyp
     assert len(planned) == 3
 
 
+def test_whether_it_fits_is_known_also_of_a_backbone_that_starts_from_timms_weights():
+    own = {"pretrain": {"backbone": {"args": {"pretrained": True}}}}
+    prepared, _ = prepare_plan("digits", recipe="smoke", overrides=own)
+    assert room._outputs(room.Plan(prepared.recipe, prepared.images, None), own_model=True) < 1e9
+    assert room.memory_note(prepared, own_model=True) is None
+
+
 def test_a_run_here_is_planned_too(capsys):
     text = told(capsys, "--data", "digits", "--recipe", "smoke")
     assert "400 train images, 355 test images, 1 x 16 x 16; 0 files left out" in text

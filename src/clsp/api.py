@@ -42,11 +42,14 @@ def _overrides(settings: Settings | None, section: str = "", config: Any = None)
 
 def _made(name: str, own: Mapping[str, Any], overrides: Tree, make: Callable[[Prepared], Made]) -> Made:
     """Do a stage, and write beside what it made the recipe and the command that does the same."""
-    data = str(own["data"])
-    prepared = prepare(data, recipe=own["recipe"], overrides=overrides)
-    describe(prepared.images, Path(own["out"]) / "images.json")
+    prepared = prepare(str(own["data"]), recipe=own["recipe"], overrides=overrides)
+    return _recorded(prepared, own, command_line(name, own, overrides), make)
+
+
+def _recorded(prepared: Prepared, own: Mapping[str, Any], command: str, make: Callable[[Prepared], Made]) -> Made:
+    data, out = str(own["data"]), Path(own["out"])
+    describe(prepared.images, out / "images.json")
     made = make(prepared)
-    out, command = Path(own["out"]), command_line(name, own, overrides)
     unseal(out)
     write_record(out, prepared, data, command)
     seal(out, command)
@@ -145,12 +148,10 @@ def continue_training(
     source, positives = str(data or found.data), positives or found.positives
     overrides = merge(Recipe, found.settings, _overrides(settings))
     prepared = prepare(source, recipe=str(found.recipe), overrides=overrides)
-    describe(prepared.images)
     tell_schedule(found, prepared.recipe.pretrain)
-    made = stages.encoder_stage(prepared, Path(out), positives)
     own = {"out": out, "data": source, "positives": positives}
-    write_record(Path(out), prepared, source, command_line("continue", own, _overrides(settings), [str(run)]))
-    return made
+    command = command_line("continue", own, _overrides(settings), [str(run)])
+    return _recorded(prepared, own, command, lambda made: stages.encoder_stage(made, Path(out), positives))
 
 
 def evaluate(

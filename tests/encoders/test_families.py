@@ -12,8 +12,10 @@ from clsp.encoders.backbone import build_backbone, feature_count
 from clsp.encoders.config import BackboneConfig
 from clsp.encoders.export import save_encoder
 from clsp.encoders.stems import takes_size
+from clsp.encoders.trial import unseen
 from clsp.errors import UserError
 from clsp.images.config import AugmentConfig
+from clsp.training import checks
 from clsp.training.checks import check_backbone
 from clsp.training.config import PretrainConfig
 from clsp.training.pretrain import build
@@ -124,3 +126,15 @@ def test_models_of_one_size_are_told_it_and_others_not():
 def test_sizes_that_no_machine_bears_are_refused_at_once(args):
     with pytest.raises(UserError, match="too large; at most"):
         build_backbone("vit_tiny_patch16_224", args, channels=3, size=32, stem="small")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_found_of_a_backbone_does_not_hang_on_what_was_drawn_before(seed, monkeypatch):
+    monkeypatch.setattr(checks, "_TRIED", set())
+    torch.manual_seed(seed)
+    check_backbone(config("resnet18", layers=[1, 1, 1, 1], channels=[2, 2, 4, 4]), images_of(4, None, size=8))
+
+
+def test_weights_that_let_nothing_through_say_nothing_of_the_pixels():
+    assert unseen(lambda images: (images * 0.0).mean(dim=(2, 3)), 3, 8) == 0.0
+    assert unseen(lambda images: images[..., :4, :6].mean(dim=(2, 3)), 3, 8) == 1 - 4 * 6 / 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 
@@ -218,3 +219,8 @@ def test_safetensors_of_others_are_read(tmp_path):
     save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
     assert files.read_tensors(tmp_path / "w.safetensors")[0]["w"].tolist() == [1.0, 1.0]
     assert files.read_header(tmp_path / "w.safetensors") == ["w"]
+
+
+def test_a_file_is_not_to_blame_for_too_little_memory(tmp_path):
+    with pytest.raises(UserError, match=r"Cannot allocate memory\); make some memory free$"), files.foreign(tmp_path):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))

@@ -14,6 +14,7 @@ from clsp import console, distributed, files
 from clsp.engine import launch as launching
 from clsp.engine.hardware import HardwareConfig, device_of
 from clsp.errors import UserError
+from clsp.processes import NODE
 from clsp.training import pretrain as training
 from clsp.training.pretrain import pretrain
 
@@ -125,9 +126,9 @@ def test_a_training_that_fails_leaves_no_open_bar(make_images, tiny_pretrain, tm
 
 
 def test_what_another_process_still_writes_is_not_swept_nor_what_others_left(tmp_path):
-    mine = f".a.{files._NODE}-{os.getpid()}.clsp-tmp"
-    alive = f".b.{files._NODE}-{os.getppid()}.clsp-tmp"
-    dead = f".c.{files._NODE}-{2**22 + 1}.clsp-tmp"
+    mine = f".a.{NODE}-{os.getpid()}.clsp-tmp"
+    alive = f".b.{NODE}-{os.getppid()}.clsp-tmp"
+    dead = f".c.{NODE}-{2**22 + 1}.clsp-tmp"
     elsewhere, old = ".d.node-7-12.clsp-tmp", ".e.node-7-12.clsp-tmp"
     strangers = [".draft.tmp", ".f.123.tmp", ".notes.clsp-tmp", "g.node-7-12.clsp-tmp"]
     for name in (mine, alive, dead, elsewhere, old, *strangers):

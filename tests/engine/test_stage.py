@@ -14,6 +14,7 @@ from clsp import files
 from clsp.engine import stage as stages
 from clsp.engine.stage import stage
 from clsp.errors import InUseError, UserError
+from clsp.processes import NODE
 from clsp.settings import Count, Incidental, settings
 from clsp.settings.types import Counts, NonNegative, Positive
 from workshop import ENVIRONMENT
@@ -58,7 +59,7 @@ def test_a_finished_stage_is_known_as_finished_with_its_facts(tmp_path):
 def test_an_interrupted_stage_goes_on_and_adds_up_its_time(tmp_path, error):
     with pytest.raises(error), open_stage(tmp_path) as first:
         first.seconds = 50.0
-        (tmp_path / f".half.npy.{files._NODE}-{2**22 + 1}.clsp-tmp").write_bytes(b"torn")
+        (tmp_path / f".half.npy.{NODE}-{2**22 + 1}.clsp-tmp").write_bytes(b"torn")
         raise error
     assert files.read_json(tmp_path / "stage.json")["status"] == "interrupted"
     with open_stage(tmp_path) as second:

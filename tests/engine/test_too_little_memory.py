@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from diffusers import DDPMPipeline
 
 from clsp import distributed
+from clsp import memory as limits
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.training import train_diffusion
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.encoders.config import BackboneConfig
 from clsp.engine import memory
 from clsp.engine.hardware import HardwareConfig
-from clsp.engine.memory import fits, in_batches, is_too_little_memory, machine_memory, train_within
+from clsp.engine.memory import fits, in_batches, is_too_little_memory, train_within
 from clsp.errors import UserError
 from clsp.evaluation.features import encode_images
 from clsp.positives.bank import PositiveBank
@@ -174,9 +176,9 @@ def test_several_processes_and_no_batch_at_all_are_told_too(monkeypatch):
 
 
 def test_the_smallest_limit_counts(tmp_path, monkeypatch):
-    whole = machine_memory()
+    whole = limits.machine_memory()
     assert whole > 1e8
     for content, expected in (("max\n", whole), ("123456\n", 123456.0), ("x", whole)):
         (tmp_path / "limit").write_text(content)
-        monkeypatch.setattr(memory, "_GROUPS", (str(tmp_path / "limit"), str(tmp_path / "none")))
-        assert machine_memory() == min(expected, memory._physical(), memory._allowed())
+        monkeypatch.setattr(limits, "_GROUPS", (str(tmp_path / "limit"), str(tmp_path / "none")))
+        assert limits.machine_memory() == min(expected, psutil.virtual_memory().total, limits._allowed())

@@ -136,7 +136,7 @@ def test_what_a_process_has_open_stays(place, tmp_path, monkeypatch, capsys):
     (mark,) = place.rglob(".in-use-*")
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    mark.rename(mark.with_name(f".in-use-{cache._NODE}-{ended.pid}"))
+    mark.rename(mark.with_name(f".in-use-{cache.NODE}-{ended.pid}"))
     open_images(str(tmp_path / "b"))
     assert len(list(place.rglob("train.npy"))) == 1
 

@@ -19,6 +19,7 @@ from clsp.engine.fit import Callback
 from clsp.engine.hardware import HardwareConfig
 from clsp.errors import UserError
 from clsp.study.onward import find_training
+from clsp.study.verify import verify
 from clsp.training.pretrain import pretrain
 from tiny import for_method, images_of
 
@@ -231,6 +232,9 @@ def test_the_verb_takes_over_recipe_data_and_positives_and_says_the_schedule(tmp
     assert (settings["epochs"], settings["lr"], settings["positive"]["source"]) == (2, 0.07, "view")
     assert dispatch(["pretrain", "--data", "digits", *small, "--out", "enc", "--lr", "0.2"]) == 2
     assert "to train on from it: clsp continue enc --epochs 1 --out NEW" in capfd.readouterr().err
+    assert verify(Path("new")).findings == []
+    assert files.read_json(Path("new/checksums.json"))["command"].startswith("clsp continue enc ")
+    assert files.read_json(Path("new/images.json"))["train"] == 32
     shutil.move("new", "moved")
     found = find_training("moved")
     assert (found.training, found.data, found.positives) == (Path("moved"), "digits", "view")

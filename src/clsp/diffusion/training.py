@@ -23,7 +23,6 @@ from clsp.engine.ema import EMA
 from clsp.engine.fit import Callback, Fit, StepOutput, Training
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import launch
-from clsp.engine.memory import train_within
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
 from clsp.engine.stage import Stage, stage
@@ -154,15 +153,9 @@ def train_diffusion(
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
             callbacks=(Samples(folder),),
+            batch_setting="diffusion.batch_size",
         )
-        train_within(
-            lambda: fit.run(training),
-            training,
-            training.blank_step,
-            len(training.batches.rows()),
-            title=fit.title,
-            setting="diffusion.batch_size",
-        )
+        fit.run(training)
         if distributed.rank() == 0:
             current.facts = _save(training, folder)
             current.facts["images"] = len(chosen)

@@ -8,15 +8,17 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval, Len
-from pydantic import ConfigDict, PositiveFloat
+from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from safetensors.torch import save
 from torch import nn
 from typing_extensions import TypedDict
 
 from clsp import files
-from clsp.encoders.backbone import build_backbone, feature_count
+from clsp.encoders.backbone import build_backbone, feature_count, stem_for
+from clsp.encoders.config import BackboneConfig
 from clsp.encoders.stems import size_args, stem_snippet
 from clsp.errors import UserError
+from clsp.images.imageset import Images
 
 _FIX = "give --encoder the folder that 'clsp pretrain' wrote, or make it again"
 
@@ -41,6 +43,7 @@ class EncoderConfig:
     """What ``config.json`` says: timm's layout, and ours beside it."""
 
     architecture: str
+    num_features: PositiveInt
     pretrained_cfg: _Input
     clsp: _Ours
 
@@ -64,9 +67,16 @@ class EncoderSpec:
     std: list[float] = field(default_factory=list)
     """Standard deviation of each channel on [0, 1]: divide by it."""
 
-    def build(self) -> nn.Module:
-        """Make the untrained backbone."""
-        return build_backbone(self.name, self.args, channels=self.channels, size=self.size, stem=self.stem)
+    @classmethod
+    def of(cls, backbone: BackboneConfig, images: Images) -> EncoderSpec:
+        """Describe the encoder of ``images`` that ``backbone`` asks for, without the images' statistics."""
+        stem, args = stem_for(backbone, images.size), backbone.architecture
+        return cls(name=backbone.name, args=args, stem=stem, channels=images.channels, size=images.size)
+
+    def build(self, width: int | None = None) -> nn.Module:
+        """Make the untrained backbone; ``width``: values of an image's features, where that is known."""
+        about: dict[str, Any] = {"channels": self.channels, "size": self.size, "stem": self.stem}
+        return build_backbone(self.name, self.args, **about, width=width)
 
 
 def save_encoder(folder: Path, encoder: nn.Module, spec: EncoderSpec, provenance: dict[str, Any]) -> None:
@@ -135,14 +145,14 @@ def load_encoder(folder: str | Path) -> nn.Module:
     folder = Path(folder)
     if not (folder / "config.json").exists() and (folder / "encoder" / "config.json").exists():
         folder = folder / "encoder"
-    spec = read_spec(folder)
+    spec, config = read_spec(folder), read_config(folder)
     with files.foreign(folder / "config.json", _FIX, what="describes an encoder that cannot be built"):
-        encoder = spec.build()
+        encoder = spec.build(config.num_features)
     path, what = folder / "encoder.safetensors", "cannot be loaded"
     tensors, _ = files.read_tensors(path, fix=_FIX, what=what)
     with files.foreign(path, _FIX, what=what):
         encoder.load_state_dict(tensors)
-    cfg: Any = dict(read_config(folder).pretrained_cfg)
+    cfg: Any = dict(config.pretrained_cfg)
     encoder.pretrained_cfg = cfg
     return encoder.eval()
 

@@ -9,10 +9,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from clsp import files
 from clsp.encoders.stems import shrink_stem, size_args
 
 _SIZES = (32, 48, 64, 96, 128, 160, 192, 224)
 """Sizes that are tried in place of one that does not work."""
+
+_NOISY = 4
+"""Images that are tried: of two, BatchNorm makes +1 and -1 where a layer has one pixel left, and no gradient passes."""
 
 
 def measure_width(model: nn.Module, channels: int, size: int) -> int:
@@ -37,9 +41,10 @@ def measure_width(model: nn.Module, channels: int, size: int) -> int:
 
 
 def unseen(encode: Callable[[Tensor], Tensor], channels: int, size: int) -> float:
-    """Train on two noisy images, forward and backward, and return the fraction of their pixels that has no effect.
+    """Train on noisy images, forward and backward, and return the fraction of their pixels that has no effect.
 
-    Transformers leave out what their patches do not cover; convolutions that step over more than they see, too.
+    Transformers leave out what their patches do not cover; convolutions that step over more than they see, too. Where
+    no pixel at all has an effect, the first weights let nothing through, which says nothing of the pixels: 0.
 
     Args:
         encode: images float [B, C, H, W] to features [B, D], in train mode.
@@ -51,11 +56,13 @@ def unseen(encode: Callable[[Tensor], Tensor], channels: int, size: int) -> floa
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        images = torch.randn(2, channels, size, size, requires_grad=True)
+        images = torch.randn(_NOISY, channels, size, size, requires_grad=True)
         features = encode(images)
         (features * torch.randn_like(features)).sum().backward()
     assert images.grad is not None
     seen = images.grad.abs().amax(dim=(0, 1)) > 0
+    if not bool(seen.any()):
+        return 0.0
     rows, columns = seen.any(dim=1).float().mean(), seen.any(dim=0).float().mean()
     return 1.0 - float(rows * columns)
 
@@ -84,13 +91,8 @@ def refusal(name: str, args: dict[str, Any], *, channels: int, size: int, stem: 
     told = f" with {args}" if args else ""
     return (
         f"backbone {name}{told} cannot take images of {size} pixels and {channels} channels with the stem {stem} "
-        f"({reason(error)}); choose {choices}"
+        f"({files.reason(error)}); choose {choices}"
     )
-
-
-def reason(error: Exception) -> str:
-    """Put what went wrong into a few words."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def patch_of(model: nn.Module) -> int:

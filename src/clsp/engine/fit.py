@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,12 +17,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import console, distributed, faults, files
+from clsp.engine.batches import Batches
 from clsp.engine.checkpoint import ANEW, load_checkpoint, save_checkpoint
 from clsp.engine.finite import NonFiniteLossError as NonFiniteLossError
 from clsp.engine.finite import diverged, require_finite, require_finite_weights
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import Precision, fabric_for
-from clsp.engine.stage import require_there
+from clsp.engine.log import Log
+from clsp.engine.memory import train_within
 from clsp.engine.stop import Stop, leave, stopping
 
 Out = TypeVar("Out", bound="StepOutput")
@@ -53,6 +55,8 @@ class Training(nn.Module, ABC, Generic[Out]):
     steps: int
     """Steps of the whole training."""
     steps_per_epoch: int
+    batches: Batches
+    """Which images each step takes."""
     gradient_clip: float | None
     """Largest norm of the gradient; None: no clipping."""
     output: Out
@@ -68,6 +72,10 @@ class Training(nn.Module, ABC, Generic[Out]):
     @abstractmethod
     def optimizer(self) -> tuple[Optimizer, LRScheduler]:
         """Make the optimiser and the schedule of its learning rate, which moves with every step."""
+
+    def blank_step(self, images: int) -> None:
+        """A step's forward and backward pass on so many images without content, to reckon what it takes."""
+        raise NotImplementedError
 
     def to_device(self, device: torch.device) -> None:
         """Move the data where the network is; called once, before the first step."""
@@ -106,14 +114,25 @@ class Fit:
     """Called after every checkpoint: the stage writes down the time that led to it."""
     log_every: int = 10
     callbacks: Sequence[Callback[Any]] = ()
+    batch_setting: str = ""
+    """Name of the setting of the batch size: where memory does not suffice, what would fit is said by it."""
 
     def run(self, training: Training[Any]) -> None:
         """Train to the end and keep the final checkpoint; ``training`` is then on the device that it was trained on.
 
         Raises:
-            UserError: the checkpoint in the folder cannot be read, or a loss became non-finite.
+            UserError: the checkpoint in the folder cannot be read, a loss became non-finite, or memory is too
+                small.
             KeyboardInterrupt, SystemExit: a signal (see `clsp.engine.stop`), once a checkpoint is written.
         """
+        if not self.batch_setting:
+            self._run(training)
+            return
+        batch, setting = len(training.batches.rows()), self.batch_setting
+        step = training.blank_step
+        train_within(partial(self._run, training), training, step, batch, title=self.title, setting=setting)
+
+    def _run(self, training: Training[Any]) -> None:
         files.make_folder(self.folder)
         fabric = fabric_for(self.hardware, self.precision)
         network = fabric.setup_module(self.hardware.synchronised(training))
@@ -228,51 +247,6 @@ class _State:
                 "schedule": self.schedule.state_dict(),
             }
             save_checkpoint(self.path, state)
-
-
-class Log:
-    """One JSON line for every logged step, in ``metrics.jsonl``, and the same for other loggers; one process writes."""
-
-    def __init__(self, path: Path, others: Sequence[Any]) -> None:
-        self.path, self._others = path, others
-        self._lines: list[dict[str, Any]] = []
-
-    def note(
-        self,
-        done: int,
-        loss: Tensor,
-        training: Training[Any],
-        norm: Tensor,
-        schedule: LRScheduler,
-        metrics: dict[str, float],
-        *,
-        every: int,
-    ) -> None:
-        """Note the step, if it is to be logged. Values that are not finite are written as null."""
-        if distributed.rank() != 0 or (done % every and not metrics):
-            return
-        terms = {name: term.detach() for name, term in training.output.terms.items()}
-        values: dict[str, Any] = {"loss": loss.detach(), **terms, **metrics, "gradient_norm": norm}
-        values = {name: float(value) for name, value in values.items()} | {"lr": schedule.get_last_lr()[0]}
-        clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._lines.append({"step": done, **clean, "epoch": (done - 1) // training.steps_per_epoch})
-        if len(self._lines) >= 20:
-            self.flush()
-        for logger in self._others:
-            logger.log_metrics(values, step=done - 1)
-
-    def flush(self, *, durable: bool = False) -> None:
-        """Write the lines that were noted; ``durable``: wait until they are on the disk."""
-        if distributed.rank() == 0:
-            require_there(self.path.parent)
-            files.append_jsonl(self.path, self._lines, durable=durable)
-        self._lines = []
-
-    def rewind(self, step: int) -> None:
-        """Forget lines after ``step``: the steps that a killed run took after its last checkpoint are repeated."""
-        if distributed.rank() == 0 and self.path.exists():
-            kept = [line for line in files.read_jsonl(self.path) if line["step"] <= step]
-            files.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _told_to_stop(stop: Stop, done: int, steps: int) -> bool:

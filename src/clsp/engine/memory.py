@@ -1,15 +1,12 @@
-"""Too little memory: how it shows on each device, how much there is, and what would fit."""
+"""Too little memory: how it shows on each device, and what would fit."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from clsp import distributed
+from clsp import distributed, memory
 from clsp.engine.heap import release_heap
 from clsp.errors import UserError
 
@@ -30,14 +27,8 @@ _WORDS = (
 """What torch says in a RuntimeError where an allocation failed: on a CPU there is no type of its own for it, and oneDNN
 speaks of its primitives."""
 
-_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux says what a container or a batch job may take."""
-
-_TAKEN = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
-"""And what it has taken."""
-
 _SAFE = 0.8
-"""Share of what is free that is reckoned with: memory is in pieces."""
+"""Fraction of what is free that is reckoned with: memory is in pieces."""
 
 
 def is_too_little_memory(error: BaseException) -> bool:
@@ -69,35 +60,42 @@ def fits(work: Callable[[], object]) -> bool:
     return False
 
 
+@dataclass
+class Batches:
+    """Rows that are worked on at once: fewer from where memory did not suffice for them."""
+
+    size: int
+    """Rows of a batch, at most."""
+    alone: str = "one image at once; make some free"
+    """What memory does not suffice for where it does not for a single row, and what to do then."""
+
+    def over(self, work: Callable[[int, int], Made], count: int) -> Iterator[Made]:
+        """Do ``work`` on the rows from 0 to ``count``, and yield what each batch made, in order.
+
+        Args:
+            work: called with the first row and the one after the last.
+            count: rows.
+
+        Raises:
+            UserError: memory does not suffice for one row.
+        """
+        first = 0
+        while first < count:
+            last, made = min(first + self.size, count), list[Made]()
+            if fits(lambda: made.append(work(first, last))):  # noqa: B023 - called at once
+                yield made[0]
+                first = last
+            elif last - first == 1:
+                raise UserError(
+                    f"the memory ({memory.machine_memory() / 1e9:.1f} GB) does not suffice for {self.alone}"
+                )
+            else:
+                self.size = (last - first + 1) // 2
+
+
 def in_batches(work: Callable[[int, int], Made], count: int, size: int) -> list[Made]:
-    """Do ``work`` on the rows from 0 to ``count`` in batches, fewer at once from where memory does not suffice.
-
-    Args:
-        work: called with the first row and the one after the last.
-        count: rows.
-        size: rows of a batch, at most.
-
-    Returns:
-        What the batches made, in order.
-
-    Raises:
-        UserError: memory does not suffice for one row.
-    """
-    made: list[Made] = []
-
-    def one(first: int, last: int) -> None:
-        made.append(work(first, last))
-
-    first = 0
-    while first < count:
-        last = min(first + size, count)
-        if fits(partial(one, first, last)):
-            first = last
-        elif last - first == 1:
-            raise UserError(f"the memory ({_gigabytes()}) does not suffice for one image at once; make some free")
-        else:
-            size = (last - first + 1) // 2
-    return made
+    """Do ``work`` on ``count`` rows in batches of at most ``size``, see `Batches.over`."""
+    return list(Batches(size).over(work, count))
 
 
 def train_within(
@@ -127,7 +125,7 @@ def train_within(
     if fits(run):
         return
     network.zero_grad(set_to_none=True)
-    free, total = free_memory(), machine_memory()
+    free, total = free_memory(), memory.machine_memory()
     room = f"{free / 1e9:.2f} GB free of {total / 1e9:.1f}"
     lead = f"{title}: the memory ({room}) does not suffice for {batch} images a step"
     if batch < 4:
@@ -160,74 +158,11 @@ def _peaks(network: nn.Module, step: Callable[[int], object], batches: Sequence[
 
 
 def free_memory() -> float:
-    """Bytes that this process may still take, after it gave back what it keeps."""
+    """Bytes that this process may still take on its device, after it gave back what it keeps."""
     import torch
 
     release_heap()
-
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         return float(torch.cuda.mem_get_info()[0])
-    limits = [_available(), _allowed() - _mapped()]
-    limits += [_limit(most) - _limit(now) for most, now in zip(_GROUPS, _TAKEN) if _limit(now) < float("inf")]
-    return max(min(limits), 0.0)
-
-
-def _available() -> float:
-    """What Linux would give without swapping; elsewhere four fifths of all."""
-    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
-    found = [float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else _SAFE * _physical()
-
-
-def _mapped() -> float:
-    """Bytes of this process's address space; 0 where that is not known."""
-    path = Path("/proc/self/statm")
-    return float(path.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if path.is_file() else 0.0
-
-
-def _gigabytes() -> str:
-    return f"{machine_memory() / 1e9:.1f} GB"
-
-
-def machine_memory() -> float:
-    """Bytes that this process may have: the machine's, or less where a container, a job or ulimit allows less."""
-    limits = [_physical(), *map(_limit, _GROUPS), _allowed()]
-    return min(limit for limit in limits if limit > 0)
-
-
-def _physical() -> float:
-    if hasattr(os, "sysconf"):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return _physical_on_windows()
-
-
-def _physical_on_windows() -> float:
-    """The field ullTotalPhys of MEMORYSTATUSEX; infinite where Windows does not say."""
-    import ctypes
-
-    class Status(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong), ("values", ctypes.c_ulonglong * 7)]
-
-    status = Status(length=ctypes.sizeof(Status))
-    windll = getattr(ctypes, "windll", None)
-    known = windll is not None and windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
-    return float(status.values[0]) if known else float("inf")
-
-
-def _limit(path: str) -> float:
-    """A limit that a file states in bytes; infinite where there is none."""
-    try:
-        return float(Path(path).read_text().strip())
-    except (OSError, ValueError):  # no such file, or "max"
-        return float("inf")
-
-
-def _allowed() -> float:
-    """The limit of this process's address space; infinite where there is none."""
-    if sys.platform == "win32":
-        return float("inf")
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return float("inf") if soft == resource.RLIM_INFINITY else float(soft)
+    return memory.free_memory()

@@ -11,10 +11,10 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from clsp import distributed
+from clsp.processes import started
 
 PATIENCE = 30.0
 """Seconds that the processes have to find each other, once they form a group."""
@@ -27,8 +27,8 @@ class Peer:
     rank: int
     host: str
     process: int
-    begun: str | None
-    """When it was started, as its system counts: another one may get its number."""
+    begun: float | None
+    """When it was started: another one may get its number."""
     wire: socket.socket
     stage: str = ""
     heard: float = field(default_factory=time.monotonic)
@@ -66,7 +66,7 @@ class Peer:
 
     def kill(self) -> None:
         """End it, where it is a process of this machine and still the one that it was."""
-        if self.host == platform.node() and self.begun and _begun(self.process) == self.begun:
+        if self.host == platform.node() and self.begun and started(self.process) == self.begun:
             with suppress(OSError):
                 os.kill(self.process, signal.SIGKILL)
 
@@ -124,11 +124,4 @@ def _line(wire: socket.socket) -> dict[str, Any]:
 
 def _self() -> dict[str, Any]:
     process = os.getpid()
-    return {"rank": distributed.rank(), "host": platform.node(), "process": process, "begun": _begun(process)}
-
-
-def _begun(process: int) -> str | None:
-    """When a process was started, in ticks since the start of the machine; None: it is gone, or not told here."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    return None
+    return {"rank": distributed.rank(), "host": platform.node(), "process": process, "begun": started(process)}

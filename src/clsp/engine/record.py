@@ -67,8 +67,9 @@ def read_record(folder: Path) -> Record | None:
     path = folder / RECORD
     if not path.exists():
         return None
-    require_signed(path, files.read_json(path, fix=_FIX))
-    return replace(files.read_json(path, Record, fix=_FIX), path=path)
+    raw = files.read_json(path, fix=_FIX)
+    require_signed(path, raw)
+    return replace(files.valid(raw, Record, path, fix=_FIX), path=path)
 
 
 def stored_record(folder: Path) -> dict[str, Any] | None:

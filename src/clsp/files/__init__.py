@@ -18,9 +18,9 @@ from clsp.files.reading import (
     read_tensors,
     read_text,
     read_yaml,
+    valid,
 )
 from clsp.files.writing import (
-    _NODE,
     append_jsonl,
     atomic,
     flush_folder,
@@ -36,7 +36,6 @@ from clsp.files.writing import (
 __all__ = [
     "FIX",
     "SEAL",
-    "_NODE",
     "Array",
     "Entry",
     "Lazy",
@@ -71,6 +70,7 @@ __all__ = [
     "stop_if_damaged",
     "sweep",
     "take",
+    "valid",
     "write_array",
     "write_bytes",
     "write_json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import stat
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def foreign(path: str | Path, fix: str = FIX, *, what: str = "cannot be read") -
     except UserError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # nothing is wrong with the file
+            fix = "make some memory free"
         if isinstance(error, ChangedError) and fix is FIX:
             fix = f"'clsp verify {Path(path).parent} --repair' makes it again"
         raise UserError(f"{path} {what} ({reason(error)}); {fix}") from error

@@ -76,7 +76,19 @@ def read_json(path: Path, kind: Any = Any, *, fix: str = FIX, what: str = "canno
         value = json.loads(text)
     with foreign(path, fix, what=what):
         require_plain(value)
-        return value if kind is Any else _adapter(kind).validate_python(value)
+    return value if kind is Any else valid(value, kind, path, fix=fix, what=what)
+
+
+def valid(value: Any, kind: type[Kind], path: Path, *, fix: str = FIX, what: str = "cannot be read") -> Kind:
+    """Return what was read of ``path`` as a ``kind``.
+
+    Raises:
+        UserError: it is something else.
+    """
+    with foreign(path, fix, what=what):
+        adapter: TypeAdapter[Kind] = _adapter(kind)  # type: ignore[arg-type]
+        made: Kind = adapter.validate_python(value)
+        return made
 
 
 @cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -19,10 +18,8 @@ from typing import IO, Any
 import numpy as np
 
 from clsp import faults
+from clsp.processes import NODE, lives
 from clsp.text import portable
-
-_NODE = platform.node().replace(".", "_")
-"""This machine: several may write to one folder."""
 
 _ENDING = ".clsp-tmp"
 _TEMPORARY = re.compile(r"\..+\.(?P<node>[^.]+)-(?P<process>\d+)" + re.escape(_ENDING))
@@ -51,7 +48,7 @@ def replaced(path: Path) -> Iterator[Path]:
         OSError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{_NODE}-{os.getpid()}{_ENDING}")
+    temporary = path.with_name(f".{path.name}.{NODE}-{os.getpid()}{_ENDING}")
     try:
         yield temporary
         faults.point("written")
@@ -110,23 +107,10 @@ def sweep(folder: Path) -> None:
 
 def _abandoned(temporary: Path, node: str, process: int) -> bool:
     """Whether who wrote ``temporary`` is gone; of a process of another machine that is assumed after a day."""
-    if node != _NODE or os.name == "nt":  # where asking for a process would end it
+    if node != NODE:
         return time.time() - temporary.stat().st_mtime > _DAY
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's
-        return False
-    # An earlier process had this process's number: who sweeps has not begun to write. A zombie writes no more.
-    return process == os.getpid() or _is_zombie(process)
-
-
-def _is_zombie(process: int) -> bool:
-    """Whether a process is dead, and only its parent has not taken note yet."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return False
+    # An earlier process had this process's number: who sweeps has not begun to write.
+    return process == os.getpid() or not lives(process)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

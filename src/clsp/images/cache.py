@@ -9,16 +9,16 @@ import atexit
 import contextlib
 import errno
 import os
-import platform
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 from clsp import console
+from clsp.processes import NODE, lives
 
 LIMIT = 20_000_000_000
 """Bytes of decoded images that are kept."""
@@ -26,25 +26,15 @@ LIMIT = 20_000_000_000
 ALIAS = ".same"
 """Ending of a file that names the set which serves another key, too."""
 
-_NODE = re.sub(r"\W", "_", platform.node())
 _MARK = re.compile(r"\.in-use-(?P<node>\w+)-(?P<process>\d+)")
 _FORGOTTEN = 30 * 86_400
 """Seconds after which the mark of another machine's process counts for nothing."""
 
 
 def cache_folder() -> Path:
-    """Where clsp keeps what it can make again.
-
-    ``$CLSP_CACHE``; else ``clsp`` in ``$XDG_CACHE_HOME``, in ``%LOCALAPPDATA%`` (Windows), in ``~/Library/Caches``
-    (macOS), or in ``~/.cache``.
-    """
-    if chosen := os.environ.get("CLSP_CACHE"):
-        return Path(chosen).expanduser()
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base).expanduser() / "clsp"
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "clsp" / "cache"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "clsp"
+    """Where clsp keeps what it can make again: ``$CLSP_CACHE``, else where the system has such folders."""
+    chosen = os.environ.get("CLSP_CACHE")
+    return Path(chosen).expanduser() if chosen else user_cache_path("clsp", appauthor=False)
 
 
 def image_cache() -> Path:
@@ -94,7 +84,7 @@ def use(place: Path) -> None:
     """Mark a set as used now, and as open in this process until it ends."""
     with contextlib.suppress(OSError):  # a cache that can only be read
         os.utime(place)
-        mark = place / f".in-use-{_NODE}-{os.getpid()}"
+        mark = place / f".in-use-{NODE}-{os.getpid()}"
         if not mark.exists():
             mark.touch()
             atexit.register(_forget, mark, os.getpid())
@@ -159,12 +149,6 @@ def _is_open(path: Path) -> bool:
     mark = _MARK.fullmatch(path.name)
     if mark is None:
         return False
-    if mark["node"] != _NODE or os.name == "nt":
+    if mark["node"] != NODE:
         return time.time() - path.stat().st_mtime < _FORGOTTEN
-    try:
-        os.kill(int(mark["process"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return lives(int(mark["process"]))

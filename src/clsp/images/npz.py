@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+
+from clsp.memory import free_memory
 
 _CHUNK = 1 << 20
 _LARGE = 1 << 30
@@ -140,13 +141,3 @@ def _data_of(path: Path, info: zipfile.ZipInfo) -> int:
         file.seek(info.header_offset + 26)
         lengths = file.read(4)
     return info.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
-
-
-def free_memory() -> int:
-    """Bytes of memory that can be had without swapping; where the system does not say, all there is."""
-    try:
-        with Path("/proc/meminfo").open() as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 40
-        return int(pages)

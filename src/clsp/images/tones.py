@@ -35,7 +35,7 @@ USED = 1 / 8
 """A natural range of which the values use less than this is not taken: their own range is."""
 
 _LOST = 0.01
-"""Share of drawings that may vanish on a ground before another one is tried."""
+"""Fraction of the drawings that may vanish on a ground before another one is tried."""
 
 _DARK = 16
 """Mean below which a set is called dark, of 255."""

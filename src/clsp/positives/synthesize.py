@@ -18,8 +18,9 @@ from clsp._version import __version__
 from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
+from clsp.engine.heap import release_heap
 from clsp.engine.launch import launch
-from clsp.engine.memory import fits
+from clsp.engine.memory import Batches
 from clsp.engine.stage import Stage, require_there, stage
 from clsp.engine.stop import Stop, leave, stopping
 from clsp.errors import UserError
@@ -59,8 +60,8 @@ class _Plan:
     config: SynthesizeConfig
     seed: int
     autocast: torch.autocast
-    at_once: int
-    """Anchors drawn at once; fewer from where memory did not suffice for them."""
+    at_once: Batches
+    """Anchors drawn at once."""
     starts: Starts | None = None
     """What candidates start from; None: what the settings say."""
 
@@ -113,13 +114,14 @@ def synthesize(
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             _require_others(config, len(anchors))
-            at_once = max(config.batch_size // config.candidates, 1)
+            at_once = Batches(max(config.batch_size // config.candidates, 1), _alone(config))
             plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast, at_once, starts)
             # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
             _require_room(plan, folder)
             shards = _make_shards(plan, folder, current)
+            release_heap()  # what drawing took: the bank is to be mapped and measured
             if distributed.rank() == 0:
                 current.facts = _finish(plan, folder, shards, current)
                 current.hashes = {shard.file: shard.sha256 for shard in shards}
@@ -219,46 +221,32 @@ def _draw_shard(plan: _Plan, part: Part, bar: console.Progress, stop: Stop) -> t
     None: it was told to stop before the last of them.
     """
     ids = plan.anchors[part.first : part.first + part.count]
-    images, saturated = [], []
-    while len(ids):
-        some = ids[: plan.at_once]
-        drawn = _draw(plan, some)
-        if drawn is None:
-            plan.at_once = (len(some) + 1) // 2
-            continue
+    images, saturated, done = [], [], 0
+    for drawn in plan.at_once.over(lambda first, last: _draw(plan, ids[first:last]), len(ids)):
         images.append(drawn.images.permute(0, 1, 3, 4, 2).cpu().numpy())
         saturated.append(drawn.saturated.cpu().numpy())
-        bar.advance(len(some))
-        ids = ids[len(some) :]
-        if stop.signal is not None and len(ids):
+        bar.advance(len(drawn.images))
+        done += len(drawn.images)
+        if stop.signal is not None and done < len(ids):
             return None
     return np.concatenate(images), float(np.concatenate(saturated).mean())
 
 
-def _draw(plan: _Plan, ids: np.ndarray) -> SyntheticPositiveOutput | None:
-    """Draw the candidates of some anchors; None: memory does not suffice, fewer at once are the same images.
+def _draw(plan: _Plan, ids: np.ndarray) -> SyntheticPositiveOutput:
+    """Draw the candidates of some anchors."""
+    if faults.point("draw") == "oom":
+        raise torch.OutOfMemoryError("injected")
+    with plan.autocast:
+        anchors, starts, sampling = _scaled(plan, ids), _starts(plan, ids), plan.config.sampling()
+        return plan.pipeline.draw(anchors, sampling, seed=plan.seed, anchor_ids=ids, starts=starts)
 
-    Raises:
-        UserError: memory does not suffice for one anchor.
-    """
-    drawn: list[SyntheticPositiveOutput] = []
 
-    def draw() -> None:
-        if faults.point("draw") == "oom":
-            raise torch.OutOfMemoryError("injected")
-        with plan.autocast:
-            anchors, starts = _scaled(plan, ids), _starts(plan, ids)
-            sampling = plan.config.sampling()
-            drawn.append(plan.pipeline.draw(anchors, sampling, seed=plan.seed, anchor_ids=ids, starts=starts))
-
-    if fits(draw):
-        return drawn[0]
-    if len(ids) == 1:
-        raise UserError(
-            f"the memory does not suffice for the {plan.config.candidates} candidates of one anchor; choose fewer "
-            "--synthesize.candidates or a smaller --images.size, or make some free"
-        )
-    return None
+def _alone(config: SynthesizeConfig) -> str:
+    """What memory may not suffice for, and what to do then."""
+    return (
+        f"the {config.candidates} candidates of one anchor; choose fewer --synthesize.candidates or a smaller "
+        "--images.size, or make some free"
+    )
 
 
 def _scaled(plan: _Plan, ids: np.ndarray) -> Tensor:

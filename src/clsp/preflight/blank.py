@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec
 from clsp.engine.pixels import BlankPixels
 from clsp.images.imageset import Images
@@ -17,14 +16,7 @@ from clsp.training.step import Pretraining
 
 def blank_training(images: Images, count: int, config: PretrainConfig) -> Pretraining:
     """Make the training as a run has it, of ``count`` black images; its additional positives are the anchors again."""
-    backbone, gray = config.backbone, [0.5] * images.channels
-    spec = EncoderSpec(
-        name=backbone.name,
-        args=backbone.architecture,
-        stem=stem_for(backbone, images.size),
-        channels=images.channels,
-        size=images.size,
-    )
+    spec, gray = EncoderSpec.of(config.backbone, images), [0.5] * images.channels
     labels = None if images.train.labels is None else np.arange(count) % 10
     pixels = BlankPixels((count, images.channels, images.size, images.size))
     material = Material(pixels, np.arange(count), labels, images.train.images, images.train.names)

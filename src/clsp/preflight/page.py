@@ -94,7 +94,7 @@ def device(plan: Plan, gpu: str | None) -> tuple[str, float, float]:
     import torch
 
     from clsp.engine.hardware import device_of
-    from clsp.engine.memory import machine_memory
+    from clsp.memory import machine_memory
 
     if plan.gpu is not None:
         return f"the {gpu}", plan.gpu.memory, _LIBRARIES

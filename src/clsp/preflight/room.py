@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from clsp import distributed
 from clsp.diffusion.unet import build_unet
-from clsp.encoders.backbone import stem_for
 from clsp.encoders.export import EncoderSpec
 from clsp.preflight.page import device, size
 from clsp.preflight.stages import Plan, Stage, plan_stages
@@ -61,33 +60,32 @@ def _fix(stage: Stage, plan: Plan, room: float) -> str:
 def _outputs(plan: Plan, *, own_model: bool) -> float:
     """Bytes of the outputs of all layers of the largest step, in 32 bit; infinite where they cannot be found so."""
     recipe, images = plan.recipe, plan.images
-    backbone, views = recipe.pretrain.backbone, 3
-    found = []
+    views, found = 3, []
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=()):
-            spec = EncoderSpec(
-                name=backbone.name,
-                args=backbone.args,
-                stem=stem_for(backbone, images.size),
-                channels=images.channels,
-                size=images.size,
-            )
+            spec = EncoderSpec.of(recipe.pretrain.backbone, images)
             x = torch.zeros(1, images.channels, images.size, images.size, device="meta")
-            found.append(_of(spec.build(), x) * views * plan.local_batch(recipe.pretrain.batch_size))
+            found.append(_of(spec.build(), views * plan.local_batch(recipe.pretrain.batch_size), x))
             if own_model:
                 unet = build_unet(recipe.diffusion, channels=images.channels, size=images.size)
                 side = unet.config.sample_size
                 x = torch.zeros(1, unet.config.in_channels, side, side, device="meta")
-                each = _of(unet, x, torch.zeros(1, device="meta"))
-                found.append(each * plan.local_batch(max(recipe.diffusion.batch_size, recipe.synthesize.batch_size)))
+                batch = plan.local_batch(max(recipe.diffusion.batch_size, recipe.synthesize.batch_size))
+                found.append(_of(unet, batch, x, torch.zeros(1, device="meta")))
     except (RuntimeError, NotImplementedError, TypeError):  # an operation that tensors without content do not know
         return float("inf")
     return max(found)
 
 
-def _of(network: nn.Module, *inputs: Any) -> float:
-    """Bytes of the outputs of the layers of ``network`` for one image, and four times its weights'."""
-    total = 4.0 * sum(parameter.nbytes for parameter in network.parameters())
+def _of(network: nn.Module, images: int, *inputs: Any) -> float:
+    """Bytes of the outputs of the layers of ``network`` for so many ``images``, and four times its weights'.
+
+    Args:
+        network: it has no values afterwards.
+        images: of a step.
+        inputs: of one image, on the device ``meta``.
+    """
+    total, weights = 0.0, sum(parameter.nbytes for parameter in network.parameters())
 
     def add(layer: nn.Module, given: Any, out: Any) -> None:
         nonlocal total
@@ -97,4 +95,4 @@ def _of(network: nn.Module, *inputs: Any) -> float:
     network.to("meta").eval()(*inputs)  # moved, not made there: some constructors ask tensors for their values
     for handle in handles:
         handle.remove()
-    return total
+    return 4.0 * weights + images * total

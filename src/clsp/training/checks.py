@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from clsp import console, distributed
+from clsp import console, distributed, files
 from clsp.encoders.backbone import build_backbone, require_views, stem_for, to_channels_last
+from clsp.encoders.export import EncoderSpec
 from clsp.encoders.tokens import every_patch, is_vit, require_vit
-from clsp.encoders.trial import patch_of, reason, refusal, unseen
+from clsp.encoders.trial import patch_of, refusal, unseen
 from clsp.encoders.weights import read_weights, take_weights
 from clsp.errors import UserError
 from clsp.images.imageset import Images
@@ -83,7 +84,7 @@ def _check_host(config: PretrainConfig, method: type[Method], source: Source) ->
 
 
 def check_backbone(config: PretrainConfig, images: Images) -> None:
-    """Train the backbone on two images, and on views of every size, before anything else is done.
+    """Train the backbone on some images, and on views of every size, before anything else is done.
 
     Raises:
         UserError: it cannot be built, cannot take such images or views, leaves out much of them, or the method does not
@@ -112,11 +113,10 @@ def check_start(config: PretrainConfig, images: Images) -> Start | None:
     """
     start = find_start(config)
     if start is not None and not start.whole:
-        backbone, about = config.backbone, {"channels": images.channels, "size": images.size}
+        spec = EncoderSpec.of(config.backbone, images)
         with torch.random.fork_rng(devices=[]):
-            stem = stem_for(backbone, images.size)
-            model = build_backbone(backbone.name, backbone.architecture, **about, stem=stem, width=0)
-        take_weights(model, read_weights(start.path), backbone.name, images.channels)
+            model = spec.build(width=0)
+        take_weights(model, read_weights(start.path), spec.name, images.channels)
     return start
 
 
@@ -125,6 +125,7 @@ def _try(config: PretrainConfig, channels: int, size: int, sides: dict[str, int]
     backbone, stem = config.backbone, stem_for(config.backbone, size)
     about: dict[str, Any] = {"channels": channels, "size": size, "stem": stem}
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what is found must not hang on what was drawn before
         model = build_backbone(backbone.name, backbone.architecture, **about)
     if backbone.channels_last:
         to_channels_last(model)
@@ -137,7 +138,7 @@ def _try(config: PretrainConfig, channels: int, size: int, sides: dict[str, int]
                 raise UserError(refusal(backbone.name, backbone.architecture, **about, error=error)) from error
             raise UserError(
                 f"{option} {side}: backbone {backbone.name} takes images of {size} pixels and not such views "
-                f"({reason(error)}); choose {size}, or another --pretrain.backbone.name such as resnet18"
+                f"({files.reason(error)}); choose {size}, or another --pretrain.backbone.name such as resnet18"
             ) from error
         _judge(left, option, side, model, backbone.name)
 

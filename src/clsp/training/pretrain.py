@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 
 from clsp import distributed, files
-from clsp.encoders.backbone import stem_for, to_channels_last
+from clsp.encoders.backbone import to_channels_last
 from clsp.encoders.export import EncoderSpec, save_encoder
 from clsp.engine.finite import diverged
 from clsp.engine.fit import Callback, Fit
 from clsp.engine.flops import count_flops
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import launch
-from clsp.engine.memory import train_within
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
@@ -91,16 +90,9 @@ def pretrain(
     check_backbone(config, images)
     start = check_start(config, images)
     chosen |= {} if start is None else {"weights": start.digest}
-    data = images.fingerprint
-    about: dict[str, Any] = {
-        "seed": seed,
-        "data": data,
-        "made": made,
-        "settings": chosen,
-        "hint": _hint(config, folder),
-        "makes": MAKES,
-    }
-    with stage(f"encoder {name}", folder, config, **about) as current:
+    data, hint = images.fingerprint, _hint(config, folder)
+    about: dict[str, Any] = {"data": data, "made": made, "settings": chosen, "makes": MAKES, "hint": hint}
+    with stage(f"encoder {name}", folder, config, seed=seed, **about) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)
@@ -117,15 +109,9 @@ def pretrain(
             on_checkpoint=current.keep_time,
             log_every=config.log_every,
             callbacks=(HealthCheck(), NeighbourCheck(), *witnesses(), knn, *callbacks),
+            batch_setting="pretrain.batch_size",
         )
-        train_within(
-            lambda: fit.run(training),
-            training,
-            training.blank_step,
-            len(training.batches.rows()),
-            title=fit.title,
-            setting="pretrain.batch_size",
-        )
+        fit.run(training)
         _require_finite_features(training, folder)
         # On every process, for they exchange embeddings and ids.
         flops, seen = training_flops(training), _last_views(training)
@@ -161,17 +147,7 @@ def build(
 ) -> tuple[Pretraining, EncoderSpec]:
     """Make the training with its first weights, random or those of ``start``, and the encoder's spec."""
     mean, std = _statistics(images, anchors)
-    backbone, train = config.backbone, images.train
-    stem = stem_for(backbone, images.size)
-    spec = EncoderSpec(
-        name=backbone.name,
-        args=backbone.architecture,
-        stem=stem,
-        channels=images.channels,
-        size=images.size,
-        mean=mean,
-        std=std,
-    )
+    spec, train = replace(EncoderSpec.of(config.backbone, images), mean=mean, std=std), images.train
     pixels, ids, labels = Pixels(train.images, anchors), anchors, train.labels
     labels = None if labels is None else labels[anchors]
     if config.extra and bank is not None:
