@@ -93,6 +93,29 @@ def test_what_lightning_finds_wrong_with_the_devices_is_one_line(make_images, ti
         pretrain(make_images(), tiny_pretrain(), HardwareConfig(accelerator="cpu"), seed=0, folder=tmp_path)
 
 
+def test_where_one_dies_while_the_processes_meet_each_other_one_says_it_in_a_line(monkeypatch, capfd):
+    """The first process, which speaks for all, may be the dead one; what the network library says has many lines."""
+
+    class Alone:
+        def __init__(self, **options):
+            pass
+
+        def launch(self):
+            raise RuntimeError("Connection reset by peer\nframe #1: gloo\nframe #2: gloo")
+
+    launching._fabric.cache_clear()
+    monkeypatch.setattr(launching, "Fabric", Alone)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as ended:
+        launching.fabric_for(HardwareConfig(accelerator="cpu"), "32")
+    launching._fabric.cache_clear()
+    assert ended.value.code == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("clsp: error:")]
+    assert "process 1 of 2" in line and "Connection reset by peer" in line and "frame" not in line
+
+
 def test_after_the_training_the_network_is_where_the_data_are(make_images, tiny_pretrain, tmp_path, monkeypatch):
     """FLOPs and pictures are made of the data, which stay on the device."""
     places = []

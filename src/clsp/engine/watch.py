@@ -45,17 +45,23 @@ def meeting() -> Iterator[None]:
             orphan = os.getppid() != parent
             if orphan or time.monotonic() - began > MEETING:
                 why = "the process that started it died" if orphan else f"the others did not come in {MEETING:.0f} s"
-                line = (
-                    f"clsp: error: process {distributed.rank()} of {distributed.world_size()} ends: {why}; start again"
-                )
-                print(line, file=sys.stderr, flush=True)
+                _say_alone(why)
                 os._exit(1)
 
     threading.Thread(target=look, name="clsp-meeting", daemon=True).start()
     try:
         yield
+    except RuntimeError as error:  # whoever speaks for all may be the one that died, so each speaks for itself
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        _say_alone(f"the processes could not connect; perhaps one died ({first})")
+        raise SystemExit(1) from error
     finally:
         done.set()
+
+
+def _say_alone(why: str) -> None:
+    who = f"process {distributed.rank()} of {distributed.world_size()}"
+    print(f"clsp: error: {who} ends: {why}; start again", file=sys.stderr, flush=True)
 
 
 def start() -> None:
