@@ -53,7 +53,7 @@ def training(pixels: np.ndarray) -> Pretraining:
     material = Material(Pixels(pixels), np.arange(len(pixels)), None, pixels, ())
     statistics = torch.full((3,), 0.5), torch.full((3,), 0.25)
     made = Pretraining(build_method(SPEC, CONFIG, seed=0), CONFIG, material, len(pixels), *statistics, seed=0)
-    made.steps = WARM + STEPS
+    made.course.turn(0, WARM + STEPS)
     return made
 
 

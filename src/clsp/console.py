@@ -113,7 +113,9 @@ class _Live(Progress):
         self._task = self._bar.add_task(title, total=total, completed=done, state="")
 
     def _show(self) -> None:
-        self._bar.update(self._task, completed=self.done, state=self.line().removeprefix(f"{self.title}: "))
+        self._bar.update(
+            self._task, total=self.total, completed=self.done, state=self.line().removeprefix(f"{self.title}: ")
+        )
 
     def close(self) -> None:
         """Leave the finished bar on the screen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from platform import node
 
@@ -27,3 +28,20 @@ def started(process: int) -> float | None:
         return float(psutil.Process(process).create_time())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
+
+
+def companions() -> set[int]:
+    """The numbers of the processes beside this one: of the same parent, with the same command, and alive."""
+    try:
+        own, parent = psutil.Process(), psutil.Process(os.getppid())
+        command = own.cmdline()
+        return {other.pid for other in parent.children() if other.pid != own.pid and _does(other, command)}
+    except psutil.Error:
+        return set()
+
+
+def _does(other: psutil.Process, command: list[str]) -> bool:
+    try:
+        return bool(other.status() != psutil.STATUS_ZOMBIE and other.cmdline() == command)
+    except psutil.Error:
+        return False

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from clsp import files
+from clsp.engine.course import Course
 from clsp.engine.fit import Callback, Fit, NonFiniteLossError, StepOutput, Training
 from clsp.engine.hardware import HardwareConfig
 
@@ -35,7 +36,7 @@ class Line(Training[Watched]):
     def __init__(self, *, steps=STEPS, seed=0, story=None):
         super().__init__()
         torch.manual_seed(seed)
-        self.steps, self.steps_per_epoch, self.gradient_clip, self.seed = steps, 8, None, seed
+        self.course, self.steps_per_epoch, self.gradient_clip, self.seed = Course(steps), 8, None, seed
         self.line, self.story = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1)), story
         self.register_buffer("counted", torch.zeros(()))
 

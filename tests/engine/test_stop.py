@@ -8,11 +8,13 @@ import signal
 import time
 
 import pytest
-from forks import Fork
+from forks import Fork, pair_of
 from test_fit import STEPS, Line, checkpoint_of, fit, log_of, trained
 
 from clsp import files
 from clsp.engine.fit import Callback
+from clsp.engine.hardware import HardwareConfig
+from clsp.engine.launch import launch
 from clsp.engine.stage import stage
 from clsp.engine.stop import orderly
 from clsp.errors import UserError
@@ -171,3 +173,24 @@ def test_a_stage_whose_folder_was_removed_is_not_finished(tmp_path):
     ):
         shutil.rmtree(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_dies_before_it_meets_the_others_ends_them():
+    """Neither it nor a launcher says so: they see that it is gone."""
+
+    def work(fork):
+        if os.environ["RANK"] == "1":
+            fork.say("here")
+            time.sleep(120)
+        launch(HardwareConfig(accelerator="cpu", devices=2))
+
+    first, second = pair_of(work)
+    second.hear(1)
+    time.sleep(3)  # by then the first one waits, and has seen the other
+    began = time.monotonic()
+    second.signal(signal.SIGKILL)
+    assert second.end() == -signal.SIGKILL  # it is buried, as a launcher does
+    assert first.end() == 1
+    assert time.monotonic() - began < 20
+    (line,) = [line for line in first.told.splitlines() if line.startswith("clsp: error:")]
+    assert "process 0 of 2 ends: a process beside it died" in line

@@ -61,6 +61,17 @@ def test_barlow_and_vicreg_weigh_their_terms():
     torch.testing.assert_close(terms["covariance"], covariance)
 
 
+def test_byol_moves_predictions_alone_its_targets_hold_still():
+    method, batch = make("byol").eval(), views()
+    with torch.no_grad():
+        t1, t2 = (method.target.average(x) for x in (batch.first, batch.second))
+    p1, p2 = (method.predictor(method.network(x)) for x in (batch.first, batch.second))
+    expected = sum((2 - 2 * F.cosine_similarity(p, t, dim=1)).mean() for p, t in ((p1, t2), (p2, t1)))
+    loss, moved = method(batch).terms["byol"], [p for p in method.parameters() if p.requires_grad]
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, moved), torch.autograd.grad(expected, moved))
+
+
 def test_swav_swaps_the_codes_of_the_batch_and_later_of_a_full_memory():
     method = make("swav").eval()
     first = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
 from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
 from clsp.engine.batches import Batches
+from clsp.engine.course import Course, Pace
 from clsp.engine.ema import EMA
 from clsp.engine.fit import Callback, Fit, StepOutput, Training
 from clsp.engine.hardware import HardwareConfig
@@ -48,7 +49,7 @@ class DiffusionTraining(Training[StepOutput]):
         self.ema = EMA(self.unet)
         self.noising = build_scheduler(config)
         self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="diffusion", drop_last=False)
-        self.steps, self.steps_per_epoch = config.steps, self.batches.steps_per_epoch
+        self.course, self.steps_per_epoch = Course(config.steps), self.batches.steps_per_epoch
         self.gradient_clip = config.gradient_clip
 
     def to_device(self, device: torch.device) -> None:
@@ -89,7 +90,8 @@ class DiffusionTraining(Training[StepOutput]):
         optimizer = torch.optim.AdamW(self.unet.parameters(), lr=config.lr, weight_decay=0.0)
 
         def factor(step: int) -> float:
-            return warmup_factor(step, total=config.steps, warmup=config.warmup_steps, shape=config.schedule)
+            place = self.course.at(step)
+            return warmup_factor(place, total=config.steps, warmup=config.warmup_steps, shape=config.schedule)
 
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
@@ -126,13 +128,20 @@ class Samples(Callback[StepOutput]):
 
 
 def train_diffusion(
-    images: Images, config: DiffusionConfig, hardware: HardwareConfig, *, seed: int, folder: Path
+    images: Images,
+    config: DiffusionConfig,
+    hardware: HardwareConfig,
+    *,
+    seed: int,
+    folder: Path,
+    pace: Pace | None = None,
 ) -> Stage:
     """Train the model on the train part of ``images`` and save it as a diffusers pipeline in ``folder``.
 
     The folder then holds what ``DDPMPipeline.from_pretrained(folder)`` loads (averaged weights, safetensors),
     ``samples.png``, ``metrics.jsonl`` and ``stage.json`` with the U-Net's hash. A call that finds it finished does
-    nothing; one that finds it interrupted continues.
+    nothing; one that finds it interrupted continues. ``pace`` keeps the training within a time, in place of the
+    number of steps in ``config``.
 
     Raises:
         UserError: settings do not fit, or the folder belongs to other settings or data.
@@ -152,13 +161,14 @@ def train_diffusion(
             hardware=hardware,
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
+            pace=None if pace is None else replace(pace, spent=current.spent),
             callbacks=(Samples(folder),),
             batch_setting="diffusion.batch_size",
         )
         fit.run(training)
         if distributed.rank() == 0:
             current.facts = _save(training, folder)
-            current.facts["images"] = len(chosen)
+            current.facts |= {"images": len(chosen), "steps": training.steps}
     return current
 
 

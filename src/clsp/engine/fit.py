@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from clsp import console, distributed, faults, files
 from clsp.engine.batches import Batches
 from clsp.engine.checkpoint import ANEW, load_checkpoint, save_checkpoint
+from clsp.engine.course import Course, Pace
 from clsp.engine.finite import NonFiniteLossError as NonFiniteLossError
 from clsp.engine.finite import diverged, require_finite, require_finite_weights
 from clsp.engine.hardware import HardwareConfig
@@ -52,8 +53,8 @@ class Training(nn.Module, ABC, Generic[Out]):
     Parameters and buffers are its state; data are no part of it.
     """
 
-    steps: int
-    """Steps of the whole training."""
+    course: Course
+    """Steps of the whole training, and where each of them is in the schedules."""
     steps_per_epoch: int
     batches: Batches
     """Which images each step takes."""
@@ -61,6 +62,11 @@ class Training(nn.Module, ABC, Generic[Out]):
     """Largest norm of the gradient; None: no clipping."""
     output: Out
     """What the last step computed."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.course.steps
 
     @abstractmethod
     def step(self, number: int) -> Out:
@@ -112,6 +118,8 @@ class Fit:
     checkpoint_minutes: float
     on_checkpoint: Callable[[], None]
     """Called after every checkpoint: the stage writes down the time that led to it."""
+    pace: Pace | None = None
+    """Keeps the training within its time; None: it takes the steps that were planned."""
     log_every: int = 10
     callbacks: Sequence[Callback[Any]] = ()
     batch_setting: str = ""
@@ -142,12 +150,15 @@ class Fit:
         state = _State(self.folder, training, optimizer, schedule)
         log = Log(self.folder / "metrics.jsonl", self.hardware.extra_loggers(self.folder))
         first = state.load()
+        if self.pace is not None:
+            self.pace.start(training.course, first)
         if first:
             console.say(f"{self.title}: continues at step {first} of {training.steps}")
         log.rewind(first)
         saved = time.monotonic()
         with stopping() as stop, console.progress(self.title, training.steps, "steps", first) as bar:
-            for number in range(first, training.steps):
+            number = first
+            while number < training.steps:  # the course may be changed on the way
                 torch.manual_seed(seed_of(training, number))  # dropout: as after a resume
                 loss = network(number)
                 fabric.backward(loss)
@@ -163,14 +174,18 @@ class Fit:
                 faults.point("step")
                 files.stop_if_damaged()
                 bar.advance(1, loss=loss.detach(), **{name: v for name, v in metrics.items() if name == "knn"})
-                if _told_to_stop(stop, number + 1, training.steps):
-                    self._save(state, log, number + 1)
-                    leave(stop, f"{self.title}: step {number + 1} of {training.steps} is saved")
+                number += 1
+                if self.pace is not None:
+                    self.pace.look(training.course, number, self.title)
+                    bar.total = training.steps
+                if _told_to_stop(stop, number, training.steps):
+                    self._save(state, log, number)
+                    leave(stop, f"{self.title}: step {number} of {training.steps} is saved")
                 if stop.asks_to_save():
-                    self._save(state, log, number + 1)
-                    console.say(f"{self.title}: step {number + 1} of {training.steps} is saved (SIGUSR1); going on")
-                if number + 1 < training.steps and time.monotonic() - saved >= 60 * self.checkpoint_minutes:
-                    self._save(state, log, number + 1)
+                    self._save(state, log, number)
+                    console.say(f"{self.title}: step {number} of {training.steps} is saved (SIGUSR1); going on")
+                if number < training.steps and time.monotonic() - saved >= 60 * self.checkpoint_minutes:
+                    self._save(state, log, number)
                     saved = time.monotonic()
         self._save(state, log, training.steps)
 
@@ -235,6 +250,7 @@ class _State:
             self.training.load_state_dict(state["training"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
+            self.training.course.turns = [(int(step), int(last)) for step, last in state.get("course", [])]
             return int(state["step"])
 
     def save(self, done: int) -> None:
@@ -245,6 +261,7 @@ class _State:
                 "training": self.training.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
+                **({"course": self.training.course.turns} if self.training.course.turns else {}),
             }
             save_checkpoint(self.path, state)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 
-def warmup_factor(step: int, *, total: int, warmup: int, shape: str, start: float = 0.0) -> float:
+def warmup_factor(step: float, *, total: int, warmup: int, shape: str, start: float = 0.0) -> float:
     """Return the factor on the learning rate at ``step``: a linear warm-up, then ``constant`` or ``cosine`` to 0.
 
     Args:
-        step: from 0 to total - 1.
+        step: from 0 to total - 1; between two steps, where a training takes more steps than it was planned for.
         total: steps of the whole run.
         warmup: steps of the warm-up; the factor reaches 1 at step ``warmup``.
         shape: ``constant`` or ``cosine``.

@@ -48,6 +48,10 @@ class Stage:
     _started: float = field(default_factory=time.monotonic)
     _begun: bool = False
 
+    def spent(self) -> float:
+        """Return the wall time spent until now, over all attempts."""
+        return self.seconds + time.monotonic() - self._started
+
     def keep_time(self) -> None:
         """Write down the time spent so far, so that a kill loses no more of it than of the work."""
         self.save("running")

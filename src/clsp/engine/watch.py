@@ -20,6 +20,7 @@ from typing import Any
 
 from clsp import console, distributed
 from clsp.engine.peers import Peer, accepted, connected
+from clsp.processes import companions
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -39,12 +40,23 @@ _error: str | None = None
 def meeting() -> Iterator[None]:
     """End this process where the group that is formed in the block does not come about: one died before it."""
     done, began, parent = threading.Event(), time.monotonic(), os.getppid()
+    launched = distributed.world_size() > 1  # else this one starts the others itself, and looks after them
+    beside = companions() if launched else set()
 
     def look() -> None:
         while not done.wait(BEAT):
-            orphan = os.getppid() != parent
-            if orphan or time.monotonic() - began > MEETING:
-                why = "the process that started it died" if orphan else f"the others did not come in {MEETING:.0f} s"
+            nonlocal beside
+            there = companions() if launched else set()
+            if os.getppid() != parent:
+                why = "the process that started it died"
+            elif beside - there:
+                why = "a process beside it died"
+            elif time.monotonic() - began > MEETING:
+                why = f"the others did not come in {MEETING:.0f} s"
+            else:
+                beside = there
+                continue
+            if not done.wait(BEAT):  # those that went had perhaps met this one, and done what they had to do
                 _say_alone(why)
                 os._exit(1)
 

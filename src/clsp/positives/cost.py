@@ -50,7 +50,8 @@ def training_cost(diffusion: str | Path) -> dict[str, float] | None:
         unet = UNet2DModel.from_config(shape)
         x = _blank(unet)
         step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())
-    return {"seconds": record.seconds, "flops": step * config.steps * config.batch_size}
+        steps = record.number("steps") if "steps" in record.facts else config.steps
+    return {"seconds": record.seconds, "flops": step * steps * config.batch_size}
 
 
 def _blank(unet: UNet2DModel) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from clsp import distributed, files
 from clsp.encoders.backbone import to_channels_last
 from clsp.encoders.export import EncoderSpec, save_encoder
+from clsp.engine.course import Pace
 from clsp.engine.finite import diverged
 from clsp.engine.fit import Callback, Fit
 from clsp.engine.flops import count_flops
@@ -61,6 +62,7 @@ def pretrain(
     bank: PositiveBank | None = None,
     anchors: np.ndarray | None = None,
     callbacks: Sequence[Callback[Seen]] = (),
+    pace: Pace | None = None,
 ) -> Stage:
     """Train an encoder on the train part of ``images`` and write it to ``folder``.
 
@@ -73,6 +75,7 @@ def pretrain(
         bank: the bank, for the positives that need one.
         anchors: dataset indices of the images to train on, int64 [N], sorted; default: chosen by ``config`` and seed.
         callbacks: further ones; what they return is logged.
+        pace: keeps the training within a time, in place of the number of epochs in ``config``.
 
     Raises:
         UserError: the bank or the pairs belong to other data, the batch is larger than the data, a loss became
@@ -107,6 +110,7 @@ def pretrain(
             hardware=hardware,
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
+            pace=None if pace is None else replace(pace, spent=current.spent),
             log_every=config.log_every,
             callbacks=(HealthCheck(), NeighbourCheck(), *witnesses(), knn, *callbacks),
             batch_setting="pretrain.batch_size",

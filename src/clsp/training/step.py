@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from clsp.engine.batches import Batches
+from clsp.engine.course import Course
 from clsp.engine.fit import StepOutput, Training
 from clsp.engine.pixels import BlankPixels
 from clsp.engine.schedule import warmup_factor
@@ -70,7 +71,7 @@ class Pretraining(Training[Seen]):
         self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
         self.batches = Batches(len(material.pixels), config.batch_size, seed=seed, stream="pretraining", drop_last=True)
         self.steps_per_epoch = max(anchors // config.batch_size, 1)
-        self.steps = self.steps_per_epoch * config.epochs
+        self.course = Course(self.steps_per_epoch * config.epochs)
         self.gradient_clip = config.gradient_clip
         self.ids, labels = torch.from_numpy(material.ids), material.labels
         self.labels = None if labels is None else torch.from_numpy(labels)
@@ -106,7 +107,7 @@ class Pretraining(Training[Seen]):
         """
         if positions is None:
             positions = self.batches.positions(number).to(self.mean.device)
-        progress = number / self.steps if progress is None else progress
+        progress = self.course.at(number) / self.course.planned if progress is None else progress
         ids, anchors = self.ids[positions], self.material.pixels[positions]
         positive, third = self._positive(positions, anchors, ids, progress, number), None
         images = [anchors, anchors]
@@ -186,7 +187,8 @@ class Pretraining(Training[Seen]):
         warmup = round(config.warmup_epochs * self.steps_per_epoch)
 
         def factor(shape: str, step: int) -> float:
-            return warmup_factor(step, total=self.steps, warmup=warmup, shape=shape, start=_WARMUP_START)
+            place, total = self.course.at(step), self.course.planned
+            return warmup_factor(place, total=total, warmup=warmup, shape=shape, start=_WARMUP_START)
 
         factors: list[Callable[[int], float]] = [partial(factor, group["shape"]) for group in optimizer.param_groups]
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
