@@ -27,6 +27,7 @@ from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
 from clsp.images.plan import Part, Plan, check_enough, each
 from clsp.images.told import excluded_note
+from clsp.images.unread import UNREAD, unread
 
 INDEX = "index.json"
 
@@ -56,7 +57,7 @@ def fetch(folder: Path | None, key: str, source: str, plan: Callable[[], Plan]) 
     Of several processes one decodes, and the others wait for it.
 
     Args:
-        folder: the store; None: everything stays in memory.
+        folder: the store; None: everything stays in memory; UNREAD: nothing is decoded.
         key: fingerprint of all that determines the result.
         source: the SOURCE as the user named it.
         plan: says what is to be read; asked only where that is not there.
@@ -65,8 +66,8 @@ def fetch(folder: Path | None, key: str, source: str, plan: Callable[[], Plan]) 
         UserError: fewer than two images could be read, or the disk has too little room.
         NoRoomError: the store is the user's cache, and has no room.
     """
-    if folder is None:
-        return build(plan(), None)
+    if folder is None or folder == UNREAD:
+        return build(plan(), None) if folder is None else unread(plan())
     folder.mkdir(parents=True, exist_ok=True)
     key = _followed(folder, key)
     with _locked(folder / key):

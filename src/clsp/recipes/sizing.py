@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from clsp.methods.swav import SwAVSettings
 from clsp.settings.values import nested
 
 
-def size_to_data(recipe: str, count: int, size: int, *, accelerated: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Extent:
+    """How much a run of the recipe ``folder`` does."""
+
+    images: int
+    """Train images that serve: the diffusion model learns them, they get candidates, encoders are trained on them."""
+    steps: int
+    """Steps of the diffusion model."""
+    epochs: int
+    """Epochs of an encoder."""
+
+
+BATCH = 64
+"""Images of a step of the diffusion model on a CPU."""
+
+
+def size_to_data(
+    recipe: str, count: int, size: int, *, accelerated: bool, extent: Extent | None = None
+) -> dict[str, Any]:
     """Return nested settings for ``count`` train images of ``size`` pixels; empty for recipes with fixed sizes.
 
     Args:
@@ -16,13 +35,23 @@ def size_to_data(recipe: str, count: int, size: int, *, accelerated: bool) -> di
         count: train images.
         size: their side in pixels.
         accelerated: whether there is a GPU.
+        extent: how much there is time for; None: what is usual for so many images.
     """
     if recipe == "smoke":
         batch = _power_of_two(min(32, count))
         return nested({"pretrain.batch_size": batch, "diffusion.batch_size": batch})
     if recipe != "folder":
         return {}
-    return nested(_large(count, size) if accelerated else _small(count, size))
+    extent = extent or usual_extent(count, accelerated=accelerated)
+    return nested((_large if accelerated else _small)(count, size, extent))
+
+
+def usual_extent(count: int, *, accelerated: bool) -> Extent:
+    """What a run does that no time was given for."""
+    if accelerated:
+        return Extent(count, int(min(max(count * 4, 20_000), 194_000)), _passes(count, 50_000_000, 200, 1000))
+    images = min(count, 10_000)
+    return Extent(images, 4500, _passes(images, 400_000, 40, 400))
 
 
 def _power_of_two(value: int) -> int:
@@ -42,33 +71,44 @@ def _memories(count: int, most: int) -> dict[str, Any]:
     return {**memories, "pretrain.swav.memory": min(rows, SwAVSettings().memory)}
 
 
-def _small(count: int, size: int) -> dict[str, Any]:
-    """Sizes that two CPU cores carry in about an hour for 10,000 images of 32 pixels, the encoder fashion-mnist's."""
-    batch = _power_of_two(min(256, max(count // 4, 2)))
-    levels = 3 if size <= 32 else 4
-    views = {} if size < 24 else {"pretrain.augment.size": 4 * round(0.7 * size / 4)}
+def view_size(size: int) -> int:
+    """Side of the views of images of ``size`` pixels on a CPU, and of what the diffusion model learns and draws.
+
+    Views of seven tenths cost half, and show things about as large as the whole images do (FixRes, arXiv 1906.06423).
+    """
+    return size if size < 24 else 8 * round(0.7 * size / 8) if size > 32 else 4 * round(0.7 * size / 4)
+
+
+def _small(count: int, size: int, extent: Extent) -> dict[str, Any]:
+    """Networks for two CPU cores: the encoder and the diffusion model of the recipe fashion-mnist."""
+    batch, side = _power_of_two(min(256, max(extent.images // 4, 2))), view_size(size)
     stem = {} if size <= 32 else {"pretrain.backbone.stem": "half"}
     return {
-        "diffusion.images": 10_000,
-        "diffusion.widths": [32, 64] if size < 16 else [16, 32, 64, 128][:levels],
+        "diffusion.images": extent.images,
+        "diffusion.size": side,
+        "diffusion.widths": [32, 64] if side < 12 else [16, 32, 64] if side <= 32 else [16, 32, 64, 128],
         "diffusion.blocks": 1,
         "diffusion.attention": [],
         "diffusion.norm_groups": 8,
         "diffusion.dropout": 0.0,
-        "diffusion.steps": 1200,
-        "diffusion.batch_size": min(batch * 2, 128),
+        "diffusion.max_strength": 0.5,
+        "diffusion.stratified_levels": True,
+        "diffusion.steps": extent.steps,
+        "diffusion.batch_size": BATCH,
         "diffusion.lr": 1.2e-3,
-        "diffusion.warmup_steps": 100,
+        "diffusion.warmup_steps": min(100, extent.steps // 4),
         "diffusion.schedule": "cosine",
-        "diffusion.ema_decay": 0.995,
-        "diffusion.sample_every": 300,
-        "synthesize.anchors": 10_000,
-        "synthesize.candidates": 2,
+        "diffusion.ema_decay": 0.998,
+        "diffusion.sample_every": max(extent.steps // 8, 1),
+        "synthesize.anchors": extent.images,
+        "synthesize.candidates": 1,
         "synthesize.sampler": "sde-dpmsolver++",
-        "synthesize.strength": 1.0,
+        "synthesize.strength": 0.5,
+        "synthesize.start": "other",
+        "synthesize.guidance_scale": 2.0,
         "synthesize.steps": 10,
         "synthesize.clip_sample": True,
-        "pretrain.images": 10_000,
+        "pretrain.images": extent.images,
         "pretrain.positive.objective": "nt_xent",
         "pretrain.backbone.args": {
             "layers": [1, 1, 1, 1],
@@ -76,34 +116,38 @@ def _small(count: int, size: int) -> dict[str, Any]:
             "stem_type": "deep",
             "stem_width": 8,
         },
-        **views,
+        "pretrain.augment.size": side,
         **stem,
         "pretrain.projector.hidden": 512,
         "pretrain.projector.dim": 128,
         "pretrain.projector.batch_norm": True,
-        **_memories(min(count, 10_000), 4096),
+        **_memories(extent.images, 4096),
         "pretrain.dino.momentum": [0.99, 1.0],
         "pretrain.augment.crop_scale": [0.2, 1.0],
-        "pretrain.epochs": _passes(min(count, 10_000), 400_000, 40, 400),
+        "pretrain.epochs": extent.epochs,
         "pretrain.batch_size": batch,
         "pretrain.lr": round(0.48 * batch / 256, 4),
-        "pretrain.warmup_epochs": 5,
+        "pretrain.warmup_epochs": min(5, extent.epochs // 4),
         "evaluate.train_images": 10_000,
     }
 
 
-def _large(count: int, size: int) -> dict[str, Any]:
-    """The paper's settings, with a length that follows the number of images."""
-    batch = _power_of_two(min(1024, max(count // 4, 2)))
+def _large(count: int, size: int, extent: Extent) -> dict[str, Any]:
+    """The paper's settings."""
+    batch = _power_of_two(min(1024, max(extent.images // 4, 2)))
     levels = 4 if size <= 64 else 5
+    some = {} if extent.images >= count else {"diffusion.images": extent.images, "synthesize.anchors": extent.images}
     return {
+        **some,
         "diffusion.widths": [128, 256, 256, 256, 512][:levels],
         "diffusion.attention": [1 if size <= 32 else 2],
-        "diffusion.steps": int(min(max(count * 4, 20_000), 194_000)),
+        "diffusion.steps": extent.steps,
         "diffusion.batch_size": min(batch, 256),
-        "pretrain.augment.crop_scale": [0.08, 1.0] if count > 20_000 else [0.2, 1.0],
-        "pretrain.epochs": _passes(count, 50_000_000, 200, 1000),
+        "diffusion.warmup_steps": min(5000, extent.steps // 10),
+        "pretrain.augment.crop_scale": [0.08, 1.0] if extent.images > 20_000 else [0.2, 1.0],
+        "pretrain.epochs": extent.epochs,
+        "pretrain.warmup_epochs": min(10, extent.epochs // 4),
         "pretrain.batch_size": batch,
         "pretrain.lr": round(0.5 * batch / 1024, 4),
-        **_memories(count, 65536),
+        **_memories(extent.images, 65536),
     }
