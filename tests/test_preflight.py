@@ -87,7 +87,7 @@ def test_a_slow_step_is_timed_on_a_part_of_the_batch(monkeypatch):
 def diffusion_stage(gpu=None, **diffusion):
     changes = {f"diffusion.{name}": value for name, value in diffusion.items() if name != "devices"}
     changes |= {"hardware.devices": diffusion["devices"]} if "devices" in diffusion else {}
-    prepared, _ = prepare_plan(None, recipe="cifar10", overrides=nested({**TINY, **changes}))
+    prepared = prepare_plan(None, recipe="cifar10", overrides=nested({**TINY, **changes})).prepared
     return stages._diffusion(stages.Plan(prepared.recipe, prepared.images, gpu and gpus.find_gpu(gpu)))
 
 
@@ -106,7 +106,7 @@ def test_the_plan_counts_what_a_run_counts(method, local, make_images, tiny_pret
     recipe.pretrain, recipe.per_method = config, {}
     trained = recipe.pretraining(Arm(method, "view"))
     facts = pretrain(images, trained, HardwareConfig(), seed=0, folder=tmp_path / "enc").facts
-    view = stages._encoders(stages.Plan(recipe, images, None))[-1]
+    view = stages._encoders(stages.Plan(recipe, images, None), recipe.arms())[-1]
     assert view.name == f"encoder {method}+view"
     assert view.flops == pytest.approx(facts["flops"], rel=1e-6)
 
@@ -135,20 +135,18 @@ def test_bf16_needs_less_memory_than_32_bit():
 
 
 def test_a_plan_needs_no_data():
-    prepared, there = prepare_plan(None, recipe="cifar10", overrides={"images": {"limit": "1000", "channels": "1"}})
-    assert not there
-    assert prepared.images.train.images.shape == (1000, 1, 32, 32)
-    assert len(prepared.images.test) == 10_000
-    prepared, there = prepare_plan("imagenet100", recipe="imagenet100")
-    assert not there
-    assert prepared.images.train.images.shape == (126_689, 3, 64, 64)
-    assert prepare_plan("digits", recipe="smoke")[1]
-    assert prepare_plan("dtd")[0].images.train.images.shape == (3760, 3, 224, 224)
+    planned = prepare_plan(None, recipe="cifar10", overrides={"images": {"limit": "1000", "channels": "1"}})
+    assert not planned.there
+    assert planned.prepared.images.train.images.shape == (1000, 1, 32, 32)
+    assert len(planned.prepared.images.test) == 10_000
+    planned = prepare_plan("imagenet100", recipe="imagenet100")
+    assert not planned.there
+    assert planned.prepared.images.train.images.shape == (126_689, 3, 64, 64)
+    assert prepare_plan("digits", recipe="smoke").there
 
 
 def test_a_folder_is_sized_for_the_gpu():
-    assert prepare_plan("svhn", gpu=True)[0].recipe.pretrain.batch_size == 1024
-    assert prepare_plan("svhn")[0].recipe.pretrain.batch_size == 256
+    assert prepare_plan("svhn", gpu="h100").prepared.recipe.pretrain.batch_size == 1024
 
 
 @pytest.mark.parametrize("recipe", ["smoke", "folder", None])
@@ -186,7 +184,7 @@ def test_what_does_not_fit_is_said(capsys, monkeypatch):
 
 
 def test_a_run_says_that_it_does_not_fit_and_plans_only_where_it_may_not(monkeypatch):
-    prepared, _ = prepare_plan("digits", recipe="smoke")
+    prepared = prepare_plan("digits", recipe="smoke").prepared
     planned = []
     stage = replace(
         stages._bank(stages.Plan(prepared.recipe, prepared.images, None)), name="diffusion model", memory=3e8
@@ -213,7 +211,7 @@ def test_a_run_says_that_it_does_not_fit_and_plans_only_where_it_may_not(monkeyp
 
 def test_whether_it_fits_is_known_also_of_a_backbone_that_starts_from_timms_weights():
     own = {"pretrain": {"backbone": {"args": {"pretrained": True}}}}
-    prepared, _ = prepare_plan("digits", recipe="smoke", overrides=own)
+    prepared = prepare_plan("digits", recipe="smoke", overrides=own).prepared
     assert room._outputs(room.Plan(prepared.recipe, prepared.images, None), own_model=True) < 1e9
     assert room.memory_note(prepared, own_model=True) is None
 

@@ -64,13 +64,15 @@ def run(
     settings: Settings | None = None,
     config: Recipe | None = None,
     diffusion: str | None = None,
+    hours: float | None = None,
 ) -> dict[str, Any]:
     """Do all stages; a second call finishes what is missing. See `clsp.study.run.run`.
 
     Returns:
         What ``OUT/evaluation/metrics.json`` holds.
     """
-    run_study(str(data), out, recipe=recipe, overrides=_overrides(settings, config=config), diffusion=diffusion)
+    given = _overrides(settings, config=config)
+    run_study(str(data), out, recipe=recipe, overrides=given, diffusion=diffusion, hours=hours)
     return files.read_json(Path(out) / "evaluation" / "metrics.json", dict[str, Any])
 
 

@@ -115,6 +115,13 @@ def test_a_folder_beside_the_unet_tells_latents_without_an_index(folder):
         ("unet", {"block_out_channels": [8, 32]}, "cannot be read .*mismatch"),
         ("unet", {"down_block_types": ["NoBlock"] * 2}, "cannot be read"),
         ("unet", {"layers_per_block": 2}, "cannot be read .*size mismatch"),
+        ("unet", {"num_class_embeds": 2**31}, r"num_class_embeds is 2\.14748e\+09; at most"),
+        ("unet", {"block_out_channels": [8, 60_000]}, "describes .* weights, and the files hold"),
+        (
+            "scheduler",
+            {"beta_start": None, "beta_schedule": "squaredcos_cap_v2"},
+            "scheduler_config.json cannot be read",
+        ),
         ("unet", {"time_embedding_type": "learned", "num_train_timesteps": 50}, "lack 1 of the U-Net's tensors"),
         ("unet", {"class_embed_type": "timestep"}, "lack 4 of the U-Net's tensors"),
     ],

@@ -93,7 +93,7 @@ def test_a_training_without_time_still_comes_to_its_end(tmp_path, clock):
 
 
 def test_one_that_is_compared_with_another_begins_as_long_and_does_not_grow(tmp_path, clock):
-    assert run(tmp_path, Slow(clock, 0.1), Pace(400.0, clock, begin=150, fixed=True)).steps == 150
+    assert run(tmp_path, Slow(clock, 0.1), Pace(400.0, clock, begin=0.375)).steps == 150
 
 
 def test_what_was_changed_survives_a_stop(tmp_path, clock):

@@ -35,7 +35,7 @@ COMMANDS = {
         summary="all stages: images in, an encoder, its numbers and a report out; again: what is missing",
         function="run",
         required=("data", "out"),
-        optional=("recipe", "diffusion", "method"),
+        optional=("hours", "recipe", "diffusion", "method"),
     ),
     "diffusion": Command(
         summary="train the unconditional diffusion model",
@@ -117,7 +117,7 @@ COMMANDS = {
     "check": Command(
         summary="what would run, what is wrong, how much time, memory and disk it takes, here or on a GPU by name",
         function="check",
-        optional=("data", "recipe", "method", "gpu"),
+        optional=("data", "hours", "recipe", "method", "gpu"),
     ),
 }
 
@@ -133,6 +133,7 @@ METAVARS = {
     "seeds": "N",
     "baseline": "ARM",
     "gpu": "NAME",
+    "hours": "TIME",
     "between": "LOW,HIGH",
     "repair": "",
 }
@@ -150,6 +151,7 @@ MEANINGS = {
     "seeds": "runs an arm (5)",
     "baseline": "the arm that the others are compared with (the first)",
     "gpu": "a GPU that the run is planned for: a100-40gb, h100, rtx-4090, ...",
+    "hours": "time that the run may take, for the recipe folder: 1, 0.5 or 15m (an hour on a CPU, two on a GPU)",
     "between": "smallest and largest cosine of a pair (0.97,0.99)",
     "repair": "make again what is damaged or missing, the same bytes, and leave the rest as it is",
 }

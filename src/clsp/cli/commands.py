@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 def run(call: Call) -> int:
     """``clsp run``."""
     own, out = call.own, Path(call.own["out"])
-    result = run_study(
-        own["data"], out, recipe=own.get("recipe"), overrides=call.overrides, diffusion=own.get("diffusion")
-    )
+    given = {name: own.get(name) for name in ("recipe", "diffusion", "hours")}
+    result = run_study(own["data"], out, overrides=call.overrides, **given)
     if result:
         _tell(result, out)
     return 0
@@ -255,13 +254,15 @@ def check(call: Call) -> int:
     from clsp.preflight import preflight
     from clsp.preflight.source import prepare_plan
 
-    gpu = call.own.get("gpu")
-    prepared, there = prepare_plan(
-        call.own.get("data"), recipe=call.own.get("recipe"), overrides=call.overrides, gpu=gpu is not None
+    own, gpu = call.own, call.own.get("gpu")
+    planned = prepare_plan(
+        own.get("data"), recipe=own.get("recipe"), overrides=call.overrides, gpu=gpu, hours=own.get("hours")
     )
-    if there:
-        describe(prepared.images)
-    console.result(preflight(prepared, gpu=gpu, there=there))
+    if planned.there:
+        describe(planned.prepared.images)
+    if planned.said:
+        console.result("\n".join(planned.said) + "\n")
+    console.result(preflight(planned.prepared, gpu=gpu, there=planned.there))
     return 0
 
 

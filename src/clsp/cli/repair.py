@@ -216,4 +216,5 @@ def _interrupt(path: Path) -> None:
     """Let a stage count as interrupted: the same command goes on with it."""
     record = files.read_json(path, dict)
     record = {name: value for name, value in record.items() if name not in ("files", "sha256")}
-    files.write_json(path, {**record, "status": "interrupted", "facts": {}})
+    course = {name: value for name, value in record["facts"].items() if name == "course"}  # it is taken again
+    files.write_json(path, {**record, "status": "interrupted", "facts": course})

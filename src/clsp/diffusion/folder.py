@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import UNet2DModel
 from diffusers.utils import logging as diffusers_logging
 
@@ -38,6 +39,9 @@ _MOST = {
     "in_channels": 4096,
     "out_channels": 4096,
     "sample_size": 65_536,
+    "num_class_embeds": 1_000_000,
+    "attention_head_dim": 65_536,
+    "norm_num_groups": 65_536,
 }
 """The largest sizes that are read."""
 
@@ -94,12 +98,12 @@ def require_readable(folder: Path) -> None:
         if path.suffix == ".json":
             config = files.read_json(path, dict[str, Any], fix=FIX)
             with files.foreign(path, FIX):
-                _require_sizes(config)
+                require_sizes(config)
         else:
             files.read_header(path, fix=FIX)
 
 
-def _require_sizes(config: dict[str, Any]) -> None:
+def require_sizes(config: dict[str, Any]) -> None:
     """Refuse sizes that no model has, before memory and hours are spent on them.
 
     Raises:
@@ -185,7 +189,8 @@ def _scheduler(folder: Path, place: Path) -> dict[str, Any]:
             if (settings := _json(path)) is not None:
                 if base != folder:
                     console.say(f"diffusion model: its noise schedule is that of {path}")
-                return forward_process(settings)
+                with files.foreign(path, FIX):
+                    return forward_process(settings)
     raise UserError(
         f"the U-Net is there ({place}), but not the scheduler's file, which says how its images were noised; write "
         f"{folder / 'scheduler' / 'scheduler_config.json'} with what it was trained with, such as {json.dumps(_PLAIN)}"
@@ -198,6 +203,7 @@ def _unet(place: Path) -> UNet2DModel:
     if (name := config.get("_class_name", "UNet2DModel")) != "UNet2DModel":
         raise UserError(f"{place / 'config.json'} describes a {name}; give an unconditional model, a UNet2DModel")
     variant = _variant(place)
+    _require_weights(place, config)
     options: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
     verbosity = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()  # an average's configuration has entries that a U-Net does not know
@@ -217,6 +223,15 @@ def _unet(place: Path) -> UNet2DModel:
             "save or download it again"
         )
     return unet.float().eval()
+
+
+def _require_weights(place: Path, config: dict[str, Any]) -> None:
+    """Refuse a description of more weights than the files can hold, before memory is asked for."""
+    with files.foreign(place / "config.json", FIX), torch.device("meta"):
+        described = sum(weight.numel() for weight in UNet2DModel.from_config(config).parameters())
+        held = sum(path.stat().st_size for path in place.glob("*.safetensors"))  # at least a byte each
+        if described > held:
+            raise ValueError(f"it describes {described:,} weights, and the files hold {held:,} bytes")
 
 
 def _variant(place: Path) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
 from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
 from clsp.engine.batches import Batches
-from clsp.engine.course import Course, Pace
+from clsp.engine.course import Course, Pace, paced, told
 from clsp.engine.ema import EMA
 from clsp.engine.fit import Callback, Fit, StepOutput, Training
 from clsp.engine.hardware import HardwareConfig
@@ -161,14 +161,14 @@ def train_diffusion(
             hardware=hardware,
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
-            pace=None if pace is None else replace(pace, spent=current.spent),
+            pace=paced(pace, training.course, current.facts, current.spent),
             callbacks=(Samples(folder),),
             batch_setting="diffusion.batch_size",
         )
         fit.run(training)
         if distributed.rank() == 0:
             current.facts = _save(training, folder)
-            current.facts |= {"images": len(chosen), "steps": training.steps}
+            current.facts |= {"images": len(chosen), **told(training.course)}
     return current
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from clsp import console, distributed
 
@@ -14,8 +15,12 @@ _LEAST = 0.02
 """Fraction of the planned steps that a training takes at least, once its time is over: its rate has to fall to 0."""
 _MOST = 4.0
 """Times the planned steps that a training takes at most, where it has more time than it needs."""
-_FREE = 0.05
+_FREE = 0.1
 """Fraction of the steps left by which the time may be missed before the course is changed."""
+_SHORT = 2.0
+"""Seconds that are too short to tell a rate by."""
+_TELLING = 1.5
+"""How many times more or fewer steps the user is told of."""
 
 
 @dataclass
@@ -46,6 +51,10 @@ class Course:
             begin, end = step, last
         return place + (self.planned - place) * (number - begin) / (end - begin)
 
+    def replay(self, turns: Iterable[Sequence[int]]) -> None:
+        """Take the course that a training took which is to be made again."""
+        self.turns = [(int(step), int(last)) for step, last in turns]
+
     def turn(self, done: int, steps: int) -> None:
         """After ``done`` steps, let the training end after ``steps``; at least one is left."""
         steps = max(steps, done + 1)
@@ -61,18 +70,20 @@ class Pace:
     """Wall time that the training has, all attempts together."""
     spent: Callable[[], float] = time.monotonic
     """Tells the seconds that went into the training so far, all attempts together."""
-    begin: int | None = None
-    """Steps to plan for at first, in place of the settings'; None: those."""
-    fixed: bool = False
-    """Whether it may become shorter alone: it is to be compared with another of the same length."""
+    begin: float | None = None
+    """The fraction of the planned steps that it begins with, and that it may not exceed: it is to be compared with a
+    training that took so many. None: it may take what there is time for."""
     _last: tuple[int, float] | None = None
+    """Steps that were done at the last look, and its time."""
     _rates: list[float] = field(default_factory=list)
     """Seconds of a step, between the last looks."""
+    _said: int = 0
+    """Steps that the user was last told of."""
 
     def start(self, course: Course, done: int) -> None:
-        """Plan for the steps that it was told, where no step is done yet."""
+        """Plan for the steps that it is to begin with, where none is done yet."""
         if self.begin is not None and not done:
-            course.turn(0, self.begin)
+            course.turn(0, round(self.begin * course.planned))
 
     def look(self, course: Course, done: int, title: str) -> None:
         """Change the course where the time would be missed.
@@ -87,23 +98,47 @@ class Pace:
             return
         steps = distributed.agreed(self._wanted(course, done) if distributed.rank() == 0 else None)
         if steps is not None and steps != course.steps:
-            before = course.steps
+            before = self._said or course.steps
             course.turn(done, steps)
-            if distributed.rank() == 0 and (course.steps < 0.8 * before or course.steps > 1.25 * before):
+            if course.steps < before / _TELLING or course.steps > _TELLING * before:
                 why = "slower" if course.steps < before else "quicker"
                 console.say(f"{title}: steps are {why} than planned: {course.steps} of them in place of {before}")
+                self._said = course.steps
 
     def _wanted(self, course: Course, done: int) -> int | None:
         """Steps after which the training should end; None: nothing is to be changed."""
         now = time.monotonic()
-        if self._last is not None and done > self._last[0]:
-            self._rates = [*self._rates[-2:], (now - self._last[1]) / (done - self._last[0])]
+        if self._last is not None:
+            steps, seconds = done - self._last[0], now - self._last[1]
+            if seconds < _SHORT:
+                return None
+            self._rates = [*self._rates[-2:], seconds / steps]
         self._last = (done, now)
         if not self._rates:
             return None
         fits = (self.seconds - self.spent()) / (sum(self._rates) / len(self._rates))
         left = course.steps - done
-        if abs(fits - left) <= _FREE * left or (self.fixed and fits > left):
+        if abs(fits - left) <= _FREE * left or (self.begin is not None and fits > left):
             return None
         least = max(round(_LEAST * course.planned), 1)
         return done + max(min(round(fits), round(_MOST * course.planned) - done), least)
+
+
+def paced(pace: Pace | None, course: Course, facts: Mapping[str, Any], spent: Callable[[], float]) -> Pace | None:
+    """Return the pace of a stage's training; None where its course is known: it is made again, byte for byte.
+
+    Args:
+        pace: what was asked for.
+        course: of the training.
+        facts: what is known of the stage.
+        spent: tells the seconds that went into the stage, all attempts together.
+    """
+    if "course" in facts:
+        course.replay(facts["course"])
+        return None
+    return None if pace is None else replace(pace, spent=spent)
+
+
+def told(course: Course) -> dict[str, Any]:
+    """The course as a stage's facts: the steps that were taken, and how they came about where the plan was changed."""
+    return {"steps": course.steps, **({"planned": course.planned, "course": course.turns} if course.turns else {})}

@@ -250,7 +250,7 @@ class _State:
             self.training.load_state_dict(state["training"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
-            self.training.course.turns = [(int(step), int(last)) for step, last in state.get("course", [])]
+            self.training.course.replay(state.get("course", []))
             return int(state["step"])
 
     def save(self, done: int) -> None:

@@ -1,4 +1,4 @@
-"""Images of which nothing but the files' headers was read: their number and shape, for a plan of what to do with them."""
+"""Images of which the files' headers alone were read: number and shape, for a plan of what to do with them."""
 
 from __future__ import annotations
 

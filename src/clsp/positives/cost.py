@@ -11,6 +11,7 @@ from diffusers import UNet2DModel
 
 from clsp import files
 from clsp.diffusion.config import DiffusionConfig
+from clsp.diffusion.folder import require_sizes
 from clsp.diffusion.interpolation import encode, steps_taken
 from clsp.engine.flops import count_flops
 from clsp.engine.record import read_record
@@ -46,7 +47,8 @@ def training_cost(diffusion: str | Path) -> dict[str, float] | None:
         config = build(DiffusionConfig, {name: value for name, value in record.settings.items() if name in known})
     path = Path(diffusion) / "unet" / "config.json"
     shape = files.read_json(path, dict[str, Any])
-    with files.foreign(path):
+    with files.foreign(path), torch.device("meta"):  # shapes alone tell the FLOPs
+        require_sizes(shape)
         unet = UNet2DModel.from_config(shape)
         x = _blank(unet)
         step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())

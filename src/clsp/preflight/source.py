@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,39 +13,63 @@ from clsp.errors import UserError
 from clsp.images.catalogue import BUILTIN_NAMES, PACKAGED, SHAPES
 from clsp.recipes.names import recipe_for, recipe_names
 from clsp.recipes.recipe import Recipe
+from clsp.settings.values import Tree
 
 if TYPE_CHECKING:
     from clsp.images.imageset import Images
     from clsp.recipes.prepare import Prepared
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What ``clsp check`` plans."""
+
+    prepared: Prepared
+    there: bool
+    """Whether the images are there; else they have a shape and no content."""
+    said: tuple[str, ...] = ()
+    """How the run was fitted to a time, where it was."""
+
+
 def prepare_plan(
-    data: str | None, *, recipe: str | None = None, overrides: Mapping[str, Any] | None = None, gpu: bool = False
-) -> tuple[Prepared, bool]:
-    """Open the data, or imagine them, and resolve the recipe as `clsp.recipes.prepare.prepare` does.
+    data: str | None,
+    *,
+    recipe: str | None = None,
+    overrides: Tree | None = None,
+    gpu: str | None = None,
+    hours: str | None = None,
+) -> Planned:
+    """Open the data, or imagine them, and resolve the recipe as a run does.
 
     Args:
         data: a SOURCE; None: the one that the recipe is named for.
         recipe: a built-in name or a YAML file; None: the SOURCE's own, else ``folder``.
         overrides: see `clsp.recipes.prepare.prepare`.
-        gpu: whether the run is planned for a GPU, whatever this machine has.
-
-    Returns:
-        The recipe with its images, and whether they are there; else they have a shape and no content.
+        gpu: a GPU by name that the run is planned for, whatever this machine has.
+        hours: the time that the run may take; None: as a run does.
 
     Raises:
         UserError: no data are named, they cannot be read, or an option is wrong.
     """
     from clsp.images.sources import open_images
+    from clsp.images.unread import UNREAD
+    from clsp.preflight.budget import RECIPE, fit_to_time, seconds_for
     from clsp.recipes.prepare import prepare_with
+    from clsp.recipes.recipe import load_recipe
 
     source = data or _data_of(recipe)
-    there = _is_there(source)
+    there, name = _is_there(source), recipe or recipe_for(source)
 
     def opened(first: Recipe) -> Images:
         return open_images(source, first.images, seed=first.seed) if there else _imagined(source, first)
 
-    return prepare_with(opened, recipe or recipe_for(source), overrides, accelerated=gpu), there
+    seconds = seconds_for(name, hours, accelerated=gpu is not None)
+    if seconds is None:
+        return Planned(prepare_with(opened, name, overrides, accelerated=gpu is not None), there)
+    first = load_recipe(RECIPE, overrides)
+    seen = open_images(source, first.images, seed=first.seed, store=UNREAD) if there else _imagined(source, first)
+    budget = fit_to_time(seen, seconds, overrides, gpu=gpu)
+    return Planned(budget.prepare(overrides, opened), there, budget.said)
 
 
 def _data_of(recipe: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -94,9 +94,14 @@ class Plan:
         return self.pixels(count) if Pixels.fit(self.pixels(count), memory) else 0
 
 
-def plan_stages(plan: Plan) -> list[Stage]:
-    """Plan the diffusion model, the bank, and the encoders: with the bank, and the controls where there are any."""
-    return [_diffusion(plan), _bank(plan), *_encoders(plan)]
+def plan_stages(plan: Plan, arms: Sequence[Arm] | None = None) -> list[Stage]:
+    """Plan the diffusion model, the bank, and the encoders of ``arms``.
+
+    Args:
+        plan: what it is planned for.
+        arms: what is trained; None: the encoder with the bank, and the controls where there are any.
+    """
+    return [_diffusion(plan), _bank(plan), *_encoders(plan, arms or plan.recipe.arms())]
 
 
 def _here(step_on: Callable[[torch.device, bool], Step], precision: Any, hardware: HardwareConfig) -> Step:
@@ -185,11 +190,11 @@ def _draw(unet: Any, config: SynthesizeConfig, bf16: bool) -> Step:
     return step
 
 
-def _encoders(plan: Plan) -> list[Stage]:
-    """The encoder with the bank; with controls also without, and with a third view, which costs no more."""
+def _encoders(plan: Plan, arms: Sequence[Arm]) -> list[Stage]:
+    """The encoders of the arms."""
     known: dict[tuple[bool, int], _Measured] = {}
     stages = []
-    for arm in plan.recipe.arms():
+    for arm in arms:
         config = plan.recipe.pretraining(arm)
         third = config.positive.source is not None and config.positive.placement == "third"
         kind = (third, config.batch_size)

@@ -18,6 +18,7 @@ from clsp.recipes.arms import DIFFUSION, Arm
 from clsp.recipes.fit import check_arm, check_generator
 from clsp.recipes.prepare import Prepared
 from clsp.report.page import build_report
+from clsp.study.clock import Clock
 from clsp.study.collect import collect, metrics_of
 from clsp.study.evaluation import evaluate_cell, show
 from clsp.study.record import describe, require_same_data, write_record
@@ -50,6 +51,7 @@ def conduct(
     bank: Path | None = None,
     diffusion: str | None = None,
     shared: bool = False,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate every arm with every seed, and write the table, the page and the encoder to take away.
 
@@ -70,6 +72,7 @@ def conduct(
         diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
         shared: whether calls that run at the same time share the work, each taking the next run that no other works on;
             else a second one is refused.
+        clock: what time the stages have; None: as long as they take.
 
     Returns:
         What comparison.json holds; nothing in all processes but the first, which writes it.
@@ -90,17 +93,19 @@ def conduct(
         write_record(out, prepared, source, command)
     at_work: Callable[[Callable[[], Any]], Any] = _when_free if shared else lambda work: work()
     needed = any(not arm.trains or needs_bank(prepared.recipe.pretraining(arm)) for arm in arms)
-    chosen = at_work(lambda: _bank(prepared, out, bank, diffusion)) if needed else None
+    chosen = at_work(lambda: _bank(prepared, out, bank, diffusion, clock)) if needed else None
     base = baseline or arms[0]
     pairs = [(main or arm, arm if main else base) for arm in arms if arm != (main or base)]
     shown = main or next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
-    study = Study(prepared, out, arms, seeds, shown, base, pairs, chosen)
+    study = Study(prepared, out, arms, seeds, shown, base, pairs, chosen, clock)
     _work(study, shared=shared)
     result: dict[str, Any] = {}
     if distributed.rank() == 0:
         unseal(out)
         write_record(out, prepared, source, command)  # only now may it replace an earlier call's: every stage agreed
         result = at_work(lambda: _finish(study))
+        if clock is not None:
+            clock.save()
         seal(out, command)
     distributed.barrier()
     return result
@@ -115,10 +120,13 @@ def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, *, own_
         check_arm(prepared.recipe, arm, prepared.images, anchors=anchors)
 
 
-def _bank(prepared: Prepared, out: Path, given: Path | None, diffusion: str | None) -> PositiveBank:
+def _bank(
+    prepared: Prepared, out: Path, given: Path | None, diffusion: str | None, clock: Clock | None
+) -> PositiveBank:
     if given is not None:
         return PositiveBank.open(given)
-    model = diffusion or diffusion_stage(prepared, out / "diffusion")
+    own = out / "diffusion"
+    model = diffusion or diffusion_stage(prepared, own, None if clock is None else clock.pace("diffusion", own))
     return bank_stage(prepared, model, out / "positives")
 
 
@@ -155,7 +163,8 @@ def _cell(study: Study, arm: Arm, seed: int) -> None:
     if arm.trains:
         config, images = recipe.pretraining(arm), study.prepared.images
         bank, anchors = study.bank if needs_bank(config) else None, study.anchors()
-        pretrain(images, config, recipe.hardware, seed=seed, folder=folder, bank=bank, anchors=anchors)
+        pace = study.pace(arm, seed)
+        pretrain(images, config, recipe.hardware, seed=seed, folder=folder, bank=bank, anchors=anchors, pace=pace)
         if (arm, seed) == (study.main, study.seeds[0]) and distributed.rank() == 0:
             _take_away(folder, study.out / "encoder")
     evaluate_cell(study, arm, seed)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
-from clsp.recipes.prepare import prepare
+from clsp import console
+from clsp.errors import UserError
+from clsp.images.imageset import Images
+from clsp.images.sources import open_images
+from clsp.images.unread import UNREAD
+from clsp.preflight.budget import RECIPE, fit_to_time, seconds_for
+from clsp.recipes.names import recipe_for
+from clsp.recipes.prepare import Prepared, prepare
+from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.settings.values import Tree
+from clsp.study.clock import Clock, read_budget
 from clsp.study.engine import conduct
 from clsp.study.record import command_line
 
@@ -18,6 +28,7 @@ def run(
     recipe: str | None = None,
     overrides: Tree | None = None,
     diffusion: str | None = None,
+    hours: str | float | None = None,
 ) -> dict[str, Any]:
     """Do everything: a folder of images in, an encoder and the evidence for it out.
 
@@ -27,6 +38,8 @@ def run(
         recipe: see `clsp.recipes.prepare.prepare`.
         overrides: see `clsp.recipes.prepare.prepare`.
         diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
+        hours: the time that the run may take, as a number of hours or as ``clsp run --hours`` takes it; None: what is
+            usual for the recipe ``folder``, and no limit for the others.
 
     Returns:
         What ``comparison.json`` holds; nothing in all processes but the first.
@@ -34,11 +47,48 @@ def run(
     Raises:
         UserError: the input is wrong; what was there before is untouched.
     """
-    prepared = prepare(data, recipe=recipe, overrides=overrides, store=Path(out) / "images")
+    own = {"data": data, "out": str(out), "recipe": recipe, "diffusion": diffusion, "hours": hours}
+    seconds, clock = seconds_for(recipe or recipe_for(data), hours), None
+    if seconds is None:
+        prepared = prepare(data, recipe=recipe, overrides=overrides, store=Path(out) / "images")
+    else:
+        prepared, clock = _within(
+            data, Path(out), seconds, overrides, own_model=diffusion is None, stated=hours is not None
+        )
     arms = prepared.recipe.arms()
     alone = next((arm for arm in arms if arm.source is None), None)
-    own = {"data": data, "out": str(out), "recipe": recipe, "diffusion": diffusion}
-    command = command_line("run", own, overrides)
-    seeds = [prepared.recipe.seed]
-    where = (prepared, Path(out), data, arms, seeds)
-    return conduct(*where, command=command, main=arms[0], baseline=alone, diffusion=diffusion)
+    where = (prepared, Path(out), data, arms, [prepared.recipe.seed])
+    how = {"command": command_line("run", own, overrides), "main": arms[0], "baseline": alone, "diffusion": diffusion}
+    return conduct(*where, **how, clock=clock)  # type: ignore[arg-type]
+
+
+def _within(
+    data: str, out: Path, seconds: float, overrides: Tree | None, *, own_model: bool, stated: bool
+) -> tuple[Prepared, Clock]:
+    """Fit the run to its time; one that was begun keeps its plan.
+
+    Args:
+        data: a SOURCE.
+        out: the run's folder.
+        seconds: what it may take.
+        overrides: settings that were given.
+        own_model: whether the run trains a diffusion model.
+        stated: whether the user said the time.
+    """
+    began, first, kept = time.monotonic(), load_recipe(RECIPE, overrides), read_budget(out)
+    if kept is None:
+        seen = open_images(data, first.images, seed=first.seed, store=UNREAD)
+        kept = fit_to_time(seen, seconds, overrides, own_model=own_model), 0.0
+    budget, before = kept
+    if stated and budget.seconds != seconds:
+        raise UserError(
+            f"{out} was begun with a time of {console.duration(budget.seconds)}; leave --hours out, or choose another "
+            "--out"
+        )
+
+    def opened(chosen: Recipe) -> Images:
+        return open_images(data, chosen.images, seed=chosen.seed, own=out / "images")
+
+    for line in budget.said:
+        console.say(line)
+    return budget.prepare(overrides, opened), Clock(budget, out, before, began)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsp.encoders.export import read_spec
+from clsp.engine.course import Pace
 from clsp.engine.hardware import device_of
 from clsp.errors import UserError, suggest
 from clsp.positives.bank import PositiveBank
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from clsp.evaluation.evaluate import Result
 
 
-def diffusion_stage(prepared: Prepared, out: Path) -> Path:
+def diffusion_stage(prepared: Prepared, out: Path, pace: Pace | None = None) -> Path:
     """Train the diffusion model into ``out``."""
     from clsp.diffusion.training import train_diffusion
 
     recipe = prepared.recipe
-    train_diffusion(prepared.images, recipe.diffusion, recipe.hardware, seed=recipe.seed, folder=out)
+    train_diffusion(prepared.images, recipe.diffusion, recipe.hardware, seed=recipe.seed, folder=out, pace=pace)
     return out
 
 

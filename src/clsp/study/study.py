@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clsp import files
+from clsp.engine.course import Pace
 from clsp.engine.hardware import device_of
 from clsp.engine.record import read_record, require_record
 from clsp.errors import UserError
@@ -20,6 +21,7 @@ from clsp.images.imageset import split_fingerprint, subset
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.arms import DIFFUSION, Arm
 from clsp.recipes.prepare import Prepared
+from clsp.study.clock import Clock
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,19 @@ class Study:
     compared: list[tuple[Arm, Arm]]
     """The differences that are told first: each first arm minus the second."""
     bank: PositiveBank | None
+    clock: Clock | None = None
+    """What time the stages have; None: as long as they take."""
+
+    def pace(self, arm: Arm, seed: int) -> Pace | None:
+        """The pace of a cell's training: the main arm takes what its time allows, the others as many steps."""
+        if self.clock is None:
+            return None
+        folder, main = self.folder(arm, seed), self.folder(self.main, self.seeds[0])
+        if folder == main:
+            return self.clock.pace(arm.name, folder)
+        first = require_record(main)
+        steps = first.number("steps")
+        return self.clock.pace(arm.name, folder, compared=steps / first.facts.get("planned", steps))
 
     def folder(self, arm: Arm, seed: int) -> Path:
         """Where a cell lies: what was trained, and its evaluation."""

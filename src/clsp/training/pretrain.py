@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from clsp import distributed, files
 from clsp.encoders.backbone import to_channels_last
 from clsp.encoders.export import EncoderSpec, save_encoder
-from clsp.engine.course import Pace
+from clsp.engine.course import Pace, paced, told
 from clsp.engine.finite import diverged
 from clsp.engine.fit import Callback, Fit
 from clsp.engine.flops import count_flops
@@ -110,7 +110,7 @@ def pretrain(
             hardware=hardware,
             checkpoint_minutes=config.checkpoint_minutes,
             on_checkpoint=current.keep_time,
-            pace=None if pace is None else replace(pace, spent=current.spent),
+            pace=paced(pace, training.course, current.facts, current.spent),
             log_every=config.log_every,
             callbacks=(HealthCheck(), NeighbourCheck(), *witnesses(), knn, *callbacks),
             batch_setting="pretrain.batch_size",
@@ -123,7 +123,7 @@ def pretrain(
             made_from = {"method": name, "data": images.source, "fingerprint": data, "seed": seed}
             save_encoder(folder, training.method.encoder, spec, made_from)
             save_sheet(folder / "views.png", seen, separate_first=True)
-            current.facts = {"arm": name, "anchors": len(anchors), "steps": training.steps, "flops": flops}
+            current.facts = {"arm": name, "anchors": len(anchors), "flops": flops, **told(training.course)}
     return current
 
 

@@ -1,0 +1,94 @@
+"""A run that was given a time: each stage gets its share of what is left, whatever the stages before it took."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from clsp import distributed, files
+from clsp.engine.course import Pace
+from clsp.engine.record import read_record
+from clsp.errors import UserError
+from clsp.preflight.budget import Budget
+
+BUDGET = "budget.json"
+"""The plan of a run, and the time that went into it so far."""
+
+_FIX = "delete it, and run the same command again: the time is then planned anew"
+
+
+@dataclass
+class Clock:
+    """What is left of a run's time."""
+
+    budget: Budget
+    out: Path
+    before: float = 0.0
+    """Seconds of earlier calls."""
+    began: float = field(default_factory=time.monotonic)
+    """When this call began."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds that went into the run so far."""
+        return self.before + time.monotonic() - self.began
+
+    def save(self) -> None:
+        """Write down the plan and the time that was spent."""
+        if distributed.rank() == 0:
+            files.write_json(self.out / BUDGET, {**asdict(self.budget), "spent": round(self.spent, 1)})
+
+    def pace(self, stage: str, folder: Path, *, compared: float | None = None) -> Pace:
+        """The pace of a stage that is about to begin or to go on: its share of what is left, by the plan.
+
+        Args:
+            stage: its name in the plan.
+            folder: where it is made.
+            compared: the fraction of its planned steps that another training took, with which it is to be compared.
+        """
+        planned = self.budget.planned
+        names = list(planned)
+        coming = sum(planned[name] for name in names[names.index(stage) :])
+        own = 0.0
+        with suppress(UserError):
+            record = read_record(folder)
+            own = record.seconds if record else 0.0
+        self.save()
+        left = max(self.budget.seconds - self.spent, 0.0)
+        # What an interrupted stage took is gone for all; it has what is left of its share besides.
+        ahead = max(planned[stage] - own, 0.0)
+        share = ahead / max(coming - planned[stage] + ahead, 1e-9)
+        return Pace(own + left * share, begin=compared)
+
+
+def read_budget(out: Path) -> tuple[Budget, float] | None:
+    """Read the plan of a run that was begun, and the seconds that went into it; None: there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = out / BUDGET
+    if not path.exists():
+        return None
+    kept = files.read_json(path, _Kept, fix=_FIX)
+    budget = Budget(**{name: getattr(kept, name) for name in Budget.__dataclass_fields__})
+    return budget, max(kept.spent, _worked(out))
+
+
+@dataclass(frozen=True)
+class _Kept(Budget):
+    """What the file holds."""
+
+    spent: float = 0.0
+
+
+def _worked(out: Path) -> float:
+    """Seconds of all stages: a call that was killed did not write down its own."""
+    total = 0.0
+    for path in out.rglob("stage.json"):
+        with suppress(UserError):
+            record = read_record(path.parent)
+            total += record.seconds if record and "superseded" not in path.parts else 0.0
+    return total
