@@ -1,8 +1,16 @@
-"""What a step costs: its FLOPs and its peak of memory without computing it, and its seconds on a bearable batch."""
+"""What a step costs: its FLOPs and its peak of memory without computing it, and its seconds on a bearable batch.
+
+Seconds are those of a step that has its threads' cores to itself, also where other work takes some of their time. Of
+one thread the time of the processor says it. Of several it does not: they wait for each other, and some by computing.
+There it is the least of some repetitions, on the cores that other work leaves free (`clsp.engine.threads`).
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+
+import torch
 
 from clsp.engine.costs import Cost, Step, costs
 
@@ -13,6 +21,15 @@ _LONG_ENOUGH = 0.5
 
 _BEARABLE = 2.0
 """Seconds up to which a step of the full batch is waited for."""
+
+_REPEATED = 5
+"""Times that a step is taken at most; the least of its times counts."""
+
+_ENOUGH = 2.0
+"""Seconds after which it is taken no more."""
+
+_SMALLEST = 1e-6
+"""Seconds: the processor's clock may stand still for a moment."""
 
 
 def seconds(step: Step, full: int, *, least: int) -> tuple[float, int]:
@@ -29,12 +46,22 @@ def seconds(step: Step, full: int, *, least: int) -> tuple[float, int]:
         batch = min(full, max(2 * batch, int(batch * _LONG_ENOUGH / best))) if long else full
         _timed(step, batch)
         best = _timed(step, batch)
-    if best < _LONG_ENOUGH:
-        best = min(best, _timed(step, batch), _timed(step, batch))
+    begin = time.perf_counter()
+    for _ in range(_REPEATED - 1):
+        if time.perf_counter() - begin >= _ENOUGH:
+            break
+        best = min(best, _timed(step, batch))
     return best, batch
 
 
 def _timed(step: Step, batch: int) -> float:
-    start = time.perf_counter()
+    clock = _clock()
+    start = clock()
     step(batch)
-    return time.perf_counter() - start
+    return max(clock() - start, _SMALLEST)
+
+
+def _clock() -> Callable[[], float]:
+    """The processor's for one thread, the wall's for several and beside an accelerator, which has no such clock."""
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return time.perf_counter if accelerated or torch.get_num_threads() > 1 else time.process_time
