@@ -116,40 +116,29 @@ def taken(setting: Setting) -> dict[str, Any]:
     """One process: the times of its steps, and how many cores other work kept busy meanwhile."""
     environment = {**os.environ, **WAITING[setting.waiting]}
     wait_for_quiet()
-    before, begin = busy_seconds(), time.perf_counter()
+    before, begin = others_seconds(), time.perf_counter()
     with kept_busy(setting.busy):
         words = [sys.executable, __file__, "--child", str(setting.threads)]
         done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
-    seconds = time.perf_counter() - begin
-    now = busy_seconds()
-    return {"steps": json.loads(done.stdout), **{kind: (now[kind] - before[kind]) / seconds for kind in now}}
+    others = (others_seconds() - before) / (time.perf_counter() - begin)
+    return {"steps": json.loads(done.stdout), "others": round(others, 2)}
 
 
-def busy_seconds() -> dict[str, float]:
-    """Seconds of all cores that went to others than this process and its children: niced, and all the rest."""
+def others_seconds() -> float:
+    """Seconds of all cores that went to others than this process and its children, niced ones included."""
     times, own = psutil.cpu_times(), os.times()
     ours = own.user + own.system + own.children_user + own.children_system
-    return {"niced": getattr(times, "nice", 0.0), "others": times.user + times.system - ours}
+    return float(times.user + times.system + getattr(times, "nice", 0.0) - ours)
 
 
-def wait_for_quiet(patience: float = 90.0) -> None:
-    """Wait, at most so many seconds, until other work that is not niced leaves the cores alone."""
+def wait_for_quiet(patience: float = 20.0) -> None:
+    """Wait, at most so many seconds, until other work leaves the cores alone."""
     limit = time.monotonic() + patience
     while time.monotonic() < limit:
-        before = busy_seconds()["others"]
+        before = others_seconds()
         time.sleep(1.0)
-        if busy_seconds()["others"] - before < 0.25:
+        if others_seconds() - before < 0.25:
             return
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a row measures."""
-
-    threads: int
-    waiting: str
-    busy: int
-    """Cores that are kept busy."""
 
 
 def settings(busy: int) -> list[Setting]:
@@ -168,8 +157,7 @@ def row(setting: Setting, rounds: list[dict[str, Any]]) -> dict[str, Any]:
         }
         cells[name] = {kind: round(statistics.median(values), 1) for kind, values in kinds.items()}
         cells[name]["walls"] = [round(value, 1) for value in kinds["wall"]]
-    load = {kind: [round(found[kind], 2) for found in rounds] for kind in ("niced", "others")}
-    return {**asdict(setting), "ms": cells, "cores of other work": load}
+    return {**asdict(setting), "ms": cells, "cores of other work": [found["others"] for found in rounds]}
 
 
 def main() -> None:
