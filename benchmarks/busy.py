@@ -35,7 +35,7 @@ WAITING: dict[str, dict[str, str]] = {
 """What the environment says about threads that wait, by name."""
 KINDS = ("wall", "least", "processor")
 """Times of a step: mean and least of the wall clock, mean of the processor's."""
-SECONDS = 3.0
+SECONDS = 2.0
 """Of each step, after a few that are not counted."""
 
 
@@ -139,6 +139,16 @@ def wait_for_quiet(patience: float = 20.0) -> None:
         time.sleep(1.0)
         if others_seconds() - before < 0.25:
             return
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a row measures."""
+
+    threads: int
+    waiting: str
+    busy: int
+    """Cores that are kept busy."""
 
 
 def settings(busy: int) -> list[Setting]:
