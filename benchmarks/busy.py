@@ -112,10 +112,10 @@ def child(threads: int) -> None:
     print(json.dumps(found))
 
 
-def taken(setting: Setting) -> dict[str, Any]:
+def taken(setting: Setting, patience: float) -> dict[str, Any]:
     """One process: the times of its steps, and how many cores other work kept busy meanwhile."""
     environment = {**os.environ, **WAITING[setting.waiting]}
-    wait_for_quiet()
+    wait_for_quiet(patience)
     before, begin = others_seconds(), time.perf_counter()
     with kept_busy(setting.busy):
         words = [sys.executable, __file__, "--child", str(setting.threads)]
@@ -131,7 +131,7 @@ def others_seconds() -> float:
     return float(times.user + times.system + getattr(times, "nice", 0.0) - ours)
 
 
-def wait_for_quiet(patience: float = 20.0) -> None:
+def wait_for_quiet(patience: float) -> None:
     """Wait, at most so many seconds, until other work leaves the cores alone."""
     limit = time.monotonic() + patience
     while time.monotonic() < limit:
@@ -174,11 +174,11 @@ def main() -> None:
     if "--child" in sys.argv:
         child(int(sys.argv[-1]))
         return
-    options = arguments(__doc__, busy=1)
+    options = arguments(__doc__, busy=1, patience=20.0)
     rounds: dict[Setting, list[dict[str, Any]]] = {setting: [] for setting in settings(options.busy)}
     for number in range(options.rounds):
         for setting in list(rounds) if number % 2 == 0 else reversed(list(rounds)):
-            rounds[setting].append(taken(setting))
+            rounds[setting].append(taken(setting, options.patience))
             print(row(setting, rounds[setting][-1:]), file=sys.stderr, flush=True)
     rows = [row(setting, found) for setting, found in rounds.items()]
     for found in rows:

@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-_SPINS = 1000
+_SPINS = 10_000
 """How often libgomp, torch's OpenMP on Linux, asks again before a thread that waits gives its core away.
 
-By default it asks 300,000 times, a fraction of a millisecond for a core of its own, in each of hundreds of operations
-a step. Where the thread that it waits for has no core, because other work has it, all of that is lost.
+By default it asks 300,000 times, some milliseconds, in each of hundreds of operations a step. Where the thread that it
+waits for has no core, because other work has it, all of that is lost. Fewer than this cost an idle machine a tenth to a
+third of its time, for threads that sleep have to be woken; this many cost it nothing (`benchmarks/busy.py`).
 """
 
 _WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")

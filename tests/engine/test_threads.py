@@ -182,7 +182,7 @@ SPINS += "; import os; assert 'torch' not in sys.modules; print(os.environ.get('
 
 
 @pytest.mark.parametrize(
-    ("said", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
+    ("said", "spins"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
 )
 def test_the_command_lets_threads_wait_briefly_unless_the_user_says_otherwise(said, spins):
     clean = {name: value for name, value in CLEAN.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}

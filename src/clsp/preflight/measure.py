@@ -1,12 +1,14 @@
 """What a step costs: its FLOPs and its peak of memory without computing it, and its seconds on a bearable batch.
 
 Seconds are those of a step that has its threads' cores to itself, also where other work takes some of their time. Of
-one thread the time of the processor says it. Of several it does not: they wait for each other, and some by computing.
-There it is the least of some repetitions, on the cores that other work leaves free (`clsp.engine.threads`).
+one thread the time of the processor says it, the median of some repetitions. Of several it does not: they wait for each
+other, and some by computing. There it is the least time, on the cores that other work leaves free
+(`clsp.engine.threads`).
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -23,7 +25,7 @@ _BEARABLE = 2.0
 """Seconds up to which a step of the full batch is waited for."""
 
 _REPEATED = 5
-"""Times that a step is taken at most; the least of its times counts."""
+"""Times that a step is taken at most."""
 
 _ENOUGH = 2.0
 """Seconds after which it is taken no more."""
@@ -46,12 +48,10 @@ def seconds(step: Step, full: int, *, least: int) -> tuple[float, int]:
         batch = min(full, max(2 * batch, int(batch * _LONG_ENOUGH / best))) if long else full
         _timed(step, batch)
         best = _timed(step, batch)
-    begin = time.perf_counter()
-    for _ in range(_REPEATED - 1):
-        if time.perf_counter() - begin >= _ENOUGH:
-            break
-        best = min(best, _timed(step, batch))
-    return best, batch
+    times, begin = [best], time.perf_counter()
+    while len(times) < _REPEATED and time.perf_counter() - begin < _ENOUGH:
+        times.append(_timed(step, batch))
+    return min(times) if _clock() is time.perf_counter else statistics.median(times), batch
 
 
 def _timed(step: Step, batch: int) -> float:
