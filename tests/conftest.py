@@ -8,6 +8,9 @@ import shutil
 import tempfile
 
 import pytest
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before torch: tests of several threads have no cores of their own
+
 import torch
 
 from clsp import faults

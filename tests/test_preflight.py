@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import torch
 
 from clsp.cli.main import dispatch
 from clsp.encoders.config import BackboneConfig
+from clsp.engine import threads
 from clsp.engine.flops import count_flops
 from clsp.errors import UserError
 from clsp.images import builtin, torchvision_sets
@@ -240,10 +240,26 @@ def test_a_positive_in_the_second_views_place_costs_nothing_and_has_no_third_vie
     assert planned[0][1] == planned[1][1]
 
 
-@pytest.mark.parametrize("load", [0.1, 1.6])
-def test_times_beside_other_work_are_called_rough(capsys, monkeypatch, load):
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
-    assert ("Other work keeps 1.6 of the" in told(capsys, "--data", "digits", "--recipe", "smoke")) == (load > 1)
+@pytest.mark.parametrize(
+    ("busy", "words"),
+    [(0, ""), (1, "one thread, which such a run has, too"), (2, "with a core to itself; a run takes")],
+)
+def test_a_plan_beside_other_work_says_with_which_threads_it_was_timed(capsys, monkeypatch, busy, words):
+    found = threads.Threads(number=2 - bool(busy), most=2, cores=2, busy=busy)
+    monkeypatch.setattr(threads, "bind", lambda processes: found)
+    text = " ".join(told(capsys, "--data", "digits", "--recipe", "smoke").split())
+    assert (f"Other work keeps {busy} of the 2 cores busy: the times here are those of one thread" in text) == (
+        busy > 0
+    )
+    assert words in text
+
+
+def test_processes_of_a_plan_share_the_cores(capsys, monkeypatch):
+    asked = []
+    bind = threads.bind
+    monkeypatch.setattr(threads, "bind", lambda processes: asked.append(processes) or bind(processes=processes))
+    told(capsys, "--data", "digits", "--recipe", "smoke", "--hardware.devices", "2")
+    assert asked == [2]
 
 
 def test_a_gpu_that_is_none(capsys):

@@ -131,6 +131,17 @@ def agreed(value: Any) -> Any:
     return box[0]
 
 
+def everyone(value: Any) -> list[Any]:
+    """Return the ``value``, a plain one, of every process, in order of rank; all wait for each other."""
+    if not active():
+        return [value]
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, value, group=_control)
+    return found
+
+
 def largest(value: int) -> int:
     """Return the largest of all processes' ``value``."""
     if not active():

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lightning.fabric import Fabric
 
 from clsp import distributed
-from clsp.engine import watch
+from clsp.engine import threads, watch
 from clsp.engine.hardware import HardwareConfig, autocast_precision
 from clsp.errors import UserError
 
@@ -59,7 +59,7 @@ def _fabric(layout: tuple[str, int, int], precision: Any) -> Fabric:
         options["plugins"] = _environment()
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision, **options)
-        with watch.meeting():
+        with watch.meeting(), threads.kept():
             fabric.launch()
     except (MisconfigurationException, RuntimeError) as error:  # fewer devices than wanted, or none of this kind
         raise UserError(f"--hardware.devices {devices}: {error}") from error

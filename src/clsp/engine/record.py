@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from clsp import files
 from clsp.errors import UserError
@@ -35,6 +35,8 @@ class Record:
     """Fingerprints of what the stage reads."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the stage found out about its result."""
+    threads: PositiveInt | None = None
+    """With how many it was computed; older versions did not say."""
     version: str = ""
     process: str = "unknown"
     files: dict[str, _File] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from clsp import console, distributed, faults, files
 from clsp._version import __version__
-from clsp.engine import watch
+from clsp.engine import threads, watch
 from clsp.engine.heap import keep_heap
 from clsp.engine.record import read_record, stored_record
 from clsp.errors import InUseError, UserError
@@ -41,6 +41,8 @@ class Stage:
     """Wall time spent so far, over all attempts; of one that was killed, until it last kept its time."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the stage found out about its result."""
+    threads: int | None = None
+    """With how many it was begun, and goes on after a kill: sums of other numbers are rounded otherwise."""
     makes: Sequence[str] = ()
     """Patterns of the names of the files that it makes: their hashes are written down when it is finished."""
     hashes: dict[str, str] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Stage:
                 "settings": self.settings,
                 "inputs": self.inputs,
                 "facts": self.facts,
+                "threads": self.threads,
                 "version": __version__,
                 "process": f"{os.getpid()} of {platform.node()}",
             }
@@ -133,6 +136,8 @@ def stage(
             files.settle()
             return
         keep_heap()
+        with distributed.by_itself() if alone else nullcontext():
+            current.threads = threads.bind(name, current.threads).number
         try:
             current.save("running")
             yield current
@@ -174,7 +179,7 @@ def _take_up(current: Stage, usual: dict[str, Any], *, alone: bool, hint: str) -
         _set_aside(current, record)
         return
     current.finished, current.facts = record["status"] == "finished", record["facts"]
-    current.seconds = record["seconds"]
+    current.seconds, current.threads = record["seconds"], record["threads"]
 
 
 def completed(stored: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:

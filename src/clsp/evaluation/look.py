@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clsp import files
 from clsp.engine.neighbours import nearest
+from clsp.engine.threads import limited
 from clsp.evaluation.task import Task
 from clsp.images.imageset import subset
 from clsp.images.sheet import save_sheet, visible
@@ -39,7 +40,8 @@ def draw_map(features: Tensor, task: Task, classes: tuple[str, ...] | None, fold
     if len(rows) < 5:
         return
     perplexity = min(30.0, (len(rows) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed, metric="euclidean").fit_transform(unit)
+    with limited():
+        points = TSNE(perplexity=perplexity, init="pca", random_state=seed, metric="euclidean").fit_transform(unit)
     pictures = files.take(task.test.images, rows)
     size = _draw_sprite(pictures, folder / "map_thumbnails.png")
     labels = None if task.test.labels is None or not task.classes else task.test.labels[rows].tolist()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from clsp import cores
 from clsp.errors import UserError
 from clsp.images.decode import Decoded
 from clsp.images.imageset import Excluded
@@ -57,7 +57,7 @@ def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterat
 
     Only a few items are under way at a time, so that memory stays bounded whatever the consumer's pace.
     """
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, cores.usable())
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[_Result]] = deque()
     try:

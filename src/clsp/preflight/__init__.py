@@ -19,6 +19,8 @@ def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True)
     Raises:
         UserError: a setting does not fit the data; what a run would say hours later is said now.
     """
+    from clsp.engine import threads
+    from clsp.engine.hardware import device_of
     from clsp.engine.heap import keep_heap
     from clsp.preflight.gpus import find_gpu
     from clsp.preflight.page import lay_out
@@ -30,5 +32,7 @@ def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True)
     check_generator(prepared.recipe)
     for arm in prepared.recipe.arms():
         check_arm(prepared.recipe, arm, prepared.images)
-    plan = Plan(prepared.recipe, prepared.images, card)
-    return lay_out(prepared, plan, plan_stages(plan), gpu=gpu, there=there)
+    plan, hardware = Plan(prepared.recipe, prepared.images, card), prepared.recipe.hardware
+    sharing = hardware.devices if device_of(hardware).type == "cpu" else 1
+    found = threads.bind(processes=sharing)  # as the stages will have them
+    return lay_out(prepared, plan, plan_stages(plan), gpu=gpu, there=there, found=found)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from clsp import console
+from clsp.engine.threads import threads
 from clsp.preflight.gpus import UTILISATION
 from clsp.preflight.source import describe_source, in_memory
 from clsp.preflight.stages import Plan, Stage
 from clsp.recipes.names import recipe_names
 
 if TYPE_CHECKING:
+    from clsp.engine.threads import Threads
     from clsp.recipes.prepare import Prepared
 
 _WIDTH = 120
@@ -24,8 +25,10 @@ _LIBRARIES = 1e9
 """Bytes that the GPU's driver and libraries take besides."""
 
 
-def lay_out(prepared: Prepared, plan: Plan, stages: list[Stage], *, gpu: str | None, there: bool) -> str:
-    """Write the whole plan."""
+def lay_out(
+    prepared: Prepared, plan: Plan, stages: list[Stage], *, gpu: str | None, there: bool, found: Threads
+) -> str:
+    """Write the whole plan; ``found`` are the threads with which the stages were timed."""
     own = "" if prepared.name in recipe_names() else " (a file)"
     lines = [
         f"recipe {prepared.name}{own} on {prepared.images.source}",
@@ -35,7 +38,7 @@ def lay_out(prepared: Prepared, plan: Plan, stages: list[Stage], *, gpu: str | N
         "",
         *_entry("memory", _memory(plan, stages, gpu)),
         *_entry("disk", _disk(plan, stages)),
-        *_entry("basis", " ".join(_basis(plan, stages, gpu))),
+        *_entry("basis", " ".join(_basis(plan, stages, gpu, found))),
         *_entry("expected", prepared.recipe.about.expected),
     ]
     return "\n".join(lines)
@@ -118,7 +121,7 @@ def _disk(plan: Plan, stages: list[Stage]) -> str:
     return f"{size(sum(parts.values()))} in all: {listed}; {size(free)} are free in this folder."
 
 
-def _basis(plan: Plan, stages: list[Stage], gpu: str | None) -> Iterable[str]:
+def _basis(plan: Plan, stages: list[Stage], gpu: str | None, found: Threads) -> Iterable[str]:
     yield "FLOPs (2 a multiplication and addition) and memory are counted on the networks themselves."
     some = [stage for stage in stages if stage.timed[0] < stage.timed[1]]
     if some:
@@ -129,10 +132,11 @@ def _basis(plan: Plan, stages: list[Stage], gpu: str | None) -> Iterable[str]:
         )
     else:
         yield "The time here is that of a few steps of each stage."
-    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) >= 0.5:  # not on Windows
-        yield (
-            f"Other work keeps {load:.1f} of the {os.cpu_count()} cores busy: the times here may be many times too "
-            "long, for threads that share a core wait for each other."
+    if found.busy:
+        yield f"Other work keeps {found.busy} of the {found.cores} cores busy: the times here are those of " + (
+            f"{threads(found.number)}, which such a run has, too; on an idle machine it is quicker."
+            if found.busy < found.cores
+            else "one thread with a core to itself; a run takes longer while that work lasts."
         )
     if plan.gpu is not None:
         peaks = sorted({stage.bf16 and plan.gpu.bf16 is not None for stage in stages})

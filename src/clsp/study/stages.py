@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsp.encoders.export import read_spec
+from clsp.engine import threads
 from clsp.engine.course import Pace
 from clsp.engine.hardware import device_of
 from clsp.errors import UserError, suggest
@@ -96,6 +97,7 @@ def evaluate_stage(folder: Path, prepared: Prepared) -> Result:
     from clsp.evaluation.trained import Encoder
 
     recipe = prepared.recipe
+    threads.bind()
     task = make_task(prepared.images, recipe.evaluate, seed=recipe.seed)
     encoder = Encoder(folder, task, device=device_of(recipe.hardware), batch_size=recipe.evaluate.batch_size)
     return evaluate(encoder, task, recipe.evaluate)

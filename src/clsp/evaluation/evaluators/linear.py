@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from clsp import console, distributed
+from clsp.engine.threads import limited
 from clsp.evaluation.balance import rate
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
@@ -83,7 +83,7 @@ class LinearProbe:
             self._model.coef_, self._model.intercept_ = start._model.coef_, start._model.intercept_
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            with threadpool_limits(1 if features.size < _SMALL else None, user_api="blas"):
+            with limited(1 if features.size < _SMALL else None):
                 self._model.fit(self._scaler.transform(features), labels)
 
     def scores(self, features: np.ndarray, classes: int) -> np.ndarray:
