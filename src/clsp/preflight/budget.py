@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clsp import console, distributed
+from clsp.engine import threads
 from clsp.engine.hardware import HardwareConfig, device_of
 from clsp.errors import UserError
 from clsp.images.imageset import Images
@@ -122,11 +123,17 @@ def fit_to_time(
         if card is None:
             console.say(f"plan: measuring what steps take on this machine, for a run of {console.duration(seconds)}")
         with distributed.by_itself():
+            threads.bind(processes=_sharing(load_recipe(RECIPE, given).hardware))  # as the stages will have them
             fitting = Fitting(given, seen, accelerated=accelerated, gpu=card, own_model=own_model)
             size, extent, planned = fitting.choose(seconds)
             said = _told(fitting, seconds, f"the {gpu}" if gpu else "this machine as it is now")
         budget = Budget(seconds, len(seen.train), size, extent, controls, accelerated, planned, said)
     return distributed.agreed(budget)
+
+
+def _sharing(hardware: HardwareConfig) -> int:
+    """Processes that share the cores of this machine."""
+    return hardware.devices if device_of(hardware).type == "cpu" else 1
 
 
 def _told(fitting: Fitting, seconds: float, place: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from clsp import files
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.heads import feature_count
@@ -22,8 +25,10 @@ from clsp.preflight import measure
 from clsp.preflight.blank import blank_training
 from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
+from clsp.preflight.rates import Kind, rate
 from clsp.recipes.arms import Arm
 from clsp.recipes.recipe import Recipe
+from clsp.settings.values import plain
 from clsp.training.checks import needs_bank
 from clsp.training.config import PretrainConfig
 from clsp.training.step import Pretraining
@@ -59,6 +64,8 @@ class Plan:
     images: Images
     gpu: GPU | None
     """The GPU that memory and hours are wanted for; None: this machine's device."""
+    kept: bool = False
+    """Whether rates that were measured before serve, instead of timing every step."""
 
     def bf16(self, precision: Literal["auto", "32", "bf16"]) -> bool:
         """Whether a stage of this precision runs in bf16 there."""
@@ -104,6 +111,22 @@ def plan_stages(plan: Plan, arms: Sequence[Arm] | None = None) -> list[Stage]:
     return [_diffusion(plan), _bank(plan), *_encoders(plan, arms or plan.recipe.arms())]
 
 
+def _shape(unet: Any) -> dict[str, Any]:
+    """What tells a U-Net from others; names with a line before them are diffusers' notes."""
+    return {name: value for name, value in unet.config.items() if not name.startswith("_")}
+
+
+def _timed(
+    plan: Plan, kind: Kind, about: Any, step: Step, flops: float, full: int, precision: Any
+) -> tuple[float, int]:
+    """Time a step, or reckon it from a rate that was measured before: seconds of a step, and the images that it had."""
+    if not plan.kept:
+        return measure.seconds(step, full, least=min(4, full) if kind == "encoder training" else 1)
+    device = device_of(plan.recipe.hardware)
+    named = files.fingerprint([json.loads(json.dumps(about, default=str)), plan.bf16(precision)])
+    return flops / rate(kind, named, step, flops, batch=full, device=device), full
+
+
 def _here(step_on: Callable[[torch.device, bool], Step], precision: Any, hardware: HardwareConfig) -> Step:
     """The step as it would run on this machine."""
     return step_on(device_of(hardware), autocast_precision(precision, hardware) == "bf16-mixed")
@@ -115,8 +138,9 @@ def _diffusion(plan: Plan) -> Stage:
     unet = build_unet(config, channels=images.channels, size=images.size)
     weights = sum(p.nbytes for p in unet.parameters())
     step = _here(lambda device, bf16: _denoise(unet.to(device), bf16), config.precision, plan.recipe.hardware)
-    spent, batch = measure.seconds(step, local, least=1)
-    (cost,) = measure.costs(unet, [_denoise(unet, plan.bf16(config.precision))], local)
+    counted = copy.deepcopy(unet)
+    (cost,) = measure.costs(counted, [_denoise(counted, plan.bf16(config.precision))], local)
+    spent, batch = _timed(plan, "U-Net training", _shape(unet), step, cost.flops, local, config.precision)
     count = min(config.images or len(images.train), len(images.train))
     return Stage(
         name="diffusion model",
@@ -160,9 +184,12 @@ def _bank(plan: Plan) -> Stage:
     full = max(config.batch_size // k, 1) * k
     unet = build_unet(plan.recipe.diffusion, channels=images.channels, size=images.size).eval()
     step = _here(lambda dev, bf16: _draw(unet.to(dev), config, bf16), config.precision, plan.recipe.hardware)
-    spent, batch = measure.seconds(step, full, least=1)
     flops = sampling_flops(unet, config, anchors)
-    timed = sampling_flops(unet, replace(config, candidates=min(k, batch), strength=1.0, steps=1), max(batch // k, 1))
+    one = replace(config, strength=1.0, steps=1)
+    whole = sampling_flops(unet, one, full // k)
+    about = [_shape(unet), k, config.guidance_scale > 1, config.interpolation_weight]
+    spent, batch = _timed(plan, "U-Net drawing", about, step, whole, full, config.precision)
+    timed = sampling_flops(unet, replace(one, candidates=min(k, batch)), max(batch // k, 1))
     (cost,) = measure.costs(unet, [_draw(unet, config, plan.bf16(config.precision))], full)
     return Stage(
         name="synthetic positives",
@@ -231,10 +258,11 @@ def _measured(plan: Plan, config: PretrainConfig) -> _Measured:
         "everything": sum(t.nbytes for t in method.state_dict().values()),
         "features": feature_count(method.encoder),
     }
+    counted = blank_training(plan.images, plan.trained(), config)
+    (cost,) = measure.costs(counted, [_contrast(counted, torch.device("cpu"), plan.bf16(config.precision))], local)
     step = _here(partial(_contrast, training), config.precision, plan.recipe.hardware)
-    spent, batch = measure.seconds(step, local, least=min(4, local))
-    on_cpu = _contrast(training, torch.device("cpu"), plan.bf16(config.precision))
-    (cost,) = measure.costs(training, [on_cpu], local)
+    shape = (plan.images.channels, plan.images.size, len(plan.images.train))
+    spent, batch = _timed(plan, "encoder training", [plain(config), shape], step, cost.flops, local, config.precision)
     return _Measured(seconds=spent, batch=batch, cost=cost, **sizes)
 
 
