@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clsp.report.folder import mapping
-from clsp.report.html import Html, details, element, join, paragraph, table
+from clsp.report.html import Html, code, details, element, join, paragraph, table
 from clsp.report.numbers import fixed, words
 from clsp.report.study import Study
 
@@ -24,7 +24,7 @@ def bank_verdict(study: Study) -> Html:
         gate = mapping(facts.get("verdict"))
     if "passed" not in gate:
         return Html()
-    warned = [paragraph(f"{_sentence(text)}") for text in gate.get("warnings") or ()]
+    warned = [paragraph(_sentence(str(text))) for text in gate.get("warnings") or ()]
     if gate["passed"]:
         return join([paragraph(PASSED), *warned, _measures(gate)])
     reasons = element("ul", [element("li", _sentence(str(text))) for text in gate.get("reasons") or ()])
@@ -41,7 +41,10 @@ def _failed(gate: Mapping[str, Any]) -> str:
 
 def _what_to_do(gate: Mapping[str, Any]) -> Html:
     advice = str(gate.get("advice") or "")
-    return paragraph(_sentence(advice)) if advice else Html()
+    command = str(gate.get("command") or "")
+    if not advice:
+        return Html()
+    return join([paragraph(_sentence(advice)), code(command) if command else ""])
 
 
 def _measures(gate: Mapping[str, Any]) -> Html:

@@ -62,15 +62,15 @@ def pass_gate(prepared: Prepared, bank: PositiveBank, rows: Rows, command: str, 
     console.say(told(verdict))
     found = {"asked": asked, **verdict.record()}
     if verdict.passed or asked == "off":
-        return replace(rows, gate={**found, "left_out": [], "advice": ""})
-    advice, left = _advice(prepared, command, model), _without_bank(prepared.recipe, rows)
+        return replace(rows, gate={**found, "left_out": [], "advice": "", "command": ""})
+    (advice, again), left = _advice(prepared, command, model), _without_bank(prepared.recipe, rows)
     if asked == "stop" or not left.arms:
         whole = "--synthesize.gate plain goes on without it, " if left.arms else ""
-        raise UserError(f"{told(verdict)}; {whole}{OFF}; {advice}")
+        raise UserError(f"{told(verdict)}; {whole}{OFF}; {_line(advice, again)}")
     names = [arm.name for arm in left.left_out]
     console.say(f"the study goes on without the bank: {', '.join(names)} left out; {OFF}")
-    console.say(advice)
-    return replace(left, gate={**found, "left_out": names, "advice": advice})
+    console.say(_line(advice, again))
+    return replace(left, gate={**found, "left_out": names, "advice": advice, "command": again})
 
 
 def require_use(prepared: Prepared, bank: PositiveBank) -> None:
@@ -121,18 +121,22 @@ def _without_bank(recipe: Recipe, rows: Rows) -> Rows:
     return Rows(left, main, base, out)
 
 
-def _advice(prepared: Prepared, command: str, model: Path | None) -> str:
-    """What to do for a better bank; a command that does it comes last."""
+def _advice(prepared: Prepared, command: str, model: Path | None) -> tuple[str, str]:
+    """What to do for a better bank, and the command that does it; nothing for a model from elsewhere."""
     record = None if model is None else read_record(model)
     if record is None or model is None:
-        return "for a better bank train the diffusion model longer"
+        return "for a better bank train the diffusion model longer", ""
     with files.foreign(record.path):
         batch = int(record.settings["batch_size"])
         done = int(record.settings["steps"]) + round(before(record)["images"] / batch)
     steps = _usual_steps(prepared) - done
     more, why = (steps, "what the recipe's length lacks") if steps > 0 else (MORE * done, f"{MORE} times as many")
     told_steps = f"trained for {done:,} steps; for {more:,} more, {why}"
-    return f"for a better bank train the diffusion model on ({told_steps}): {_again(command, model, more)}"
+    return f"for a better bank train the diffusion model on ({told_steps})", _again(command, model, more)
+
+
+def _line(advice: str, command: str) -> str:
+    return f"{advice}: {command}" if command else advice
 
 
 def _usual_steps(prepared: Prepared) -> int:
@@ -163,5 +167,5 @@ def note(gate: dict[str, Any] | None) -> list[str]:
         return []
     told_lines = [f"bank:    it fails: {'; '.join(gate['reasons'])}"]
     if gate["left_out"]:
-        told_lines.append(f"         {', '.join(gate['left_out'])} left out; {gate['advice']}")
+        told_lines.append(f"         {', '.join(gate['left_out'])} left out; {_line(gate['advice'], gate['command'])}")
     return told_lines
