@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from clsp import files
 from clsp.engine.record import require_record
+from clsp.images.imageset import Images
 from clsp.positives import gate
 from clsp.positives.bank import PositiveBank
-from clsp.recipes.prepare import Prepared, prepare
+from clsp.recipes.prepare import Prepared, prepare, prepare_with
 from clsp.settings.values import nested
 from clsp.study.stages import bank_stage, diffusion_stage
+
+ANCHORS = 128
+"""Of each bank; two candidates each."""
 
 SHORT = {
     "images.size": 16, "images.limit": 1500, "diffusion.batch_size": 32, "diffusion.lr": 0.001,
@@ -78,8 +83,13 @@ def generators(name: str, work: Path) -> dict[int, Path]:
     return found
 
 
+@cache
+def _images(name: str) -> Images:
+    return prepare(name, recipe=SETS[name].recipe, overrides=nested(SETS[name].settings)).images
+
+
 def _prepared(name: str, more: dict[str, Any]) -> Prepared:
-    return prepare(name, recipe=SETS[name].recipe, overrides=nested({**SETS[name].settings, **more}))
+    return prepare_with(lambda _: _images(name), SETS[name].recipe, nested({**SETS[name].settings, **more}))
 
 
 def judged(name: str, work: Path) -> list[dict[str, Any]]:
@@ -88,7 +98,7 @@ def judged(name: str, work: Path) -> list[dict[str, Any]]:
     sampler = {"sampler": "sde-dpmsolver++", "steps": 10, "clip_sample": True, "candidates": gate.EACH}
     for steps, model in generators(name, work).items():
         for way, settings in WAYS.items():
-            chosen = {**sampler, "anchors": gate.ANCHORS, **settings}
+            chosen = {**sampler, "anchors": ANCHORS, **settings}
             prepared = _prepared(name, {f"synthesize.{key}": value for key, value in chosen.items()})
             bank = bank_stage(prepared, model, work / name / str(steps) / way.replace(" ", "-"))
             rows.append({"data": name, "steps": steps, "way": way, "chose": SETS[name].chose, **_row(bank)})
