@@ -3,8 +3,8 @@ r"""Judge banks good and bad: what the gate's measures say of generators that we
     python experiments/noise_banks.py --work WORK --out studies/gate/result.json
 
 Each set's generator is trained on from its own weights (``diffusion.weights``), and draws a small bank in three ways at
-every stop. What is finished in WORK is kept. The lines of `clsp.positives.gate` were chosen on half of the sets, see
-``SETS``, before the other half was looked at.
+every stop. What is finished in WORK is kept. The lines of `clsp.positives.gate` were chosen on half of the sets and
+checked on the other half, see ``SETS``.
 """
 
 from __future__ import annotations
