@@ -181,6 +181,17 @@ def rates(part: str) -> str:
     return rows(("arm", *map(str, tried)), lines)
 
 
+def banks(chose: bool) -> str:
+    """What the gate's measures say of the banks on which its lines were chosen, or of those that checked them."""
+    heads = ("data", "generator's steps", "drawn", "follows", "strange", "untypical", "label agreement", "verdict")
+    lines = []
+    for row in (row for row in result("gate")["banks"] if row["chose"] == chose):
+        names = ("follows", "strange", "untypical", "label_agreement")
+        verdict = "passes" if row["passed"] else "fails"
+        lines.append((row["data"], f"{row['steps']:,}", row["way"], *(f"{row[name]:.2f}" for name in names), verdict))
+    return rows(heads, lines)
+
+
 def index() -> str:
     """Every study in a row, from its study.yaml."""
     lines = []
@@ -227,6 +238,7 @@ def pages() -> dict[Path, str]:
         },
         STUDIES / "trials" / "README.md": {"trials": trials()},
         STUDIES / "tuning" / "README.md": {part: rates(part) for part in result("tuning")["parts"]},
+        STUDIES / "gate" / "README.md": {"chosen": banks(chose=True), "checked": banks(chose=False)},
         STUDIES / "run" / "README.md": {"run": one_run()},
         STUDIES / "digits" / "README.md": {"digits": arms(digits, tuple(row["arm"] for row in digits["arms"]))},
     }

@@ -60,3 +60,13 @@ def test_images_without_label_take_no_part_in_the_agreement(make_images, unet):
     wrong = images.train.images[(ids + 1) % 30].transpose(0, 2, 3, 1)[:, None]  # each shows another class
     value = measured(images, wrong, unet, ids)["neighbour_label_agreement"]["value"]
     assert value < 0.4  # -1 agrees with nothing
+
+
+def test_random_pairs_are_no_neighbours_of_a_sorted_folder(make_images, unet):
+    """Albums lie one after another; an image and the next one are alike, two random ones are not."""
+    images = make_images(60, size=8)
+    order = np.argsort(images.train.labels, kind="stable")
+    sorted_images = Images(source="made", train=Split(images=images.train.images[order], names=images.train.names))
+    same = sorted_images.train.images[::4].transpose(0, 2, 3, 1)[:, None]
+    value = measured(sorted_images, same, unet, np.arange(0, 60, 4))["random_similarity"]["value"]
+    assert value == pytest.approx(0, abs=0.15)  # about their own mean; neighbours' cosine is near 1

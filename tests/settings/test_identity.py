@@ -24,9 +24,9 @@ CLASSES = [
     ProjectorConfig, PredictorConfig, *(made.Settings for _, made in METHODS.items()),
 ]  # fmt: skip
 INCIDENTAL = {
-    DiffusionConfig: {"sample_every", "checkpoint_minutes"},
-    SynthesizeConfig: {"batch_size", "shard_anchors", "precision"},
     # What stands in a file is named by its fingerprint.
+    DiffusionConfig: {"sample_every", "checkpoint_minutes", "weights"},
+    SynthesizeConfig: {"batch_size", "shard_anchors", "precision", "gate"},
     PretrainConfig: {"log_every", "knn_every", "checkpoint_minutes", "positive.pairs.file", "weights"},
     ImagesConfig: {"store"},
     PositiveConfig: {"pairs.file"},

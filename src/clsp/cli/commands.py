@@ -36,6 +36,7 @@ def run(call: Call) -> int:
 def _tell(result: dict[str, Any], out: Path) -> None:
     """Print the table of a study, and where the rest of it lies."""
     from clsp.encoders.export import read_spec, snippet
+    from clsp.study.gate import note
     from clsp.study.table import text
 
     console.result(f"{text(result)}\n\ntable:   {out / 'comparison.md'}")
@@ -44,6 +45,8 @@ def _tell(result: dict[str, Any], out: Path) -> None:
         console.result(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:\n")
         console.result(snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors"))
     console.result(f"report:  {(out / 'report.html').resolve()}")
+    for line in note(result.get("gate")):
+        console.result(line)
 
 
 def diffusion(call: Call) -> int:
@@ -57,12 +60,19 @@ def diffusion(call: Call) -> int:
 
 def synthesize(call: Call) -> int:
     """``clsp synthesize``."""
+    from clsp.positives.gate import told, verdict_of
+
     bank = api.synthesize(**_given(call))
     for name, entry in bank.manifest["measures"].items():
         console.result(f"{name:<26}{entry['value']:>9.4f}   {entry['meaning']}")
+    verdict = verdict_of(bank)
+    for name, one in verdict.measures.items() if verdict else ():
+        console.result(f"{name:<26}{one.value:>9.4f}   {one.meaning} ({one.good} {one.line:g})")
     console.result(
         f"bank: {bank.folder}, {len(bank)} anchors x {bank.candidates} candidates; look at {bank.folder / 'sheet.png'}"
     )
+    if verdict is not None:
+        console.result(told(verdict))
     return 0
 
 

@@ -23,6 +23,9 @@ PredictionName = Literal["epsilon", "v_prediction"]
 class DiffusionConfig:
     """The diffusion model and its training; the defaults are the paper's CIFAR-10 settings (35.7 M parameters)."""
 
+    weights: Annotated[str | None, Incidental] = None
+    """Start from the averaged weights of a model of the same shape: the folder of a trained diffusion model or of a
+    run; null: random ones. What was read is named by its hash. The optimiser and the schedule begin anew."""
     images: AtLeastTwo | None = None
     """Train images that teach the model, chosen at random by the seed; null: all."""
     size: AtLeastEight | None = None

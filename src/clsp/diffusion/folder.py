@@ -57,7 +57,7 @@ _PLAIN = {
 """The defaults of diffusers' train_unconditional.py."""
 
 
-def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
+def load_diffusion(source: str | Path, *, option: str = "--diffusion") -> tuple[UNet2DModel, dict[str, Any]]:
     """Read a U-Net and its forward process from a diffusers folder or hub id, as JSON and safetensors alone.
 
     Besides pipelines, checkpoints of diffusers' train_unconditional.py are read (``checkpoint-500``), of which the
@@ -66,6 +66,7 @@ def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
     Args:
         source: a folder that a DDPMPipeline was saved to (or a run's ``diffusion`` folder), or a hub id such as
             ``google/ddpm-cifar10-32``, of one revision as ``NAME@REVISION``.
+        option: the option that named it, for messages.
 
     Returns:
         The U-Net in eval mode, float32, and the scheduler's configuration, see `clsp.diffusion.process`.
@@ -84,7 +85,7 @@ def load_diffusion(source: str | Path) -> tuple[UNet2DModel, dict[str, Any]]:
         unet = _unet(place)
         _require_steps(unet, settings)
     except UserError as error:
-        raise UserError(f"--diffusion {where}: {error}") from error
+        raise UserError(f"{option} {where}: {error}") from error
     return unet, settings
 
 

@@ -17,6 +17,7 @@ from clsp import distributed, files, randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
+from clsp.diffusion.start import Start, find_start
 from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
 from clsp.engine.batches import Batches
 from clsp.engine.course import Course, Pace, paced, told
@@ -40,11 +41,13 @@ _SHEET = 32
 class DiffusionTraining(Training[StepOutput]):
     """The noise predictor, its average, and one step of its training."""
 
-    def __init__(self, config: DiffusionConfig, pixels: Pixels, *, seed: int) -> None:
+    def __init__(self, config: DiffusionConfig, pixels: Pixels, *, seed: int, start: Start | None = None) -> None:
         super().__init__()
         self.config, self.seed, self.pixels = config, seed, pixels
         self.size = (pixels.shape[2], pixels.shape[3])
         self.unet = build_unet(config, channels=pixels.shape[1], size=self.size[0])
+        if start is not None:
+            start.begin(self.unet, config)
         self.grid = Grid.of(self.unet, pixels.shape[1])
         self.ema = EMA(self.unet)
         self.noising = build_scheduler(config)
@@ -144,15 +147,19 @@ def train_diffusion(
     number of steps in ``config``.
 
     Raises:
-        UserError: settings do not fit, or the folder belongs to other settings or data.
+        UserError: settings do not fit, or the folder belongs to other settings or data; or the weights to start from
+            are not there, or another kind of model's.
     """
     launch(hardware)
-    with stage("diffusion model", folder, config, seed=seed, data=images.fingerprint, makes=MAKES) as current:
+    start = find_start(config)
+    begun: dict[str, Any] = {} if start is None else {"weights": start.digest}
+    about: dict[str, Any] = {"seed": seed, "data": images.fingerprint, "settings": begun, "makes": MAKES}
+    with stage("diffusion model", folder, config, **about) as current:
         if current.finished:
             return current
         chosen = subset(len(images.train), config.images, seed=seed)
         torch.manual_seed(seed)
-        training = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed)
+        training = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed, start=start)
         hardware.compile_parts([training.unet])
         fit = Fit(
             folder=folder,
@@ -169,6 +176,8 @@ def train_diffusion(
         if distributed.rank() == 0:
             current.facts = _save(training, folder)
             current.facts |= {"images": len(chosen), **told(training.course)}
+            if start is not None and start.spent:
+                current.facts["before"] = start.spent
     return current
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
+from pydantic import BeforeValidator
 
 from clsp.diffusion.config import AnchorNoise, SamplerName
 from clsp.settings import Count, Fraction, Incidental, settings
@@ -12,6 +13,11 @@ from clsp.settings.types import PositiveFraction
 
 if TYPE_CHECKING:
     from clsp.diffusion.interpolation import Sampling
+
+
+def _as_word(value: Any) -> Any:
+    """YAML reads an ``off`` without quotes as false."""
+    return "off" if value is False else value
 
 
 @settings
@@ -46,6 +52,9 @@ class SynthesizeConfig:
     candidate and step; fixed: one noise for all steps."""
     clip_sample: bool = False
     """Clamp the predicted clean image to [-1, 1] at every step; small models need it."""
+    gate: Annotated[Literal["plain", "stop", "off"], BeforeValidator(_as_word), Incidental] = "plain"
+    """What is done where the bank is judged to be of no use, before an encoder is trained. plain: go on without the
+    arms that need it, with the method alone; stop: end there; off: train on it, and say so."""
     batch_size: Annotated[Count, Incidental] = 512
     """Candidates drawn at once; the bank does not depend on it."""
     shard_anchors: Annotated[Count, Incidental] = 1024

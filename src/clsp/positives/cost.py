@@ -13,6 +13,7 @@ from clsp import files
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.folder import require_sizes
 from clsp.diffusion.interpolation import encode, steps_taken
+from clsp.diffusion.start import before
 from clsp.engine.flops import count_flops
 from clsp.engine.record import read_record
 from clsp.positives.config import SynthesizeConfig
@@ -38,13 +39,17 @@ def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) ->
 
 
 def training_cost(diffusion: str | Path) -> dict[str, float] | None:
-    """Read what the training in the folder ``diffusion`` took: seconds and FLOPs; None for a model made elsewhere."""
+    """Read what the training in the folder ``diffusion`` took: seconds and FLOPs; None for a model made elsewhere.
+
+    The trainings that it started from count, as far as they are known.
+    """
     record = read_record(Path(diffusion))
     if record is None:
         return None
     known = {entry.name for entry in fields(DiffusionConfig)}
     with files.foreign(record.path):
         config = build(DiffusionConfig, {name: value for name, value in record.settings.items() if name in known})
+        earlier = before(record)
     path = Path(diffusion) / "unet" / "config.json"
     shape = files.read_json(path, dict[str, Any])
     with files.foreign(path), torch.device("meta"):  # shapes alone tell the FLOPs
@@ -53,7 +58,8 @@ def training_cost(diffusion: str | Path) -> dict[str, float] | None:
         x = _blank(unet)
         step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())
         steps = record.number("steps") if "steps" in record.facts else config.steps
-    return {"seconds": record.seconds, "flops": step * steps * config.batch_size}
+    images = steps * config.batch_size + earlier["images"]
+    return {"seconds": record.seconds + earlier["seconds"], "flops": step * images}
 
 
 def _blank(unet: UNet2DModel) -> torch.Tensor:

@@ -88,8 +88,10 @@ def _similarity(anchors: Tensor, candidates: Tensor) -> Measure:
 
 
 def _random_similarity(real: Tensor) -> Measure:
-    cosine = (real[:-1] * real[1:]).sum(dim=1)
-    return _result(cosine.mean(), "the same cosine between two random real images, for comparison")
+    """The mean over all pairs: neighbours in a folder come from one album, so they are no random pairs."""
+    count, total = len(real), real.sum(dim=0)
+    mean = (total @ total - count) / (count * (count - 1)) if count > 1 else total.new_ones(())
+    return _result(mean, "the same cosine between two random real images, for comparison")
 
 
 def _pixel_distances(anchors: np.ndarray, candidates: np.ndarray) -> dict[str, Measure]:
@@ -110,14 +112,21 @@ def _diversity(candidates: Tensor) -> dict[str, Measure]:
     return {"row_diversity": _result(1.0 - between.mean(), "one minus the cosine between two candidates of one anchor")}
 
 
-def _duplicates(candidates: np.ndarray, real: np.ndarray) -> Measure:
-    """A candidate is a copy when it is nearer to a real image than a hundredth of that image's variance."""
+def copies(candidates: np.ndarray, real: np.ndarray) -> float:
+    """The fraction of uint8 candidates [N, k, C, H, W] that copy a real image [M, C, H, W] pixel by pixel.
+
+    A candidate is a copy when it is nearer to a real image than a hundredth of that image's variance.
+    """
     flat = torch.from_numpy(candidates.reshape(-1, *real.shape[1:])).flatten(1).float() / 255.0
     others = torch.from_numpy(real).flatten(1).float() / 255.0
     nearest, which = torch.cdist(flat, others).min(dim=1)
     variance = others.var(dim=1)[which]
-    copied = (nearest.square() / flat.shape[1] < 0.01 * variance).float().mean()
-    return _result(copied, f"fraction of candidates that copy one of {len(real)} train images pixel by pixel")
+    return float((nearest.square() / flat.shape[1] < 0.01 * variance).float().mean())
+
+
+def _duplicates(candidates: np.ndarray, real: np.ndarray) -> Measure:
+    told = f"fraction of candidates that copy one of {len(real)} train images pixel by pixel"
+    return _result(copies(candidates, real), told)
 
 
 def _label_agreement(c: Tensor, real: Tensor, labels: np.ndarray, ids: np.ndarray, real_ids: np.ndarray) -> Measure:

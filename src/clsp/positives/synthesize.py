@@ -29,6 +29,7 @@ from clsp.images.sheet import save_sheet
 from clsp.positives.bank import FORMAT, PositiveBank, Shard
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops, training_cost
+from clsp.positives.gate import judge_bank
 from clsp.positives.measures import measure
 from clsp.positives.shards import (
     Part,
@@ -146,7 +147,7 @@ def _require_channels(unet: UNet2DModel, images: Images, diffusion: str | Path) 
 
 
 def _finish(plan: _Plan, folder: Path, shards: list[Shard], current: Stage) -> dict[str, Any]:
-    """Measure the bank, draw its sheet, and write the manifest, which makes it a bank."""
+    """Measure and judge the bank, draw its sheet, and write the manifest, which makes it a bank."""
     manifest = _manifest(plan, shards, current)
     arrays = [files.read_array(folder / shard.file, mapped=True) for shard in shards]
     bank = PositiveBank(folder, manifest, plan.anchors, arrays)
@@ -157,7 +158,8 @@ def _finish(plan: _Plan, folder: Path, shards: list[Shard], current: Stage) -> d
     flops = sampling_flops(plan.pipeline.unet, plan.config, len(bank))
     # Not in the manifest: equal banks have equal manifests, whatever time their making took.
     cost = {"flops": flops, "generator": training_cost(plan.diffusion)}
-    return {"anchors": len(bank), "candidates": bank.candidates, **cost}
+    verdict = judge_bank(bank, plan.images, plan.pipeline, plan.config, seed=plan.seed)
+    return {"anchors": len(bank), "candidates": bank.candidates, **cost, "verdict": verdict.record()}
 
 
 def _require_others(config: SynthesizeConfig, anchors: int) -> None:

@@ -12,6 +12,7 @@ from string import Template
 from clsp import files
 from clsp.errors import UserError
 from clsp.report import sections
+from clsp.report.bank import bank_verdict
 from clsp.report.confusion import confusions
 from clsp.report.folder import Folder
 from clsp.report.html import Html, element, join, paragraph
@@ -111,6 +112,7 @@ def _article(study: Study, prefix: str, title_tag: str, section_tag: str) -> Htm
         paragraph(_byline(study), "byline"),
         element(title_tag, [_what(study), element("span", [" on ", study.folder.title])]),
         paragraph(headline(study), "lead"),
+        bank_verdict(study),
         results(study),
         element("nav", links, aria_label="Sections"),
     ]

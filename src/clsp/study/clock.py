@@ -50,6 +50,7 @@ class Clock:
         """
         planned = self.budget.planned
         names = list(planned)
+        stage = stage if stage in planned else names[-2]  # the method alone, where the bank turned out to be none
         coming = sum(planned[name] for name in names[names.index(stage) :])
         own = 0.0
         with suppress(UserError):

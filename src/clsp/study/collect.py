@@ -108,6 +108,8 @@ def collect(study: Study) -> dict[str, Any]:
         "protocols": {name: first[name]["protocol"] for name in first["measures"]},
         "arms": [_record(study, row, rows) for row in rows],
     }
+    if study.gate is not None:
+        result["gate"] = study.gate
     return result | ({"skipped": first["skipped"]} if "skipped" in first else {})
 
 

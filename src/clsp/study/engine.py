@@ -21,6 +21,7 @@ from clsp.report.page import build_report
 from clsp.study.clock import Clock
 from clsp.study.collect import collect, metrics_of
 from clsp.study.evaluation import evaluate_cell, show
+from clsp.study.gate import Rows, pass_gate
 from clsp.study.record import describe, require_same_data, write_record
 from clsp.study.seal import seal, unseal
 from clsp.study.stages import bank_stage, diffusion_stage
@@ -94,10 +95,11 @@ def conduct(
     at_work: Callable[[Callable[[], Any]], Any] = _when_free if shared else lambda work: work()
     needed = any(not arm.trains or needs_bank(prepared.recipe.pretraining(arm)) for arm in arms)
     chosen = at_work(lambda: _bank(prepared, out, bank, diffusion, clock)) if needed else None
-    base = baseline or arms[0]
-    pairs = [(main or arm, arm if main else base) for arm in arms if arm != (main or base)]
-    shown = main or next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
-    study = Study(prepared, out, arms, seeds, shown, base, pairs, chosen, clock)
+    rows = Rows(arms, main, baseline or arms[0])
+    if chosen is not None and any(arm.trains and needs_bank(prepared.recipe.pretraining(arm)) for arm in arms):
+        own = out / "diffusion" if bank is None and diffusion is None else None
+        rows = pass_gate(prepared, chosen, rows, command, model=own)
+    study = _study(prepared, out, rows, seeds, chosen, clock)
     _work(study, shared=shared)
     result: dict[str, Any] = {}
     if distributed.rank() == 0:
@@ -109,6 +111,16 @@ def conduct(
         seal(out, command)
     distributed.barrier()
     return result
+
+
+def _study(
+    prepared: Prepared, out: Path, rows: Rows, seeds: list[int], bank: PositiveBank | None, clock: Clock | None
+) -> Study:
+    """The study of what is to be trained."""
+    arms, main, base = rows.arms, rows.main, rows.baseline
+    pairs = [(main or arm, arm if main else base) for arm in arms if arm != (main or base)]
+    shown = main or next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
+    return Study(prepared, out, arms, seeds, shown, base, pairs, bank, rows.gate, clock)
 
 
 def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, *, own_model: bool) -> None:

@@ -50,11 +50,15 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
     Raises:
         UserError: ``positives`` is neither.
     """
+    from clsp.study.gate import require_use
+    from clsp.training.checks import needs_bank
     from clsp.training.pretrain import pretrain
 
     recipe = prepared.recipe
     arm, bank = _arm(recipe, positives)
     prepared.require_read([arm])
+    if bank is not None and needs_bank(recipe.pretraining(arm)):
+        require_use(prepared, bank)
     pretrain(prepared.images, recipe.pretraining(arm), recipe.hardware, seed=recipe.seed, folder=out, bank=bank)
     return out
 

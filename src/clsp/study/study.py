@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ class Study:
     compared: list[tuple[Arm, Arm]]
     """The differences that are told first: each first arm minus the second."""
     bank: PositiveBank | None
+    gate: dict[str, Any] | None = None
+    """The verdict on the bank and what followed from it, see `clsp.study.gate`; None: no arm needed a bank."""
     clock: Clock | None = None
     """What time the stages have; None: as long as they take."""
 
