@@ -346,12 +346,28 @@ def _study(folder: Path) -> None:
     manifest = {"anchors": 2, "candidates": 2, "measures": {"similarity": {"value": 0.5, "meaning": "cosine"}}}
     files.write_json(folder / "positives" / "manifest.json", {"format": "clsp-bank-1", **manifest})
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "positives" / "sheet.png")
+    _findings(folder / "findings")
+
+
+def _findings(folder: Path) -> None:
+    told = {"headline": "4 images.", "state": ["Healthy."], "clusters": "2.", "duplicates": "1.", "outliers": "1."}
+    sheet = {"side": 4, "gap": 1, "pictures": [1]}
+    clusters = {"rule": "r", "shown": [{"size": 4, "label": "a", "fraction": 0.5}], "sheet": sheet}
+    pair = {"names": ["x", "y"], "parts": ["train", "test"], "cosine": 0.99}
+    duplicates = {"rule": "r", "count": 1, "groups": 1, "shown": [pair], "sheet": {**sheet, "pictures": [2]}}
+    outliers = {"rule": "r", "count": 1, "shown": [{"name": "x", "distance": 0.5}], "sheet": sheet}
+    found = {"told": told, "clusters": clusters, "duplicates": duplicates, "outliers": outliers}
+    files.write_json(folder / "findings.json", found)
+    for name in ("clusters", "duplicates", "outliers"):
+        Image.fromarray(np.zeros((6, 11), np.uint8)).save(folder / f"{name}.png")
 
 
 def _read_report(folder: Path) -> None:
     from clsp.report.page import build_report
+    from clsp.study.findings import headline
 
     build_report(folder)
+    headline(folder)
 
 
 def _read_cells(folder: Path) -> None:
@@ -423,6 +439,7 @@ COVERED = {
     "report.folder.lines": "report",
     "report.folder.recipe": "report",
     "report.folder.text": "report",
+    "report.html.cells": "report",
     "report.html.inline_image": "report",
     "report.page._of_what_is_there": "report",
     "study.collect._generator": "cells",
@@ -430,6 +447,7 @@ COVERED = {
     "study.collect.metrics": "cells",
     "study.engine._take_away": "encoder",
     "study.evaluation.evaluate_cell": "cells",
+    "study.findings.headline": "report",
     "study.onward.find_training": "weights",
     "study.record.require_same_data": "cells",
     "study.seal.changing": "verify",

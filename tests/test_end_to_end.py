@@ -204,9 +204,11 @@ def test_embed(run, tmp_path):
         assert done.status == 0, done.err
     stored = np.load(tmp_path / "e.npz", allow_pickle=False)
     rows = list(csv.reader((tmp_path / "e.csv").read_text().splitlines()))
-    assert rows[0][:2] == ["name", "f0"]
-    assert [row[0] for row in rows[1:]] == stored["names"].tolist()
-    assert np.allclose([[float(v) for v in row[1:]] for row in rows[1:]], stored["embeddings"], atol=1e-4)
+    assert rows[0][:4] == ["name", "part", "label", "f0"]
+    for place, column in enumerate(("names", "part", "label")):
+        assert [row[place] for row in rows[1:]] == stored[column].tolist()
+    assert rows[1][1] == "train" and rows[-1][1] == "test" and set(stored["label"]) == set("0123456789")
+    assert np.allclose([[float(v) for v in row[3:]] for row in rows[1:]], stored["embeddings"], atol=1e-4)
     assert stored["embeddings"].shape == (400 + 355, 64)
 
 

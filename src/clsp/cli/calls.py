@@ -74,7 +74,7 @@ COMMANDS = {
         section="evaluate",
     ),
     "embed": Command(
-        summary="embeddings with their file names, as .npz or .csv",
+        summary="embeddings with name, part and label of each image, as .parquet, .npz or .csv",
         function="embed",
         required=("encoder", "data", "out"),
         optional=("recipe",),

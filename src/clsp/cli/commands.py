@@ -14,7 +14,7 @@ from clsp.study import stages
 from clsp.study.record import command_line, describe
 from clsp.study.run import run as run_study
 from clsp.study.seal import changing
-from clsp.text import csv_text
+from clsp.text import quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,19 +34,37 @@ def run(call: Call) -> int:
 
 
 def _tell(result: dict[str, Any], out: Path) -> None:
-    """Print the table of a study, and where the rest of it lies."""
+    """Print the table of a study, what was found in the images, what to do next, and where all of it lies."""
     from clsp.encoders.export import read_spec, snippet
+    from clsp.study.findings import EMBEDDINGS, headline
     from clsp.study.gate import note
     from clsp.study.table import text
 
     console.result(f"{text(result)}\n\ntable:   {out / 'comparison.md'}")
     encoder = out / "encoder"
+    if found := headline(out):
+        console.result(f"images:  {found}\n         {out / 'findings'}, {out / EMBEDDINGS}")
     if (encoder / "config.json").exists():
-        console.result(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:\n")
-        console.result(snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors"))
+        console.result(_onward(out))
+        console.result(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:")
+        script = snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors")
+        console.result(script.replace("\n\n", "\n").rstrip())  # short, so that the table stays in sight
     console.result(f"report:  {(out / 'report.html').resolve()}")
     for line in note(result.get("gate")):
         console.result(line)
+
+
+def _onward(out: Path) -> str:
+    """The three commands that go on from a run, a line each."""
+    run, model = quoted(str(out)), quoted(f"{out}-model")
+    commands = {
+        f"clsp embed --encoder {run} --data NEW_FOLDER --out new.parquet": "embeddings of other images",
+        f"clsp export --encoder {run} --out {model}": "the encoder for timm, and as ONNX",
+        f"clsp evaluate --encoder {run} --data LABELLED_FOLDER": "how well it tells classes",
+    }
+    width = max(map(len, commands))
+    lines = [f"{command.ljust(width)}  # {meaning}" for command, meaning in commands.items()]
+    return "next:    " + "\n         ".join(lines)
 
 
 def diffusion(call: Call) -> int:
@@ -114,21 +132,16 @@ def evaluate(call: Call) -> int:
 
 def embed(call: Call) -> int:
     """``clsp embed``."""
+    from clsp.evaluation.embeddings import Embeddings, parts_of, require_ending
+
     out = Path(call.own["out"])
-    if out.suffix not in (".npz", ".csv"):
-        raise UserError(f"--out {out}: embeddings are written as .npz or .csv; choose one of these endings")
+    require_ending(out)
     folder = stages.encoder_folder(call.own["encoder"])
     prepared = _for_encoder(call, folder)
-    splits = [split for split in (prepared.images.train, prepared.images.test) if split is not None]
-    names = [name for split in splits for name in split.names]
-    table = np.concatenate([features.numpy() for features in _features(folder, prepared, splits)])
-    if out.suffix == ".csv":
-        rows = ((name, *(f"{value:.6g}" for value in row)) for name, row in zip(names, table))
-        files.write_text(out, csv_text(["name", *(f"f{i}" for i in range(table.shape[1]))], rows))
-    else:
-        with files.atomic(out) as file:
-            np.savez(file, names=np.array(names), embeddings=table)
-    console.result(f"{len(names)} embeddings of {table.shape[1]} values: {out}")
+    splits = [split for _, split in parts_of(prepared.images)]
+    embeddings = Embeddings.of(prepared.images, _features(folder, prepared, splits))
+    embeddings.save(out)
+    console.result(f"{len(embeddings)} embeddings of {embeddings.values.shape[1]} values: {out}")
     return 0
 
 

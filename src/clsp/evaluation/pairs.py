@@ -74,7 +74,27 @@ def mine_pairs(features: Tensor, low: float, high: float) -> MinedPairs:
             f"--between {low:g},{high:g}: no pair of images is as similar; an image's nearest one has a cosine of "
             f"{middle:.3f} in half of the cases and above {top:.3f} in one of twenty"
         )
-    pairs = torch.stack((rows, found[rows, first]), dim=1)[has].sort(dim=1).values
-    unique, back = pairs.unique(dim=0, return_inverse=True)
-    cosines = torch.zeros(len(unique)).scatter_(0, back, similar[rows, first][has])
-    return MinedPairs(unique.numpy(), cosines.numpy())
+    return _once(torch.stack((rows, found[rows, first]), dim=1)[has], similar[rows, first][has])
+
+
+def close_pairs(similar: Tensor, found: Tensor, low: float) -> MinedPairs:
+    """Pair every image with all of its nearest ones that are similar enough.
+
+    Args:
+        similar: cosines of each image and its nearest others, float [N, K].
+        found: which those are, int64 [N, K].
+        low: smallest cosine of a pair.
+
+    Returns:
+        The pairs; there may be none.
+    """
+    close = similar >= low
+    rows = torch.arange(len(found))[:, None].expand_as(found)
+    return _once(torch.stack((rows[close], found[close]), dim=1), similar[close])
+
+
+def _once(pairs: Tensor, cosines: Tensor) -> MinedPairs:
+    """Each of the pairs int64 [P, 2] once, whichever image found the other one."""
+    unique, back = pairs.sort(dim=1).values.unique(dim=0, return_inverse=True)
+    largest = torch.zeros(len(unique)).scatter_reduce_(0, back, cosines, "amax", include_self=False)
+    return MinedPairs(unique.numpy(), largest.numpy())

@@ -101,11 +101,20 @@ class Encoder(Trained):
         key = files.fingerprint([files.file_hash(self.folder / "encoder.safetensors"), self.data.key])
         if self._cache is not None and (kept := _read(self._cache, key)) is not None:
             return kept
-        train, test = self._encoded(self.data.train.images, self.data.test.images)
+        train, test = self._encode_parts()
         if self._cache is not None:
             mark = torch.frombuffer(bytearray(_mark(key, train, test)), dtype=torch.uint8)
             files.write_bytes(self._cache, save({"train": train, "test": test, "key": mark}))
         return train, test
+
+    def _encode_parts(self) -> tuple[Tensor, Tensor]:
+        """Encode the task's images; where the test images are the train images, once."""
+        train, test = self.data.train.images, self.data.test.images
+        if train is test:
+            (features,) = self._encoded(train)
+            return features, features.clone()  # a file of tensors holds none twice
+        first, second = self._encoded(train, test)
+        return first, second
 
 
 def _read(cache: Path, key: str) -> tuple[Tensor, Tensor] | None:

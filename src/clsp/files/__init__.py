@@ -4,7 +4,7 @@
 with, ``proof`` compares when a file is opened, ``arrays`` are rows that stay on the disk.
 """
 
-from clsp.files.arrays import Array, Lazy, Rows, release, take
+from clsp.files.arrays import Array, Joined, Lazy, Rows, release, rows_of, take
 from clsp.files.foreign import FIX, foreign, reason, regular
 from clsp.files.ledger import SEAL, Entry, Ledger, entries, file_hash, fingerprint, ledger_of, sealed, signature
 from clsp.files.proof import prove, settle, stop_if_damaged
@@ -38,6 +38,7 @@ __all__ = [
     "SEAL",
     "Array",
     "Entry",
+    "Joined",
     "Lazy",
     "Ledger",
     "Rows",
@@ -64,6 +65,7 @@ __all__ = [
     "regular",
     "release",
     "replaced",
+    "rows_of",
     "sealed",
     "settle",
     "signature",

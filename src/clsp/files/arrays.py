@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,46 @@ class Rows(Lazy):
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         return take(self._array, self._rows[rows])
 
+    def of(self, array: Array) -> np.ndarray | None:
+        """Which rows of ``array`` these are, int64 [N]; None where they are another array's."""
+        return self._rows if self._array is array else None
+
+
+class Joined(Lazy):
+    """Arrays one below the other, without a copy.
+
+    Args:
+        arrays: of one type, with rows of one shape; at least one.
+    """
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        super().__init__((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
+        self._arrays = arrays
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        places = np.arange(len(self))[rows]
+        taken = np.empty((*places.shape, *self.shape[1:]), dtype=self.dtype)
+        first = 0
+        for array in self._arrays:
+            inside = (places >= first) & (places < first + len(array))
+            if inside.any():
+                taken[inside] = take(array, places[inside] - first)
+            first += len(array)
+        return taken
+
 
 Array = np.ndarray | Lazy
+
+
+def rows_of(part: Array, whole: Array) -> np.ndarray | None:
+    """Which rows of ``whole`` an array holds, where it was made of them without a copy.
+
+    Returns:
+        int64 [N]; None where ``part`` is made of something else.
+    """
+    if part is whole:
+        return np.arange(len(whole))
+    return part.of(whole) if isinstance(part, Rows) else None
 
 
 def take(array: Array, rows: np.ndarray) -> np.ndarray:

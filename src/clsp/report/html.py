@@ -135,14 +135,56 @@ def inline_image(path: Path, *, alt: str) -> Html:
     """
     data = files.read_bytes(path)
     with files.foreign(path), _opened(data) as image:
-        width, height = image.size
-        if width * height > _MOST_PIXELS:
-            raise ValueError(f"more than {_MOST_PIXELS:,} pixels")
-        image.load()
-    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        width, height = _loaded(image).size
     # Below this width a picture is shown at its own size or larger, and smoothing would blur its pixels.
     class_ = "pixels" if width <= 700 else None
-    return element("img", src=source, alt=alt, width=width, height=height, class_=class_)
+    return element("img", src=_source(data), alt=alt, width=width, height=height, class_=class_)
+
+
+def cells(path: Path, alts: Sequence[Sequence[str]], *, side: int, gap: int, shown: int) -> list[list[Html]]:
+    """Single pictures of a sheet, as ``img`` elements that carry them.
+
+    Args:
+        path: the PNG: lines of square cells.
+        alts: what each cell of each line shows; a line may have fewer than the sheet.
+        side: height and width of a cell in the sheet, in pixels.
+        gap: pixels between the cells, and around them.
+        shown: height and width on the page.
+
+    Raises:
+        UserError: the file is no complete PNG, not the one that was made, or has fewer cells.
+    """
+    data = files.read_bytes(path)
+    with files.foreign(path), _opened(data) as image:
+        sheet, step = _loaded(image), side + gap
+        size = max(map(len, alts), default=0) * step, len(alts) * step
+        if side < 1 or gap < 0 or size[0] > sheet.width or size[1] > sheet.height:
+            raise ValueError("it has fewer pictures than were made")
+        made = []
+        for line, texts in enumerate(alts):
+            corners = [(gap + step * column, gap + step * line) for column in range(len(texts))]
+            parts = [sheet.crop((left, top, left + side, top + side)) for left, top in corners]
+            made.append([_cell(part, text, shown) for part, text in zip(parts, texts, strict=True)])
+    return made
+
+
+def _cell(picture: Image.Image, alt: str, shown: int) -> Html:
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    class_ = "pixels" if 2 * picture.width <= shown else None
+    return element("img", src=_source(file.getvalue()), alt=alt, width=shown, height=shown, class_=class_)
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """The picture with its pixels, unless there are too many of them."""
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"more than {_MOST_PIXELS:,} pixels")
+    image.load()
+    return image
+
+
+def _source(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def data_block(value: Any, class_: str) -> Html:

@@ -14,6 +14,7 @@ from clsp.errors import UserError
 from clsp.report import sections
 from clsp.report.bank import bank_verdict
 from clsp.report.confusion import confusions
+from clsp.report.findings import findings, summary
 from clsp.report.folder import Folder
 from clsp.report.html import Html, element, join, paragraph
 from clsp.report.learning import learning
@@ -36,7 +37,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Study], Html]]] = {
     "map": ("Map of the embeddings", embedding_map),
     "settings": ("Settings", sections.settings),
 }
-"""What follows the table, in order: anchor, title, and the function that writes it; what is empty is left out."""
+"""What follows the findings, in order: anchor, title, and the function that writes it; what is empty is left out."""
+
+
+FOUND: dict[str, tuple[str, Callable[[Study], Html]]] = {"findings": ("Your images", findings)}
+"""What comes first: it takes the table's place where there are no labels."""
 
 
 def build_report(folder: Path, out: Path | None = None) -> Path:
@@ -105,13 +110,13 @@ def _what(study: Study) -> str:
 
 def _article(study: Study, prefix: str, title_tag: str, section_tag: str) -> Html:
     """The whole report of one study; ``prefix`` keeps the anchors of several apart."""
-    written = {name: (title, write(study)) for name, (title, write) in SECTIONS.items()}
+    written = {name: (title, write(study)) for name, (title, write) in {**FOUND, **SECTIONS}.items()}
     shown = {name: (title, content) for name, (title, content) in written.items() if content}
     links = [element("a", title, href=f"#{prefix}{name}") for name, (title, _) in shown.items()]
     head = [
         paragraph(_byline(study), "byline"),
         element(title_tag, [_what(study), element("span", [" on ", study.folder.title])]),
-        paragraph(headline(study), "lead"),
+        paragraph(_lead(study), "lead"),
         bank_verdict(study),
         results(study),
         element("nav", links, aria_label="Sections"),
@@ -121,6 +126,12 @@ def _article(study: Study, prefix: str, title_tag: str, section_tag: str) -> Htm
         for name, (title, content) in shown.items()
     ]
     return element("article", [element("header", head), *body], id=prefix.rstrip("-") or None)
+
+
+def _lead(study: Study) -> str:
+    """The main result in words: of a run without labels, what was found in its images."""
+    found = summary(study)
+    return found if found and study.result and not study.measures else headline(study)
 
 
 def _byline(study: Study) -> Html:

@@ -21,6 +21,7 @@ from clsp.report.page import build_report
 from clsp.study.clock import Clock
 from clsp.study.collect import collect, metrics_of
 from clsp.study.evaluation import evaluate_cell, show
+from clsp.study.findings import explore
 from clsp.study.gate import Rows, pass_gate
 from clsp.study.record import describe, require_same_data, write_record
 from clsp.study.seal import seal, unseal
@@ -186,6 +187,7 @@ def _finish(study: Study) -> dict[str, Any]:
     """Collect what all cells found, and write what a user looks at."""
     out, result = study.out, collect(study)
     metrics = metrics_of(study, show(study))
+    explore(study)
     for name, content in (("evaluation/metrics.json", metrics), ("comparison.json", result)):
         _write(out / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
     _write(out / "comparison.md", document(result))

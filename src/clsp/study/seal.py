@@ -20,6 +20,7 @@ SEALED = (
     "comparison.json",
     "comparison.md",
     "report.html",
+    "embeddings.parquet",
     "evaluation/metrics.json",
     "encoder/*",
 )

@@ -162,6 +162,8 @@ def dependents(finding: Finding) -> tuple[Path, ...]:
     if not made and stages[owner].stage == "evaluation" and name == "metrics.json":
         made = {owner}
     tables = [path for path in (root / "comparison.json", root / "encoder") if made and path.exists()]
+    if root / "findings" in made:
+        tables.append(root / "embeddings.parquet")
     return (*sorted(made - {owner}), *tables)
 
 
@@ -172,7 +174,7 @@ def _made_from(owner: Path, stages: dict[Path, Record], name: str | None) -> set
         return set()
     role, found = _ROLES[kind][0], set()
     for folder, record in stages.items():
-        inside = role != "encoder" or folder.is_relative_to(owner) or record.stage == "pictures"
+        inside = role != "encoder" or folder.is_relative_to(owner) or record.stage in ("pictures", "findings")
         if role in record.inputs and inside and folder != owner:
             found |= {folder} | _made_from(folder, stages, None)
     return found

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, deviation, effective_rank
+
 
 @dataclass(frozen=True)
 class Health:
@@ -35,25 +37,22 @@ def health(first: Tensor, second: Tensor) -> Health:
     z1, z2 = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1)
     if not bool(z1.isfinite().all() and z2.isfinite().all()):  # nothing is measured of these; the loss will tell
         return Health(*[math.nan] * 4)
-    values = torch.linalg.svdvals(z1 - z1.mean(dim=0))
-    parts = values / values.sum().clamp_min(1e-12)
-    entropy = -(parts * parts.clamp_min(1e-12).log()).sum()
     return Health(
         alignment=float((2.0 - 2.0 * (z1 * z2).sum(dim=1)).mean()),
-        feature_std=float(z1.std(dim=0).mean() * z1.shape[1] ** 0.5),
-        effective_rank=float(entropy.exp()),
+        feature_std=deviation(z1),
+        effective_rank=effective_rank(z1),
         center_norm=float(z1.mean(dim=0).norm()),
     )
 
 
 def diagnose(state: Health) -> str | None:
     """Say in plain words that the embedding has collapsed, or return None when it has not."""
-    if state.feature_std < 0.1:
+    if state.feature_std < COLLAPSED:
         return (
             f"all images get nearly the same embedding (feature std {state.feature_std:.3f}, 1 is healthy): this is "
             "collapse; try a lower learning rate, a longer warm-up, or a larger batch"
         )
-    if state.effective_rank < 3.0:
+    if state.effective_rank < FEW_DIRECTIONS:
         return (
             f"the embedding uses only {state.effective_rank:.1f} directions: dimensional collapse; try weaker "
             "augmentation, a lower --pretrain.positive.third.weight, or a lower temperature"

@@ -110,8 +110,18 @@ def near_duplicates(thumbnails: np.ndarray) -> np.ndarray:
     for first in range(0, len(flat), _ROWS):
         rows = slice(first, first + _ROWS)
         distances = squares[rows, None] + squares[None, :] - 2 * flat[rows] @ flat.T
-        bound = np.minimum(LEVELS, CONTRAST * np.minimum(deviation[rows, None], deviation[None, :]))
+        bound = most_apart(deviation[rows, None], deviation[None, :])
         pairs = np.argwhere(distances <= bound**2 * flat.shape[1])
         pairs[:, 0] += first
         found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.concatenate(found)
+
+
+def most_apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How much the thumbnails of near duplicates differ at most: root mean square, in grey levels.
+
+    Args:
+        first: standard deviations of thumbnails, float.
+        second: those of the thumbnails that they are compared with, of a shape that goes with it.
+    """
+    return np.minimum(LEVELS, CONTRAST * np.minimum(first, second))
