@@ -158,6 +158,7 @@ def test_each_stage_gets_its_share_of_what_is_left(tmp_path, now):
     assert clock.pace("simclr+bank", tmp_path / "a").seconds == pytest.approx(600 * 300 / 500)
     now.seconds = 700.0  # the stages before took longer
     assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == pytest.approx(300 / 2)
+    assert clock.pace("byol", tmp_path / "c").seconds == pytest.approx(300 / 2)  # it takes another arm's place
     now.seconds = 5000.0
     assert clock.pace("simclr", tmp_path / "b").seconds == 0
 
@@ -189,7 +190,8 @@ def test_a_run_keeps_to_its_time_goes_on_by_its_plan_and_takes_no_other(tmp_path
         "--diffusion.widths",
         "[8, 8]",
     ]
-    command = ["run", "--data", str(tmp_path / "photos"), "--out", str(out), *tiny, "--evaluate.classifier_epochs", "0"]
+    tiny += ["--evaluate.classifier_epochs", "0", "--synthesize.gate", "off"]
+    command = ["run", "--data", str(tmp_path / "photos"), "--out", str(out), *tiny]
     assert dispatch([*command, "--hours", "1"]) == 0
     first = capsys.readouterr()
     plan = json.loads((out / "budget.json").read_text())

@@ -6,11 +6,12 @@ reach a tenth of what large ones do. So the key says what was measured, and whoe
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import PositiveFloat
@@ -75,6 +76,11 @@ def rate(kind: Kind, key: str, step: Step, flops: float, *, batch: int, device: 
         files.make_folder(path.parent)
         files.write_json(path, asdict(_Rate(flops_per_second=found, asked=asked)))
     return found
+
+
+def named(about: Any) -> str:
+    """A key for what a step is of: a fingerprint of plain values, such as a network's settings."""
+    return files.fingerprint(json.loads(json.dumps(about, default=str)))
 
 
 def _asked(kind: str, key: str, batch: int, device: torch.device) -> _Asked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from clsp import files
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.heads import feature_count
@@ -25,7 +23,7 @@ from clsp.preflight import measure
 from clsp.preflight.blank import blank_training
 from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
-from clsp.preflight.rates import Kind, rate
+from clsp.preflight.rates import Kind, named, rate
 from clsp.recipes.arms import Arm
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import plain
@@ -119,12 +117,11 @@ def _shape(unet: Any) -> dict[str, Any]:
 def _timed(
     plan: Plan, kind: Kind, about: Any, step: Step, flops: float, full: int, precision: Any
 ) -> tuple[float, int]:
-    """Time a step, or reckon it from a rate that was measured before: seconds of a step, and the images that it had."""
+    """Seconds of a step, and the images that it had."""
     if not plan.kept:
         return measure.seconds(step, full, least=min(4, full) if kind == "encoder training" else 1)
-    device = device_of(plan.recipe.hardware)
-    named = files.fingerprint([json.loads(json.dumps(about, default=str)), plan.bf16(precision)])
-    return flops / rate(kind, named, step, flops, batch=full, device=device), full
+    key, device = named([about, plan.bf16(precision)]), device_of(plan.recipe.hardware)
+    return flops / rate(kind, key, step, flops, batch=full, device=device), full
 
 
 def _here(step_on: Callable[[torch.device, bool], Step], precision: Any, hardware: HardwareConfig) -> Step:
