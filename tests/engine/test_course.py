@@ -119,3 +119,12 @@ def test_what_was_changed_survives_a_stop(tmp_path, clock):
 def test_without_a_pace_nothing_of_it_is_in_the_checkpoint(tmp_path):
     fit(tmp_path).run(Line(steps=STEPS))
     assert b"course" not in checkpoint_of(tmp_path)
+
+
+@pytest.mark.parametrize(("serves", "expected"), [(True, 400), (False, 600)])
+def test_what_does_not_serve_near_the_end_of_its_schedule_gets_more_time_once(tmp_path, clock, serves, expected):
+    asked = []
+    pace = Pace(400.0, clock, enough=lambda: asked.append(1) or serves, more=200.0)
+    training = run(tmp_path, Slow(clock, 1.0), pace)
+    assert training.steps == pytest.approx(expected, rel=0.06) and asked == [1]
+    assert training.course.at(training.steps) == pytest.approx(400)

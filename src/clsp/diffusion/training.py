@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -138,13 +139,15 @@ def train_diffusion(
     seed: int,
     folder: Path,
     pace: Pace | None = None,
+    serves: Callable[[UNet2DModel, DDPMScheduler], bool] | None = None,
 ) -> Stage:
     """Train the model on the train part of ``images`` and save it as a diffusers pipeline in ``folder``.
 
     The folder then holds what ``DDPMPipeline.from_pretrained(folder)`` loads (averaged weights, safetensors),
     ``samples.png``, ``metrics.jsonl`` and ``stage.json`` with the U-Net's hash. A call that finds it finished does
     nothing; one that finds it interrupted continues. ``pace`` keeps the training within a time, in place of the
-    number of steps in ``config``.
+    number of steps in ``config``; ``serves`` tells of the averaged model, before the schedule's end, whether what it
+    draws is good enough, else the pace gives it more time.
 
     Raises:
         UserError: settings do not fit, or the folder belongs to other settings or data; or the weights to start from
@@ -161,6 +164,8 @@ def train_diffusion(
         torch.manual_seed(seed)
         training = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed, start=start)
         hardware.compile_parts([training.unet])
+        if pace is not None and serves is not None:
+            pace = replace(pace, enough=lambda: serves(training.ema.average.eval(), training.noising))
         fit = Fit(
             folder=folder,
             title="diffusion model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clsp.encoders.export import read_spec
 from clsp.engine import threads
@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 def diffusion_stage(prepared: Prepared, out: Path, pace: Pace | None = None) -> Path:
     """Train the diffusion model into ``out``."""
     from clsp.diffusion.training import train_diffusion
+    from clsp.positives.trial import try_draw
 
-    recipe = prepared.recipe
-    train_diffusion(prepared.images, recipe.diffusion, recipe.hardware, seed=recipe.seed, folder=out, pace=pace)
+    recipe, images = prepared.recipe, prepared.images
+
+    def serves(unet: Any, scheduler: Any) -> bool:
+        most = recipe.diffusion.max_strength
+        return try_draw(unet, scheduler, images, recipe.synthesize, max_strength=most, seed=recipe.seed).passed
+
+    judged, seed = serves if recipe.synthesize.gate != "off" else None, recipe.seed
+    train_diffusion(images, recipe.diffusion, recipe.hardware, seed=seed, folder=out, pace=pace, serves=judged)
     return out
 
 
