@@ -45,6 +45,7 @@ def _stage(folder: Path) -> None:
 
 def _read_stage(folder: Path) -> None:
     from clsp.diffusion.levels import trained_strength
+    from clsp.diffusion.start import _spent
     from clsp.engine.stage import completed, stored_record
 
     if (record := read_record(folder)) is not None:
@@ -52,6 +53,7 @@ def _read_stage(folder: Path) -> None:
         completed(record.settings, {"lr": 0.2, "head": {"dim": 1, "norm": "none"}})
         json.dumps(stored_record(folder))
     trained_strength(folder)
+    _spent(folder)
     files.ledger_of(folder / "stage.json")
 
 
@@ -381,6 +383,55 @@ def _read_cells(folder: Path) -> None:
     require_same_data(folder, _images())
 
 
+def _gate(folder: Path) -> None:
+    from clsp.positives.verdict import Judged, Verdict
+
+    _bank(folder)
+    _stage(folder)
+    verdict = Verdict.of({"follows": Judged(0.5, 0.6, "at least", "chance is 0.5")}, {"follows": "it does not"})
+    record = files.read_json(folder / "stage.json", dict[str, Any])
+    files.write_json(folder / "stage.json", {**record, "facts": {"verdict": verdict.record()}})
+
+
+def _read_gate(folder: Path) -> None:
+    from clsp.positives.bank import PositiveBank
+    from clsp.positives.gate import told, verdict_of
+
+    if (verdict := verdict_of(PositiveBank.open(folder))) is not None:
+        told(verdict)
+
+
+def _rates(folder: Path) -> None:
+    asked = {"kind": "U-Net training", "key": "abc", "batch": 64, "device": "x cpu", "threads": 1, "machine": "here",
+             "torch": "2.14"}  # fmt: skip
+    files.write_json(folder / "rate.json", {"flops_per_second": 1e9, "asked": asked})
+
+
+def _read_rates(folder: Path) -> None:
+    from clsp.preflight.rates import _kept
+
+    if (kept := _kept(folder / "rate.json")) is not None:
+        assert kept.flops_per_second > 0
+
+
+def _budget(folder: Path) -> None:
+    planned = {"diffusion": 40.0, "bank": 10.0, "simclr+bank": 30.0, "rest": 10.0}
+    plan = {"seconds": 90.0, "count": 100, "size": 16, "extent": {"images": 100, "steps": 50, "epochs": 5},
+            "controls": False, "accelerated": False, "planned": planned, "said": ["so"], "spent": 1.5}  # fmt: skip
+    files.write_json(folder / "budget.json", plan)
+
+
+def _read_budget(folder: Path) -> None:
+    from clsp.study.clock import Clock, read_budget
+
+    if (kept := read_budget(folder)) is not None:
+        budget, spent = kept
+        budget.prepare({}, lambda recipe: None)  # type: ignore[arg-type, return-value]
+        clock = Clock(budget, folder, spent)
+        for stage in ("diffusion", "simclr+bank", "simclr"):
+            clock.pace(stage, folder / stage)
+
+
 READERS = {
     "stage": Reader(_stage, _read_stage),
     "verify": Reader(_seal, _verify),
@@ -402,6 +453,9 @@ READERS = {
     "table": Reader(_table, _read_table),
     "report": Reader(_study, _read_report, writes=("report.html",)),
     "cells": Reader(_study, _read_cells),
+    "gate": Reader(_gate, _read_gate),
+    "rates": Reader(_rates, _read_rates),
+    "budget": Reader(_budget, _read_budget, writes=("budget.json",)),
 }
 """By what they read."""
 
@@ -411,7 +465,10 @@ COVERED = {
     "diffusion.levels.trained_strength": "stage",
     "diffusion.pipeline.from_pretrained": "diffusion",
     "diffusion.folder._json": "diffusion",
+    "diffusion.folder._require_weights": "diffusion",
+    "diffusion.folder._scheduler": "diffusion",
     "diffusion.folder.require_readable": "diffusion",
+    "diffusion.start._spent": "stage",
     "encoders.export.load_encoder": "encoder",
     "encoders.export.read_config": "encoder",
     "encoders.weights._require_same_backbone": "weights",
@@ -434,6 +491,7 @@ COVERED = {
     "positives.shards.saturation": "shards",
     "positives.sources.pairs.read_pairs": "pairs",
     "positives.synthesize._finish": "bank",
+    "preflight.rates._kept": "rates",
     "recipes.recipe.read_recipe": "recipe",
     "report.folder.json": "report",
     "report.folder.lines": "report",
@@ -452,5 +510,8 @@ COVERED = {
     "study.record.require_same_data": "cells",
     "study.seal.changing": "verify",
     "study.study.identity": "stage",
+    "study.clock.read_budget": "budget",
+    "study.gate._advice": "stage",
+    "study.gate.judged": "gate",
 }
 """Functions that read through the boundary, each with the reader here that meets it or the same file."""

@@ -168,6 +168,8 @@ def test_a_run_that_was_begun_keeps_its_plan_and_the_time_that_it_took(tmp_path,
     clock = Clock(PLAN, tmp_path, before=50.0, began=0.0)
     now.seconds = 100.0
     clock.save()
+    assert read_budget(tmp_path) is None  # nothing was to be done yet
+    clock.pace("diffusion", tmp_path / "diffusion")
     budget, spent = read_budget(tmp_path)
     assert (budget, spent) == (PLAN, 150.0)
     (tmp_path / "budget.json").write_text(json.dumps({"seconds": "soon"}))
@@ -201,6 +203,7 @@ def test_a_run_keeps_to_its_time_goes_on_by_its_plan_and_takes_no_other(tmp_path
     assert "simclr+view" in first.out and "plan: 15 s" not in first.out
     assert dispatch(command) == 0
     second = capsys.readouterr()
+    assert json.loads((out / "budget.json").read_text()) == plan
     assert second.out == first.out and "measuring" not in second.err and "steps done" not in second.err
     assert dispatch([*command, "--hours", "2"]) == 2
     assert "was begun with a time of 15 s; leave --hours out" in capsys.readouterr().err

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 from clsp import console, distributed
 from clsp.engine import threads
@@ -15,8 +17,11 @@ from clsp.preflight.fitting import Fitting
 from clsp.preflight.gpus import find_gpu
 from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import Recipe, load_recipe
-from clsp.recipes.sizing import Extent, size_to_data
+from clsp.recipes.sizing import MOST, Extent, size_to_data
+from clsp.settings.types import Side
 from clsp.settings.values import Tree, merge, nested
+
+Seconds = Annotated[float, Ge(0), Le(MOST)]
 
 RECIPE = "folder"
 """The recipe that is fitted: the others have lengths of their own."""
@@ -26,18 +31,18 @@ RECIPE = "folder"
 class Budget:
     """A run that fits into a time."""
 
-    seconds: float
+    seconds: Seconds
     """Of the whole run."""
-    count: int
+    count: Annotated[int, Ge(2), Le(MOST)]
     """Train images."""
-    size: int
+    size: Side
     """Side in pixels that the images are brought to."""
     extent: Extent
     controls: bool
     """Whether the controls are trained, unless a setting says otherwise."""
     accelerated: bool
     """Whether it is planned for a GPU."""
-    planned: dict[str, float]
+    planned: dict[str, Seconds]
     """Seconds by stage, in their order: ``diffusion``, ``bank``, the arms by name, ``rest``."""
     said: tuple[str, ...]
     """What was chosen and why, and what more time would change."""

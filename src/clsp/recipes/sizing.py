@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 from clsp.methods.swav import SwAVSettings
 from clsp.settings.values import nested
+
+MOST = 1_000_000_000
+"""More of anything is a mistake."""
 
 
 @dataclass(frozen=True)
 class Extent:
     """How much a run of the recipe ``folder`` does."""
 
-    images: int
+    images: Annotated[int, Ge(2), Le(MOST)]
     """Train images that serve: the diffusion model learns them, they get candidates, encoders are trained on them."""
-    steps: int
+    steps: Annotated[int, Ge(1), Le(MOST)]
     """Steps of the diffusion model."""
-    epochs: int
+    epochs: Annotated[int, Ge(1), Le(MOST)]
     """Epochs of an encoder."""
 
 

@@ -11,7 +11,7 @@ from clsp import distributed, files
 from clsp.engine.course import Pace
 from clsp.engine.record import read_record
 from clsp.errors import UserError
-from clsp.preflight.budget import Budget
+from clsp.preflight.budget import Budget, Seconds
 
 BUDGET = "budget.json"
 """The plan of a run, and the time that went into it so far."""
@@ -32,6 +32,8 @@ class Clock:
     """Seconds of earlier calls."""
     began: float = field(default_factory=time.monotonic)
     """When this call began."""
+    worked: bool = False
+    """Whether this call had something to do: a call that finds all of it done takes no time of the run."""
 
     @property
     def spent(self) -> float:
@@ -39,8 +41,8 @@ class Clock:
         return self.before + time.monotonic() - self.began
 
     def save(self) -> None:
-        """Write down the plan and the time that was spent."""
-        if distributed.rank() == 0:
+        """Write down the plan and the time that was spent, where there was something to do."""
+        if distributed.rank() == 0 and self.worked:
             files.write_json(self.out / BUDGET, {**asdict(self.budget), "spent": round(self.spent, 1)})
 
     def pace(self, stage: str, folder: Path, *, compared: float | None = None) -> Pace:
@@ -55,10 +57,11 @@ class Clock:
         names = list(planned)
         stage = stage if stage in planned else names[-2]  # the method alone, where the bank turned out to be none
         coming = sum(planned[name] for name in names[names.index(stage) :])
-        own = 0.0
+        record = None
         with suppress(UserError):
             record = read_record(folder)
-            own = record.seconds if record else 0.0
+        own = record.seconds if record else 0.0
+        self.worked |= record is None or not record.finished
         self.save()
         left = max(self.budget.seconds - self.spent, 0.0)
         # What an interrupted stage took is gone for all; it has what is left of its share besides.
@@ -78,6 +81,9 @@ def read_budget(out: Path) -> tuple[Budget, float] | None:
     if not path.exists():
         return None
     kept = files.read_json(path, _Kept, fix=_FIX)
+    with files.foreign(path, _FIX):
+        if not {"diffusion", "bank", "rest"} <= kept.planned.keys() or len(kept.planned) < 4:
+            raise ValueError("its plan lacks stages")
     budget = Budget(**{name: getattr(kept, name) for name in Budget.__dataclass_fields__})
     return budget, max(kept.spent, _worked(out))
 
@@ -86,7 +92,7 @@ def read_budget(out: Path) -> tuple[Budget, float] | None:
 class _Kept(Budget):
     """What the file holds."""
 
-    spent: float = 0.0
+    spent: Seconds = 0.0
 
 
 def _worked(out: Path) -> float:
