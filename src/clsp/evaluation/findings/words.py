@@ -45,11 +45,11 @@ def of_state(state: State) -> list[str]:
         used += ": no collapse."
     chance = f"by chance {100 / state.pool:.2g} %"
     if state.self_retrieval >= _SURE:
-        meaning = "the encoder knows single images again"
+        meaning = "the encoder recognises single images"
     elif state.self_retrieval >= _UNSURE:
-        meaning = "the encoder knows most images again; it takes the others for images that look like them"
+        meaning = "the encoder recognises most images, and takes the others for images that look like them"
     elif state.self_retrieval > 10 / state.pool:
-        meaning = "the encoder knows few single images again; trained longer it may see more"
+        meaning = "the encoder recognises few single images; trained longer it may see more"
     else:
         meaning = "the encoder hardly tells images apart; train it longer"
     found = (
