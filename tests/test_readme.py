@@ -81,7 +81,7 @@ def test_scripts_run_in_their_order(tmp_path):
     promised = re.findall(
         r"^\| `([\w./]+)` \|", README[README.index("| file |") : README.index("## The table")], re.MULTILINE
     )
-    assert len(promised) == 10
+    assert len(promised) == 12
     assert [name for name in promised if not (tmp_path / "first-look" / name).exists()] == []
     assert '"similarity"' in (tmp_path / "watched" / "metrics.jsonl").read_text()
 

@@ -142,3 +142,12 @@ def test_lazy_rows_are_those_of_a_copy_also_rows_of_rows(tmp_path, mapped):
         assert np.array_equal(lazy[asked], copy[asked])
     assert np.array_equal(files.take(lazy, places), copy[places])
     assert np.array_equal(files.Rows(lazy, places[:, 1])[5:70], copy[places[:, 1]][5:70])
+
+
+def test_what_is_there_already_is_not_written_again(tmp_path):
+    files.write_changed(tmp_path / "a", b"one")
+    made = (tmp_path / "a").stat().st_ino
+    files.write_changed(tmp_path / "a", b"one")
+    assert (tmp_path / "a").stat().st_ino == made
+    files.write_changed(tmp_path / "a", b"two")
+    assert (tmp_path / "a").read_bytes() == b"two"

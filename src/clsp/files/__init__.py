@@ -29,6 +29,7 @@ from clsp.files.writing import (
     sweep,
     write_array,
     write_bytes,
+    write_changed,
     write_json,
     write_text,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "valid",
     "write_array",
     "write_bytes",
+    "write_changed",
     "write_json",
     "write_text",
 ]

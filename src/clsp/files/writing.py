@@ -119,6 +119,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_changed(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically, unless just that is there: work that is killed again and again gets on."""
+    if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
+        write_bytes(path, data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically, in UTF-8; what UTF-8 cannot say is escaped (see `portable`)."""
     write_bytes(path, portable(text).encode(errors="backslashreplace"))

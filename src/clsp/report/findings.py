@@ -81,7 +81,7 @@ def _cluster(place: int, one: dict[str, Any]) -> Html:
     size = one.get("size")
     told: list[str] = [element("b", f"{place}"), f" {number(size)} {'image' if size == 1 else 'images'}"]
     if one.get("label") is not None and is_number(one.get("fraction")):
-        told.append(element("small", f"{100 * one['fraction']:.0f} % {one['label']}"))
+        told.append(element("small", f"most often {one['label']} ({100 * one['fraction']:.0f} %)"))
     return join(told)
 
 

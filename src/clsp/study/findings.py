@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clsp import files
+from clsp.engine.record import read_record
 from clsp.engine.stage import stage
 from clsp.evaluation.embeddings import embed_all
 from clsp.evaluation.findings.search import MAKES, search
@@ -41,9 +42,10 @@ def explore(study: Study) -> None:
     views = (recipe.pretraining(arm) if arm.trains else recipe.pretrain).augment
     made = {"encoder": encoder, "test": study.test, "views": files.fingerprint(plain(views))}
     where, path = (study.out / "findings", recipe.evaluate), study.out / EMBEDDINGS
+    record = read_record(where[0])
+    if record and record.finished and record.inputs == {"data": study.data, **made} and path.exists():
+        return
     with stage("findings", *where, seed=recipe.seed, data=study.data, made=made, makes=MAKES, alone=True) as current:
-        if current.finished and path.exists():
-            return
         trained = study.trained(arm, seed)
         embeddings = embed_all(trained, study.prepared.images)
         embeddings.save(path)

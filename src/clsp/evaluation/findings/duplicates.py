@@ -71,8 +71,7 @@ def find_duplicates(similar: Tensor, found: Tensor, images: files.Array) -> Dupl
     places, pairs = np.unique(close.places, return_inverse=True)
     small = _thumbnails(images, places)
     first, second = pairs.reshape(-1, 2).T
-    deviation = small.std(axis=1)
-    difference = np.sqrt(((small[first] - small[second]) ** 2).mean(axis=1))
+    deviation, difference = small.std(axis=1), _apart(small, first, second)
     alike = np.flatnonzero(difference <= most_apart(deviation[first], deviation[second]))
     alike = alike[_agree(images, close.places[alike])]
     order = alike[np.lexsort((alike, -close.similarity[alike], difference[alike].round(3)))]
@@ -88,6 +87,15 @@ def _thumbnails(images: files.Array, rows: np.ndarray) -> np.ndarray:
         pixels = torch.from_numpy(files.take(images, rows[first : first + _ROWS])).float()
         made.append(F.adaptive_avg_pool2d(pixels, side).flatten(1).numpy())
     return np.concatenate(made)
+
+
+def _apart(small: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Root mean square difference of the thumbnails ``first`` and ``second`` (int64 [P]) of ``small``; float32 [P]."""
+    apart = np.empty(len(first), np.float32)
+    for start in range(0, len(first), _ROWS):
+        part = slice(start, start + _ROWS)
+        apart[part] = np.sqrt(((small[first[part]] - small[second[part]]) ** 2).mean(axis=1))
+    return apart
 
 
 def _agree(images: files.Array, pairs: np.ndarray) -> np.ndarray:

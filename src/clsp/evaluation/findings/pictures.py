@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from clsp import files
-from clsp.images.sheet import PAPER, save_sheet, visible
+from clsp.images.sheet import PAPER, contact_sheet, visible
 
 GAP = 2
 """Pixels between the cells, and around them."""
@@ -34,7 +35,9 @@ def draw(path: Path, images: files.Array, rows: Sequence[np.ndarray], *, side: i
     sheet[:] = np.array(PAPER, np.uint8)[:, None, None]
     for line, thumbnails in zip(sheet, shown):
         line[: len(thumbnails)] = thumbnails
-    save_sheet(path, sheet, scale=1, gap=GAP)
+    drawn = io.BytesIO()
+    contact_sheet(sheet, scale=1, gap=GAP).save(drawn, format="PNG", optimize=True)
+    files.write_changed(path, drawn.getvalue())
     return {"side": size, "gap": GAP, "pictures": [len(line) for line in shown]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -66,8 +67,9 @@ class Findings:
         files.make_folder(folder)
         tables = {"duplicates": self._duplicates(), "outliers": self._outliers(), "clusters": self._clusters()}
         for name, (head, rows) in tables.items():
-            files.write_text(folder / f"{name}.csv", csv_text(head, rows))
-        files.write_json(folder / "findings.json", self._record(folder))
+            files.write_changed(folder / f"{name}.csv", csv_text(head, rows).encode())
+        record = json.dumps(self._record(folder), indent=2, allow_nan=False) + "\n"
+        files.write_changed(folder / "findings.json", record.encode())
 
     def _duplicates(self) -> tuple[list[str], Iterable[list[str]]]:
         names, parts, found = self.embeddings.names, self.embeddings.parts, self.duplicates

@@ -10,9 +10,9 @@ from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS
 
 _SURE, _UNSURE = 0.9, 0.5
 """Fractions of views that find their image: from the first on it is nearly always, below the second seldom."""
-_DISTINCT, _VAGUE = 0.25, 0.1
-"""Silhouettes: from the first on clusters are apart, below the second they are parts of one cloud (after Kaufman and
-Rousseeuw 1990, for whom 0.25 is the least of a structure)."""
+_DISTINCT, _VAGUE = 0.5, 0.25
+"""Silhouettes: from the first on clusters are apart, below the second there are none to speak of (Kaufman and Rousseeuw
+1990)."""
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -45,11 +45,11 @@ def of_state(state: State) -> list[str]:
         used += ": no collapse."
     chance = f"by chance {100 / state.pool:.2g} %"
     if state.self_retrieval >= _SURE:
-        meaning = "the encoder knows single images again"
+        meaning = "the encoder recognises single images"
     elif state.self_retrieval >= _UNSURE:
-        meaning = "the encoder knows most images again; it takes the others for images that look like them"
+        meaning = "the encoder recognises most images, and takes the others for images that look like them"
     elif state.self_retrieval > 10 / state.pool:
-        meaning = "the encoder tells kinds of images apart rather than images; trained longer it may see more"
+        meaning = "the encoder recognises few single images; trained longer it may see more"
     else:
         meaning = "the encoder hardly tells images apart; train it longer"
     found = (
