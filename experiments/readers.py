@@ -38,18 +38,21 @@ class Reader:
 
 def _stage(folder: Path) -> None:
     record = {"stage": "thing", "status": "finished", "seconds": 1.5, "settings": {"lr": 0.1, "head": {"dim": 8}},
-              "inputs": {"data": "abc", "unet": "x"}, "facts": {"flops": 1.0}, "version": "0.1.0",
-              "process": "1 of here", "files": {"a.npy": {"size": 3, "sha256": "0" * 64}}}  # fmt: skip
+              "inputs": {"data": "abc", "unet": "x"}, "facts": {"flops": 1.0, "course": [[1, 7], [3, 4]]},
+              "version": "0.1.0", "process": "1 of here",
+              "files": {"a.npy": {"size": 3, "sha256": "0" * 64}}}  # fmt: skip
     files.write_json(folder / "stage.json", record)
 
 
 def _read_stage(folder: Path) -> None:
     from clsp.diffusion.levels import trained_strength
     from clsp.diffusion.start import _spent
+    from clsp.engine.course import Course, paced
     from clsp.engine.stage import completed, stored_record
 
     if (record := read_record(folder)) is not None:
         record.number("flops")
+        paced(None, Course(5), record.facts, float)
         completed(record.settings, {"lr": 0.2, "head": {"dim": 1, "norm": "none"}})
         json.dumps(stored_record(folder))
     trained_strength(folder)
@@ -124,7 +127,10 @@ def _training(folder: Path) -> None:
 
 
 def _parts() -> tuple[Any, Any, Any]:
+    from clsp.engine.course import Course
+
     network = torch.nn.Linear(2, 2)
+    network.course = Course(5, [(1, 7), (3, 4)])  # type: ignore[assignment]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     return network, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
@@ -474,6 +480,7 @@ COVERED = {
     "encoders.weights._require_same_backbone": "weights",
     "encoders.weights.read_weights": "weights",
     "engine.checkpoint.load_checkpoint": "checkpoint",
+    "engine.course.paced": "stage",
     "engine.fit.load": "training",
     "engine.log.rewind": "log",
     "engine.record.read_record": "stage",

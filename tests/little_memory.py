@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import resource
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from clsp.engine import heap
+from clsp.engine import stage as stages
+
+_MMAP_THRESHOLD = -3
 
 
 def with_memory(megabytes: int, work: Callable[[], Any]) -> Any:
@@ -32,6 +38,9 @@ def with_memory(megabytes: int, work: Callable[[], Any]) -> Any:
 
 
 def _answer(pipe: Any, megabytes: int, work: Callable[[], Any]) -> None:
+    # What this process freed, and keeps, would be memory as well: large blocks are to be asked for anew.
+    heap.keep_heap = stages.keep_heap = lambda: False
+    ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 17)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + (megabytes << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))

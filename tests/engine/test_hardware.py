@@ -106,6 +106,7 @@ def test_where_one_dies_while_the_processes_meet_each_other_one_says_it_in_a_lin
     launching._fabric.cache_clear()
     monkeypatch.setattr(launching, "Fabric", Alone)
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(SystemExit) as ended:

@@ -24,6 +24,7 @@ from clsp.evaluation.features import encode_images
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.synthesize import synthesize
+from clsp.positives.verdict import Verdict
 from clsp.training.pretrain import pretrain
 from little_memory import with_memory
 from tiny import Tiny
@@ -83,8 +84,8 @@ def test_memory_for_nothing_is_told():
 def test_a_bank_is_drawn_in_smaller_batches_with_the_same_images(make_images, tiny_diffusion, tmp_path):
     unet = build_unet(tiny_diffusion(), channels=3, size=64).eval()
     DDPMPipeline(unet=unet, scheduler=build_scheduler(tiny_diffusion())).save_pretrained(tmp_path / "model")
-    images = make_images(32, size=64)
-    config = SynthesizeConfig(candidates=2, steps=1, eta=1.0, clip_sample=True, batch_size=64, precision="32")
+    images = make_images(128, size=64)
+    config = SynthesizeConfig(candidates=2, steps=1, eta=1.0, clip_sample=True, batch_size=256, precision="32")
 
     def draw(name):
         sizes, whole = [], SyntheticPositivePipeline.draw
@@ -95,15 +96,18 @@ def test_a_bank_is_drawn_in_smaller_batches_with_the_same_images(make_images, ti
                 lambda self, anchors, *a, **how: (sizes.append(len(anchors)), whole(self, anchors, *a, **how))[1],
             )
             patch.setattr("clsp.positives.synthesize.measure", lambda *_, **__: {})
+            patch.setattr(
+                "clsp.positives.synthesize.judge_bank", lambda *_, **__: Verdict(True, {})
+            )  # it draws as well
             synthesize(images, tmp_path / "model", config, CPU, seed=0, folder=tmp_path / name)
         return sizes
 
-    sizes = with_memory(100, lambda: draw("little"))
-    assert draw("whole") == [32]
-    assert sizes[0] == 32
-    assert 1 <= sizes[-1] < 32
-    assert sum(sizes) > 32
-    banks = [PositiveBank.open(tmp_path / name, verify=True).array(np.arange(32)) for name in ("whole", "little")]
+    assert draw("whole") == [128]  # first: what is loaded late is then there
+    sizes = with_memory(150, lambda: draw("little"))
+    assert sizes[0] == 128
+    assert 1 <= sizes[-1] < 128
+    assert sum(sizes) > 128
+    banks = [PositiveBank.open(tmp_path / name, verify=True).array(np.arange(128)) for name in ("whole", "little")]
     assert np.abs(np.subtract(*banks, dtype=int)).max() <= 1  # the last bits of sums
 
 
@@ -117,6 +121,7 @@ def test_a_generator_that_does_not_fit_ends_with_the_batch_that_does(make_images
             train_diffusion(images, config, CPU, seed=0, folder=tmp_path / "model")
         return str(raised.value)
 
+    train_diffusion(images, tiny_diffusion(steps=1), CPU, seed=0, folder=tmp_path / "warm")
     text = with_memory(300, train)
     assert text.startswith("diffusion model: the memory (")
     fit = int(text.partition("--diffusion.batch_size ")[2].split()[0])

@@ -18,6 +18,7 @@ from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
 from clsp.positives.shards import Part, missing_parts, parts_of, write_shard, written
+from clsp.positives.verdict import Verdict
 
 ANCHOR = 2 * 3 * 8 * 8
 """Bytes of an anchor's two candidates."""
@@ -143,6 +144,7 @@ def test_a_batch_too_large_is_gone_before_a_smaller_one_is_drawn_and_not_tried_a
     images, size = make_images(20, size=8), {"anchors": 19, "batch_size": 16, "shard_anchors": 10}
     whole = make(images, model, tmp_path / "whole", **size).array(np.arange(19)).astype(int)
     attempts = Attempts(monkeypatch, 3)
+    monkeypatch.setattr("clsp.positives.synthesize.judge_bank", lambda *_, **__: Verdict(True, {}))  # it draws as well
     halves = make(images, model, tmp_path / "halves", **size).array(np.arange(19))
     assert attempts.sizes == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]
     assert len(attempts.left) == 4

@@ -49,9 +49,9 @@ def _tell(result: dict[str, Any], out: Path) -> None:
         console.result(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:")
         script = snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors")
         console.result(script.replace("\n\n", "\n").rstrip())  # short, so that the table stays in sight
-    console.result(f"report:  {(out / 'report.html').resolve()}")
     for line in note(result.get("gate")):
         console.result(line)
+    console.result(f"report:  {(out / 'report.html').resolve()}")
 
 
 def _onward(out: Path) -> str:

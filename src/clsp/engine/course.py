@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from clsp import console, distributed
+from clsp import console, distributed, files
 
 _LOOKS = 40
 """Times that a training of planned length is looked at."""
@@ -54,8 +54,17 @@ class Course:
         return place + (self.planned - place) * (number - begin) / (end - begin)
 
     def replay(self, turns: Iterable[Sequence[int]]) -> None:
-        """Take the course that a training took which is to be made again."""
-        self.turns = [(int(step), int(last)) for step, last in turns]
+        """Take the course that a training took.
+
+        Raises:
+            TypeError, ValueError: no training took such a course.
+        """
+        known, before = [(int(step), int(last)) for step, last in turns], 0
+        for step, last in known:
+            if not before <= step < last:
+                raise ValueError(f"a course of {last} steps that was changed after {step}")
+            before = step
+        self.turns = known
 
     def turn(self, done: int, steps: int) -> None:
         """After ``done`` steps, let the training end after ``steps``; at least one is left."""
@@ -151,7 +160,8 @@ def paced(pace: Pace | None, course: Course, facts: Mapping[str, Any], spent: Ca
         spent: tells the seconds that went into the stage, all attempts together.
     """
     if "course" in facts:
-        course.replay(facts["course"])
+        with files.foreign("its course", "delete the stage's folder, and repeat the command"):
+            course.replay(facts["course"])
         return None
     return None if pace is None else replace(pace, spent=spent)
 

@@ -104,7 +104,7 @@ SHAPES: dict[str, Shape] = {
     "sun397": Shape(108_754, 0, 3, 224),
     "pcam": Shape(262_144, 32_768, 3, 96),
     "imagenette": Shape(9_469, 3_925, 3, 224),
-    "openclipart": Shape(5_292, 1_324, 3, 128, download=False),
+    "openclipart": Shape(5_280, 1_320, 3, 128, download=False),
     "wesnoth": Shape(4_533, 1_190, 3, 64, download=False),
     "blue-marble": Shape(6_570, 1_867, 3, 32, array=True, download=False),
     "imagenet100": Shape(126_689, 5_000, 3, 224, download=False),
