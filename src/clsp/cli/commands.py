@@ -41,6 +41,8 @@ def _tell(result: dict[str, Any], out: Path) -> None:
     from clsp.study.table import text
 
     console.result(f"{text(result)}\n\ntable:   {out / 'comparison.md'}")
+    for line in note(result.get("gate")):
+        console.result(line)
     encoder = out / "encoder"
     if found := headline(out):
         console.result(f"images:  {found}\n         {out / 'findings'}, {out / EMBEDDINGS}")
@@ -49,8 +51,6 @@ def _tell(result: dict[str, Any], out: Path) -> None:
         console.result(f"encoder: {encoder}, loaded without clsp by {encoder / 'snippet.py'}, or in a notebook:")
         script = snippet(read_spec(encoder), encoder.resolve() / "encoder.safetensors")
         console.result(script.replace("\n\n", "\n").rstrip())  # short, so that the table stays in sight
-    for line in note(result.get("gate")):
-        console.result(line)
     console.result(f"report:  {(out / 'report.html').resolve()}")
 
 
