@@ -22,6 +22,7 @@ import yaml
 from clsp import files
 from clsp.encoders.export import read_spec
 from clsp.engine.hardware import device_of
+from clsp.engine.record import require_record
 from clsp.evaluation.distance import distance_seen_by
 from clsp.evaluation.judge import judge_candidates
 from clsp.evaluation.statistics import interval, paired
@@ -33,7 +34,8 @@ from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.settings.values import flat, plain
 
 BASE, TOGETHER, ALONE = "base", "together", "alone"
-SCORES = ("linear", "knn")
+SCORES = ("linear", "linear_balanced", "knn")
+"""What is compared, where the runs have it: classes of unlike size are balanced."""
 JUDGE_EPOCHS, COMPARED = 3, 1000
 
 
@@ -78,7 +80,8 @@ class Ablation:
         drawn = setting if setting.changes("synthesize.") or setting.changes("diffusion.") else Setting(BASE, {})
         bank = self.work / drawn.name / "positives"
         self.clsp("synthesize", drawn, "--diffusion", diffusion, "--out", bank)
-        arms = f"{self.plan['baseline']},{self.plan['arm']}" if setting.axis == BASE else self.plan["arm"]
+        beside = [self.plan["baseline"], *self.plan.get("controls", [])] if setting.axis == BASE else []
+        arms = ",".join([*beside, self.plan["arm"]])
         self.clsp(
             "compare", setting, "--methods", arms, "--seeds", self.plan["seeds"],
             "--positives", bank, "--out", folder / "comparison",
@@ -128,7 +131,7 @@ class Ablation:
         subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
 
     def measures(self, place: Path, spec: Path) -> dict[str, float]:
-        """What the bank says of itself, and what two encoders say of it.
+        """What the bank says of itself, what the gate says, and what two encoders say of it.
 
         They are a classifier of real labels of the architecture ``spec``, and the baseline's encoder of the first seed:
         how far from real images it sees the candidates.
@@ -143,7 +146,8 @@ class Ablation:
         candidates, real = bank.array(rows)[:, 0], files.take(prepared.images.train.images, bank.ids[rows])
         distance = round(distance_seen_by(self.alone(), candidates, real, device=device), 4)
         values = {name: measure["value"] for name, measure in {**bank.manifest["measures"], **judged}.items()}
-        return {**values, "encoder_distance": distance}
+        gate = {name: measure["value"] for name, measure in require_record(place).facts["verdict"]["measures"].items()}
+        return {**values, **gate, "encoder_distance": distance}
 
     def alone(self) -> Path:
         """The baseline's encoder of the first seed; processes that share the work train it once."""
@@ -157,6 +161,7 @@ class Ablation:
         done = [files.read_json(self.path(setting)) for setting in self.settings if self.is_done(setting)]
         arm, baseline = self.plan["arm"], self.plan["baseline"]
         base = done[0]["runs"] if done and done[0]["axis"] == BASE else {}
+        beside = {name: scores(runs) for name, runs in base.items() if name != arm}
         rows = []
         for found in done:
             runs = found["runs"][arm]
@@ -165,18 +170,23 @@ class Ablation:
                     **{name: found[name] for name in ("axis", "options", "cost", "measures")},
                     "value": found["options"].get(found["axis"]),
                     "seeds": len(runs["linear"]),
-                    **{score: interval(list(runs[score].values())).record() for score in SCORES},
+                    **scores(runs),
                     "versus_base": gaps(runs, base.get(arm, {})),
                     "versus_baseline": gaps(runs, base.get(baseline, {})),
                     "runs": runs,
                 }
             )
-        return {"plan": self.plan, "recipe": own_values(self.plan), "settings": rows}
+        return {"plan": self.plan, "recipe": own_values(self.plan), "beside": beside, "settings": rows}
+
+
+def scores(runs: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Mean and interval over the seeds, of every score that the runs have."""
+    return {score: interval(list(runs[score].values())).record() for score in SCORES if score in runs}
 
 
 def gaps(first: dict[str, dict[str, float]], second: dict[str, dict[str, float]]) -> dict[str, Any]:
     """First minus second, paired by seed; empty where they share none."""
-    found = {score: paired(first[score], second.get(score, {})) for score in SCORES}
+    found = {score: paired(first[score], second.get(score, {})) for score in SCORES if score in first}
     return {score: gap.record() for score, gap in found.items() if gap}
 
 
