@@ -2,11 +2,12 @@
 
     python experiments/keep.py COMPARISON studies/equal-cost --part recipe
 
-STUDY/result.json gets the numbers: comparison.json, and of a single seed also the main arm's evaluation and the bank's
-measures. STUDY/runs.jsonl.gz gets a line for each training: its settings, facts, seconds and evaluation (the field is
-called rating), and its log, thinned to 60 points. The recipe with all its values goes to STUDY/recipe.yaml, of a part
-to STUDY/recipes/PART.yaml. What was kept of the same part before is replaced. Encoders, banks and pages stay where
-they are. STUDY/study.yaml is written by hand; `python docs/tables.py` does the rest.
+STUDY/result.json gets the numbers: comparison.json, and of a single seed also the main arm's evaluation and the
+bank's measures. STUDY/runs.jsonl.gz gets a line for each training: its settings, facts, seconds and evaluation (the
+field is called rating), and its log, thinned to 60 points. The recipe with all its values goes to STUDY/recipe.yaml,
+of a part to STUDY/recipes/PART.yaml. Of a run that was given a time, its budget and a picture of its bank are kept.
+What was kept of the same part before is replaced. Encoders, banks and pages stay where they are. STUDY/study.yaml is
+written by hand; `python docs/tables.py` does the rest.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from clsp import files
 
@@ -76,7 +78,11 @@ def numbers_of(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = files.read_json(root / "comparison.json")
     if max(row["seeds"] for row in found["arms"]) > 1:
         return found
-    more = {"metrics": root / "evaluation" / "metrics.json", "bank": root / "positives" / "manifest.json"}
+    more = {
+        "metrics": root / "evaluation" / "metrics.json",
+        "bank": root / "positives" / "manifest.json",
+        "budget": root / "budget.json",
+    }
     return {**found, **{name: files.read_json(path) for name, path in more.items() if path.exists()}}
 
 
@@ -95,6 +101,10 @@ def keep(root: Path, study: Path, part: str | None) -> None:
     recipe = study / (f"recipes/{part}.yaml" if part else "recipe.yaml")
     recipe.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(root / "recipe.yaml", recipe)
+    if (root / "budget.json").exists():
+        sheet = study / (f"sheets/{part}.jpg" if part else "sheet.jpg")
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(root / "positives" / "sheet.png").save(sheet, quality=85)
 
 
 def main() -> None:
