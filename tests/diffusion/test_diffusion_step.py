@@ -57,6 +57,21 @@ def test_the_unet_is_shown_an_image_at_the_level_that_it_is_told_and_asked_for_w
     torch.testing.assert_close(loss, (seen.said - target).square().mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_crop_shows_a_square_of_the_area_that_was_asked_for_another_each_time(tiny_diffusion, monkeypatch):
+    slope = np.broadcast_to(np.arange(0, 256, 16, dtype=np.uint8), (20, 1, 16, 16))
+    config = tiny_diffusion(crop_scale=[0.25, 0.25], horizontal_flip=False)
+    training = DiffusionTraining(config, Pixels(slope.copy()), seed=0)
+    seen, lefts = Seen(training, monkeypatch), []
+    for number in (0, 1):
+        training.step(number)
+        across = (seen.clean + 1) * 127.5  # half as steep as the image, whose columns rise by 16
+        torch.testing.assert_close(
+            across[..., 12] - across[..., 4], torch.full_like(across[..., 0], 64.0), rtol=0, atol=1
+        )
+        lefts.append(across[:, 0, 0, 0])
+    assert len(torch.cat(lefts).unique()) > len(lefts[0])
+
+
 def test_every_step_and_every_image_of_it_has_noise_and_a_level_of_its_own(images, tiny_diffusion, monkeypatch):
     training = DiffusionTraining(tiny_diffusion(), Pixels(images.train.images), seed=0)
     seen = Seen(training, monkeypatch)

@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision.transforms.v2 import RandomResizedCrop
 
 from clsp import randomness
-from clsp.images.augment import _CROP_DRAWS, _IN_CACHE, augment, blur, crop_boxes, draw_crops, resized_crop
+from clsp.images.augment import _IN_CACHE, CROP_DRAWS, augment, blur, crop_boxes, draw_crops, resized_crop
 from clsp.images.colours import jitter_, saturate_, turn_hue_
 from clsp.images.config import AugmentConfig
 
@@ -148,7 +148,7 @@ def test_crop_and_resize_are_torchvisions_for_whole_boxes(rgb, box, flip):
 
 @pytest.mark.parametrize(("scale", "ratio"), [([0.08, 1.0], [0.75, 4 / 3]), ([0.5, 0.6], [0.3, 3.0])])
 def test_boxes_are_distributed_as_torchvisions(scale, ratio):
-    draws = randomness.uniform(0, "boxes", (torch.arange(4000),), _CROP_DRAWS).T
+    draws = randomness.uniform(0, "boxes", (torch.arange(4000),), CROP_DRAWS).T
     left, top, width, height = crop_boxes(draws, AugmentConfig(crop_scale=scale, crop_ratio=ratio))
     assert bool(((left >= 0) & (top >= 0) & (left + width <= 1 + 1e-6) & (top + height <= 1 + 1e-6)).all())
     torch.manual_seed(0)
@@ -176,7 +176,7 @@ def test_an_image_does_not_depend_on_the_batch_it_is_in(images):
 
 
 def test_boxes_that_never_fit_become_the_whole_image():
-    boxes = crop_boxes(torch.full((_CROP_DRAWS, 2), 0.9), AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[2.0, 3.0]))
+    boxes = crop_boxes(torch.full((CROP_DRAWS, 2), 0.9), AugmentConfig(crop_scale=[1.0, 1.0], crop_ratio=[2.0, 3.0]))
     assert [b.tolist() for b in boxes] == [[0, 0], [0, 0], [1, 1], [1, 1]]
 
 

@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Annotated, Literal
 
 from clsp.settings import Count, Fraction, Incidental, NonNegative, Positive, settings
-from clsp.settings.types import AtLeastEight, AtLeastTwo, Counts, NonNegativeInt, PositiveFraction
+from clsp.settings.types import AtLeastEight, AtLeastTwo, Counts, Interval, NonNegativeInt, PositiveFraction
 
 SamplerName = Literal["ddim", "dpmsolver++", "sde-dpmsolver++", "unipc", "deis"]
 """ddim: the paper's, with eta; the others are solvers of higher order that need fewer steps and have no eta."""
@@ -83,6 +83,9 @@ class DiffusionConfig:
     """Decay of the averaged weights, which are the ones saved; early in training min(decay, (1 + n) / (10 + n))."""
     horizontal_flip: bool = True
     """Flip half of the images (not for digits and letters)."""
+    crop_scale: Interval = field(default_factory=lambda: [1.0, 1.0])
+    """Smallest and largest area of a random crop, as fractions of the image, that the model learns in its place. Of few
+    images a model draws copies; crops make more of them. [1, 1]: the whole images."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """auto: bf16 autocast where the hardware has bf16 arithmetic, else 32 bit."""
     sample_every: Annotated[NonNegativeInt, Incidental] = 5000

@@ -29,6 +29,8 @@ from clsp.engine.launch import launch
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
 from clsp.engine.stage import Stage, stage
+from clsp.images.augment import CROP_DRAWS, crop_boxes, resized_crop
+from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 
@@ -81,11 +83,15 @@ class DiffusionTraining(Training[StepOutput]):
         self.unet(x, t, return_dict=False)[0].float().square().mean().backward()
 
     def _clean(self, rows: Tensor, place: Tensor, number: int) -> Tensor:
-        """uint8 rows to float in [-1, 1], flipped by recipe and brought to the U-Net's grid."""
+        """uint8 rows to float in [-1, 1], flipped and cropped by recipe and brought to the U-Net's grid."""
         images = self.pixels[rows].float().div_(127.5).sub_(1.0)
         if self.config.horizontal_flip:
             flip = randomness.uniform(self.seed, "diffusion flip", (number, place), 1)[:, 0] < 0.5
             images = torch.where(flip[:, None, None, None], images.flip(-1), images)
+        if self.config.crop_scale[0] < 1.0:
+            draws = randomness.uniform(self.seed, "diffusion crop", (number, place), CROP_DRAWS).T
+            boxes = crop_boxes(draws, AugmentConfig(crop_scale=self.config.crop_scale, crop_ratio=[1.0, 1.0]))
+            images = resized_crop(images, *boxes, flip=torch.zeros_like(rows, dtype=torch.bool), size=self.size)
         return self.grid.enter(images)
 
     def optimizer(self) -> tuple[Optimizer, LRScheduler]:

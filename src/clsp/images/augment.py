@@ -27,7 +27,7 @@ _TRIES = 10
 _IN_CACHE = 64
 """Images that a CPU works on at once: their pixels stay in its cache from one operation to the next."""
 
-_CROP_DRAWS = 2 * _TRIES + 2
+CROP_DRAWS = 2 * _TRIES + 2
 """Uniform numbers that a crop takes: area and ratio of each try, and the place."""
 
 
@@ -64,8 +64,8 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
     Returns:
         float32 [B, C, S, S] in [0, 1], S = ``config.size``; without one, the images' height and width.
     """
-    draws = _drawn(_CROP_DRAWS + 10, seed, step, ids, views)
-    crops, rest = _crops(draws, config), draws[_CROP_DRAWS + 1 :]
+    draws = _drawn(CROP_DRAWS + 10, seed, step, ids, views)
+    crops, rest = _crops(draws, config), draws[CROP_DRAWS + 1 :]
     gains = _gains(images, config, seed=seed, step=step, ids=ids, views=views)
     if images.device.type != "cpu":
         return _augment(images, config, crops, rest, gains)
@@ -78,7 +78,7 @@ def augment(images: Tensor, config: AugmentConfig, *, seed: int, step: int, ids:
 
 def draw_crops(config: AugmentConfig, *, seed: int, step: int, ids: Tensor, views: Tensor) -> Crops:
     """Return the crops that `augment` takes for the same arguments."""
-    return _crops(_drawn(_CROP_DRAWS + 1, seed, step, ids, views), config)
+    return _crops(_drawn(CROP_DRAWS + 1, seed, step, ids, views), config)
 
 
 def _drawn(count: int, seed: int, step: int, ids: Tensor, views: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def _drawn(count: int, seed: int, step: int, ids: Tensor, views: Tensor) -> Tens
 
 def _crops(draws: Tensor, config: AugmentConfig) -> Crops:
     """The crops that the first of ``draws`` stand for."""
-    return Crops(*crop_boxes(draws[:_CROP_DRAWS], config), draws[_CROP_DRAWS] < config.flip)
+    return Crops(*crop_boxes(draws[:CROP_DRAWS], config), draws[CROP_DRAWS] < config.flip)
 
 
 def _chunks(images: Tensor, config: AugmentConfig, draws: Tensor) -> Iterator[slice | Tensor]:
