@@ -53,7 +53,7 @@ def test_commands_parse(line, tmp_path, monkeypatch):
     if {"--help", "--help-all"} & set(arguments):
         return
     call = parse_call(name, arguments)
-    if call.command.recipe:
+    if call.command.recipe and call.command.task is None:
         load_recipe(call.own.get("recipe") or recipe_for(call.own["data"]), call.overrides)
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from clsp._version import __version__
 
 if TYPE_CHECKING:
+    from clsp.api import classify as classify
     from clsp.api import evaluate as evaluate
+    from clsp.api import predict as predict
     from clsp.api import pretrain as pretrain
     from clsp.api import run as run
     from clsp.api import synthesize as synthesize
@@ -26,9 +28,11 @@ _PUBLIC = {
     "PositiveBank": "clsp.positives.bank",
     "SyntheticPositivePipeline": "clsp.diffusion.pipeline",
     "UserError": "clsp.errors",
+    "classify": "clsp.api",
     "evaluate": "clsp.api",
     "load_encoder": "clsp.encoders.export",
     "open_images": "clsp.images.sources",
+    "predict": "clsp.api",
     "pretrain": "clsp.api",
     "run": "clsp.api",
     "synthesize": "clsp.api",
@@ -40,9 +44,11 @@ __all__ = [
     "SyntheticPositivePipeline",
     "UserError",
     "__version__",
+    "classify",
     "evaluate",
     "load_encoder",
     "open_images",
+    "predict",
     "pretrain",
     "run",
     "synthesize",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from clsp.evaluation.evaluate import Result
     from clsp.positives.bank import PositiveBank
     from clsp.positives.config import SynthesizeConfig
+    from clsp.tasks.classify.predict import Predictions
     from clsp.training.config import PretrainConfig
 
 Settings = Mapping[str, Any]
@@ -170,3 +171,39 @@ def evaluate(
     prepared = stages.prepare_for(folder, str(data), recipe=recipe, overrides=overrides)
     describe(prepared.images)
     return stages.evaluate_stage(folder, prepared)
+
+
+def classify(
+    data: Place,
+    out: Place,
+    *,
+    encoder: Place | None = None,
+    positives: Place | None = None,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+) -> Path:
+    """Train a classifier on labels of which some may be wrong; return its folder, see `clsp.tasks.classify.run`.
+
+    Args:
+        data: a SOURCE with labels.
+        out: the classifier's folder.
+        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
+        positives: a bank's folder, whose candidates may be neighbours.
+        recipe: a recipe of the task, or a file.
+        settings: by their names, such as ``{"classify.consistency.weight": 0.3}``.
+    """
+    from clsp.tasks.classify.config import ClassifyRecipe
+    from clsp.tasks.classify.run import run as classified
+
+    given = merge(ClassifyRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
+    places = {
+        name: None if place is None else str(place) for name, place in (("encoder", encoder), ("bank", positives))
+    }
+    return classified(str(data), Path(out), recipe=recipe, overrides=given, **places)
+
+
+def predict(classifier: Place, data: Place) -> Predictions:
+    """Classify every image of a SOURCE by what `classify` made."""
+    from clsp.tasks.classify.predict import predict as predicted
+
+    return predicted(Path(classifier), str(data))

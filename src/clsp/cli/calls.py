@@ -28,6 +28,20 @@ class Command:
     """Those of the optional ones that take no value."""
     recipe: bool = field(default=True)
     """Whether it takes the options of a recipe."""
+    task: str | None = None
+    """The task whose recipe that is; None: a run's."""
+
+    @property
+    def settings(self) -> type:
+        """The class of the recipe's settings."""
+        if self.task is None:
+            from clsp.recipes.recipe import Recipe
+
+            return Recipe
+        from importlib import import_module
+
+        found: type = import_module(f"clsp.tasks.{self.task}.config").RECIPE
+        return found
 
 
 COMMANDS = {
@@ -99,6 +113,20 @@ COMMANDS = {
         required=("data", "out", "methods"),
         optional=("recipe", "seeds", "baseline", "positives"),
     ),
+    "classify": Command(
+        summary="a classifier from labels of which some may be wrong, and the list of those",
+        function="classify",
+        required=("data", "out"),
+        optional=("encoder", "positives", "recipe"),
+        section="classify",
+        task="classify",
+    ),
+    "predict": Command(
+        summary="the class of every image and how sure it is, as .csv, by what 'clsp classify' made",
+        function="predict",
+        required=("classifier", "data", "out"),
+        recipe=False,
+    ),
     "report": Command(
         summary="one self-contained HTML page of one or more runs",
         function="report",
@@ -129,6 +157,7 @@ METAVARS = {
     "method": "NAME",
     "positives": "BANK|view|NAME:BANK",
     "encoder": "DIR",
+    "classifier": "DIR",
     "methods": "ARM,ARM,...",
     "seeds": "N",
     "baseline": "ARM",
@@ -147,6 +176,7 @@ MEANINGS = {
     "method": "the method, as --pretrain.method",
     "positives": "a bank's folder, the name of a source (view, nearest, ...), or NAME:BANK",
     "encoder": "an encoder's folder, or a run",
+    "classifier": "the folder of a classifier",
     "methods": "the arms: METHOD[+SOURCE[+OBJECTIVE or PLACEMENT]], as simclr,nnclr,simclr+bank+nt_xent",
     "seeds": "runs an arm (5)",
     "baseline": "the arm that the others are compared with (the first)",
@@ -178,7 +208,7 @@ def parse_call(name: str, arguments: Sequence[str]) -> Call:
     command = COMMANDS[name]
     own, rest, positional = _parted(command, list(arguments))
     _require(name, command, own, rest, positional)
-    check_names(own)
+    check_names(own, command.task)
     overrides = _settings(name, command, rest) if rest else {}
     if "method" in own and command.recipe:
         overrides.setdefault("pretrain", {})["method"] = own["method"]
@@ -236,7 +266,7 @@ def _require(name: str, command: Command, own: Mapping[str, str], rest: Iterable
         raise UserError(f"clsp {name} needs {command.positional}: clsp {name} {command.positional}")
 
 
-def check_names(own: Mapping[str, str]) -> None:
+def check_names(own: Mapping[str, str], task: str | None = None) -> None:
     """Refuse a mistyped method, recipe or source at once, before all that a command needs is imported.
 
     Raises:
@@ -253,7 +283,7 @@ def check_names(own: Mapping[str, str]) -> None:
             f"--out '{own['out']}' is not UTF-8, and some libraries cannot write to such a name; give a name in UTF-8"
         )
     if "recipe" in own:
-        recipe_path(own["recipe"])
+        recipe_path(own["recipe"], task)
     if "data" in own and own["data"] not in SHAPES:
         check_source(own["data"])
     if "method" in own:
@@ -279,10 +309,9 @@ def _settings(name: str, command: Command, rest: Mapping[str, str | None]) -> di
     if not command.recipe:
         known = ", ".join(f"--{option}" for option in command.required + command.optional)
         raise UserError(f"unknown option --{next(iter(rest))}; clsp {name} takes {known}")
-    from clsp.recipes.recipe import Recipe
     from clsp.settings.values import nearest, nested, options_of
 
-    known_options = {option: item.type for option, _, item in options_of(Recipe)}
+    known_options = {option: item.type for option, _, item in options_of(command.settings)}
     found: dict[str, str] = {}
     for given, value in rest.items():
         option = given.replace("-", "_")

@@ -232,6 +232,32 @@ def _whole_number(name: str, text: str) -> int:
     return int(text)
 
 
+def classify(call: Call) -> int:
+    """``clsp classify``."""
+    from clsp.tasks.classify.run import run as classified
+    from clsp.tasks.classify.run import told
+
+    own = call.own
+    given = {"encoder": own.get("encoder"), "bank": own.get("positives"), "recipe": own.get("recipe")}
+    out = classified(own["data"], Path(own["out"]), overrides=call.overrides, **given)
+    for line in told(out):
+        console.result(line)
+    return 0
+
+
+def predict(call: Call) -> int:
+    """``clsp predict``."""
+    from clsp.tasks.classify.predict import predict as predicted
+
+    out = Path(call.own["out"])
+    if out.suffix != ".csv":
+        raise UserError(f"--out {out}: classes are written as .csv; choose this ending")
+    found = predicted(Path(call.own["classifier"]), call.own["data"])
+    files.write_text(out, found.table())
+    console.result(f"{len(found.names)} images classified: {out}")
+    return 0
+
+
 def report(call: Call) -> int:
     """``clsp report``."""
     from clsp.report.page import build_report, build_report_of_several

@@ -29,6 +29,10 @@ FIRST = {
     "evaluate": "train_images validation_images regularisation neighbours batch_size images.size",
     "embed": "size channels limit hardware.accelerator",
     "pairs": "size channels limit hardware.accelerator",
+    "classify": (
+        "epochs batch_size lr encoder_lr consistency.weight consistency.neighbours label_smoothing mixup noise.kind "
+        "noise.rate noise.map augment.flip backbone.name seed"
+    ),
 }
 """The options that matter first, by command; one of the command's section stands without its prefix."""
 
@@ -50,8 +54,9 @@ def _settings(name: str, command: Command, arguments: Sequence[str]) -> str:
     """The options of the recipe: the first ones, or all, those of the command's section first."""
     from clsp.recipes.names import recipe_names
 
-    recipe, options = _values(arguments)
-    names = f"recipes: {', '.join(recipe_names())}, or a YAML file; without --recipe the SOURCE's own, else folder"
+    recipe, options = _values(command, arguments)
+    names = ", ".join(recipe_names(command.task))
+    names = f"recipes: {names}, or a YAML file; without --recipe the SOURCE's own, else folder"
     lines = ["", *textwrap.wrap(names, 110), f"options of the recipe{recipe}, with their values there:"]
     if command.section:
         lines.append(f"(those of the section '{command.section}' may be given without their prefix)")
@@ -67,19 +72,19 @@ def _settings(name: str, command: Command, arguments: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _values(arguments: Sequence[str]) -> tuple[str, list[Option]]:
+def _values(command: Command, arguments: Sequence[str]) -> tuple[str, list[Option]]:
     """The options with the values of the recipe that is named, else with their defaults."""
     from dataclasses import replace
 
-    from clsp.recipes.recipe import Recipe, read_recipe
+    from clsp.recipes.recipe import read_recipe
     from clsp.settings.describe import describe
     from clsp.settings.values import flat
 
-    options = [option for option in describe(Recipe) if not option.name.startswith("about.")]
+    options = [option for option in describe(command.settings) if not option.name.startswith("about.")]
     named = _named(arguments)
     if named is None:
         return "", options
-    values: dict[str, Any] = flat(read_recipe(named), Recipe)
+    values: dict[str, Any] = flat(read_recipe(named, command.task), command.settings)
     return f" {named}", [replace(option, default=values.get(option.name, option.default)) for option in options]
 
 

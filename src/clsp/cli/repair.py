@@ -169,16 +169,17 @@ def _command(root: Path) -> tuple[str, list[str]]:
     if not words or "--out" not in words:
         raise UserError(f"nothing in {root} says which command made it; repeat that command, it makes what is missing")
     words[words.index("--out") + 1] = str(root)
-    if "--recipe" in words and _is_gone(words[words.index("--recipe") + 1]):
+    if "--recipe" in words and _is_gone(words[0], words[words.index("--recipe") + 1]):
         words[words.index("--recipe") + 1] = str(root / "recipe.yaml")
     return command, words
 
 
-def _is_gone(recipe: str) -> bool:
+def _is_gone(name: str, recipe: str) -> bool:
+    from clsp.cli.calls import COMMANDS
     from clsp.recipes.names import recipe_path
 
     try:
-        recipe_path(recipe)
+        recipe_path(recipe, COMMANDS[name].task if name in COMMANDS else None)
     except UserError:
         return True
     return False

@@ -9,28 +9,31 @@ from clsp.errors import UserError, suggest
 _FOLDER = Path(__file__).parent
 
 
-def recipe_names() -> list[str]:
-    """Names of the built-in recipes."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+def recipe_names(task: str | None = None) -> list[str]:
+    """Names of the built-in recipes: of a run, or of a task."""
+    return sorted(path.stem for path in _folder(task).glob("*.yaml"))
 
 
-def recipe_for(source: str) -> str:
+def recipe_for(source: str, task: str | None = None) -> str:
     """Return the recipe that a SOURCE gets when none is named: its own, else ``folder``."""
-    return source if source in recipe_names() else "folder"
+    return source if source in recipe_names(task) else "folder"
 
 
-def recipe_path(name: str) -> Path:
-    """Return the file of a built-in recipe, or the file ``name`` itself.
+def recipe_path(name: str, task: str | None = None) -> Path:
+    """Return the file of a built-in recipe, of a run or of a task, or the file ``name`` itself.
 
     Raises:
         UserError: there is no such recipe.
     """
-    built_in, path = _FOLDER / f"{name}.yaml", Path(name)
+    built_in, path, names = _folder(task) / f"{name}.yaml", Path(name), recipe_names(task)
     if built_in.exists():
         return built_in
     if not path.is_file():
         raise UserError(
-            f"--recipe '{name}' is neither a file nor a built-in recipe ({', '.join(recipe_names())})"
-            f"{suggest(name, recipe_names())}"
+            f"--recipe '{name}' is neither a file nor a built-in recipe ({', '.join(names)}){suggest(name, names)}"
         )
     return path
+
+
+def _folder(task: str | None) -> Path:
+    return _FOLDER / task if task else _FOLDER

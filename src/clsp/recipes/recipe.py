@@ -132,16 +132,17 @@ def _without(values: Mapping[str, Any], names: set[str]) -> Tree:
     return nested({name: value for name, value in flat(values, PretrainConfig).items() if name not in names})
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def read_recipe(name: str, task: str | None = None) -> dict[str, Any]:
     """Read the values that a recipe sets, as nested dicts.
 
     Args:
         name: a built-in recipe, or the path of a YAML file (a run's ``recipe.yaml`` serves as well).
+        task: the task whose recipe it is; None: a run.
 
     Raises:
         UserError: there is no such recipe, or the file is no YAML mapping.
     """
-    path = recipe_path(name)
+    path = recipe_path(name, task)
     with files.foreign(f"--recipe {path}", "mend the file, or name a built-in recipe"):
         values = files.read_yaml(path, fix="mend the file, or name a built-in recipe")
     return {name: value for name, value in values.items() if name not in PROVENANCE}

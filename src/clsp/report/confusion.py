@@ -25,11 +25,23 @@ def confusions(study: Study) -> Html:
     names = [str(name) for name in study.folder.images.get("classes") or ()]
     drawn = []
     for name, one in study.measures.items():
-        matrix = _matrix(mapping(found.get(name)).get("confusion"))
-        if matrix:
-            classes = names if len(names) == len(matrix) else [f"class {k}" for k in range(len(matrix))]
-            drawn.append(panel(f"{one.title}, {study.main}", _table(matrix, classes), _READING))
+        drawn.append(confusion(f"{one.title}, {study.main}", mapping(found.get(name)).get("confusion"), names))
     return join(drawn)
+
+
+def confusion(title: str, value: Any, names: Sequence[str]) -> Html:
+    """One table; nothing where ``value`` is no matrix of at most `MOST` classes.
+
+    Args:
+        title: what it is of.
+        value: as JSON has it, how often an image of class i (row) was taken for class j (column).
+        names: of the classes.
+    """
+    matrix = _matrix(value)
+    if not matrix:
+        return Html()
+    classes = names if len(names) == len(matrix) else [f"class {k}" for k in range(len(matrix))]
+    return panel(title, _table(matrix, classes), _READING)
 
 
 def _matrix(value: Any) -> list[list[int]]:

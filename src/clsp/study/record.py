@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -15,7 +15,6 @@ from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.images.told import excluded_note
 from clsp.provenance import machine, versions
-from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import Recipe
 from clsp.settings.describe import as_text
 from clsp.settings.values import flat, plain
@@ -44,8 +43,29 @@ def recorded(command: str) -> Iterator[None]:
         _recorded.pop()
 
 
+class Recorded(Protocol):
+    """What a result was made with."""
+
+    @property
+    def recipe(self) -> Any:
+        """All settings, a dataclass."""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name or file."""
+
+    @property
+    def images(self) -> Images:
+        """The data."""
+
+
 def command_line(
-    name: str, own: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, positional: Sequence[str] = ()
+    name: str,
+    own: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    positional: Sequence[str] = (),
+    *,
+    config: type = Recipe,
 ) -> str:
     """Write the command that does the same: of a call from Python, too.
 
@@ -54,11 +74,12 @@ def command_line(
         own: its own options; those that are None were not given.
         overrides: nested settings that were given.
         positional: what is no option.
+        config: the class of the settings.
     """
     if _recorded:
         return _recorded[-1]
     given = {option: value for option, value in own.items() if value is not None}
-    options = {**given, **flat(overrides or {}, Recipe)}
+    options = {**given, **flat(overrides or {}, config)}
     words = [word for option, value in options.items() for word in (f"--{option}", as_text(value))]
     return " ".join(quoted(word) for word in ("clsp", name, *positional, *words))
 
@@ -98,7 +119,7 @@ def require_same_data(out: Path, images: Images) -> None:
         )
 
 
-def write_record(out: Path, prepared: Prepared, data: str, command: str) -> None:
+def write_record(out: Path, prepared: Recorded, data: str, command: str) -> None:
     """Write ``recipe.yaml`` (every value that is used, versions, hardware, data) and ``images.json``."""
     if distributed.rank() != 0:
         return

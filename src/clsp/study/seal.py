@@ -17,9 +17,9 @@ from clsp._version import __version__
 SEALED = (
     "recipe.yaml",
     "images.json",
+    "report.html",
     "comparison.json",
     "comparison.md",
-    "report.html",
     "embeddings.parquet",
     "evaluation/metrics.json",
     "encoder/*",
@@ -36,7 +36,7 @@ def seal(folder: Path, command: str) -> None:
     """
     if distributed.rank() == 0:
         own = (folder / "stage.json").exists()  # a stage's folder keeps its own hashes
-        made = files.entries(folder, SEALED[:2] if own else SEALED)
+        made = files.entries(folder, SEALED[:3] if own else SEALED)
         files.write_json(folder / files.SEAL, files.sealed({"command": command, "version": __version__, "files": made}))
 
 

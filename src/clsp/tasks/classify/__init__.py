@@ -1,0 +1,1 @@
+"""A classifier from labels of which some are wrong, and the list of those: ``clsp classify``, ``clsp predict``."""
