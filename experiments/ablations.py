@@ -80,10 +80,10 @@ class Ablation:
         drawn = setting if setting.changes("synthesize.") or setting.changes("diffusion.") else Setting(BASE, {})
         bank = self.work / drawn.name / "positives"
         self.clsp("synthesize", drawn, "--diffusion", diffusion, "--out", bank)
-        beside = [self.plan["baseline"], *self.plan.get("controls", [])] if setting.axis == BASE else []
-        arms = ",".join([*beside, self.plan["arm"]])
+        others = [self.plan["baseline"], *self.plan.get("controls", [])] if setting.axis == BASE else []
+        methods = ",".join([*others, self.plan["arm"]])
         self.clsp(
-            "compare", setting, "--methods", arms, "--seeds", self.plan["seeds"],
+            "compare", setting, "--methods", methods, "--seeds", self.plan["seeds"],
             "--positives", bank, "--out", folder / "comparison",
         )  # fmt: skip
         arms = {arm["arm"]: arm for arm in files.read_json(folder / "comparison" / "comparison.json")["arms"]}

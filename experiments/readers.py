@@ -184,6 +184,37 @@ def _read_encoder(folder: Path) -> None:
     load_encoder(folder)
 
 
+def _classifier(folder: Path) -> None:
+    from clsp.encoders.export import EncoderSpec
+    from clsp.evaluation.findings.pictures import draw
+    from clsp.tasks.classify.model import save_classifier
+    from clsp.tasks.classify.training import Classifier
+
+    spec = EncoderSpec(name="resnet18", args=TINY, stem="small", channels=1, size=8, mean=[0.5], std=[0.2])
+    save_classifier(folder, Classifier(spec.build(), 2), spec, ("cat", "dog"), {"stage": "classifier"})
+    pictures = np.arange(2 * 64, dtype=np.uint8).reshape(2, 1, 8, 8)
+    sheet = draw(folder / "suspects.png", pictures, [np.arange(2)], side=8)
+    accuracy = {"top1": 50.0, "low": 10.0, "high": 90.0, "protocol": "of two", "confusion": [[1, 0], [1, 0]]}
+    shown = [{"name": f"{place}.png", "label": "cat", "suggested": "dog", "confidence": 0.5} for place in range(2)]
+    rated = {"precision": 0.5, "recall": None, "average_precision": 0.4, "wrong": 0.2}
+    listed = {"count": 2, "of": 9, "rule": "below 0", "sheet": sheet, "shown": shown, "rated": rated}
+    files.write_json(folder / "metrics.json", {"accuracy": accuracy, "suspects": listed, "classes": ["cat", "dog"],
+                                               "test": "two images"})  # fmt: skip
+    noise, record = "{kind: symmetric, rate: 0.1}", "command: clsp classify\ndata: {source: x}\n"
+    settings = f"classify: {{epochs: 2, noise: {noise}, consistency: {{weight: 0.1}}}}\n"
+    files.write_text(folder / "recipe.yaml", record + settings)
+
+
+def _read_classifier(folder: Path) -> None:
+    from clsp.tasks.classify.model import load_classifier
+    from clsp.tasks.classify.page import build_page
+    from clsp.tasks.classify.run import told
+
+    load_classifier(folder)
+    build_page(folder)
+    told(folder)
+
+
 def _diffusion(folder: Path) -> None:
     from diffusers import DDPMPipeline
 
@@ -448,6 +479,7 @@ READERS = {
     "cost": Reader(_cost, _read_cost),
     "log": Reader(_log, _read_log, writes=("metrics.jsonl",)),
     "encoder": Reader(_encoder, _read_encoder),
+    "classifier": Reader(_classifier, _read_classifier),
     "diffusion": Reader(_diffusion, _read_diffusion),
     "recipe": Reader(_recipe, _read_recipe),
     "arrays": Reader(_arrays, _read_arrays),
@@ -519,6 +551,9 @@ COVERED = {
     "study.study.identity": "stage",
     "study.clock.read_budget": "budget",
     "study.gate._advice": "stage",
+    "tasks.classify.model.load_classifier": "classifier",
+    "tasks.classify.page.build_page": "classifier",
+    "tasks.classify.run.told": "classifier",
     "study.gate.judged": "gate",
 }
 """Functions that read through the boundary, each with the reader here that meets it or the same file."""

@@ -60,16 +60,22 @@ def run(
 
 
 def told(out: Path) -> list[str]:
-    """What came out, and what to do next, a line each."""
-    found = files.read_json(out / "metrics.json")
-    accuracy, listed = found["accuracy"], found["suspects"]
-    lines = [
-        f"accuracy: {accuracy['top1']:.2f} % (95 % interval {accuracy['low']:.2f} to {accuracy['high']:.2f}), "
-        f"{accuracy['protocol']}",
-        f"labels:   {listed['count']:,} of {listed['of']:,} are probably wrong: {out / 'suspects.csv'}",
-    ]
-    if rated := listed.get("rated"):
-        lines.append(f"          {_rated(rated)}")
+    """What came out, and what to do next, a line each.
+
+    Raises:
+        UserError: ``metrics.json`` is damaged.
+    """
+    path = out / "metrics.json"
+    found = files.read_json(path, dict[str, Any])
+    with files.foreign(path, "run 'clsp verify' on the folder", what="holds what no run writes"):
+        accuracy, listed = found["accuracy"], found["suspects"]
+        lines = [
+            f"accuracy: {accuracy['top1']:.2f} % (95 % interval {accuracy['low']:.2f} to {accuracy['high']:.2f}), "
+            f"{accuracy['protocol']}",
+            f"labels:   {listed['count']:,} of {listed['of']:,} are probably wrong: {out / 'suspects.csv'}",
+        ]
+        if rated := listed.get("rated"):
+            lines.append(f"          {_rated(rated)}")
     place = quoted(str(out))
     lines.append(f"next:     clsp predict --classifier {place} --data NEW_FOLDER --out labels.csv")
     return [*lines, f"report:   {(out / 'report.html').resolve()}"]
