@@ -151,6 +151,9 @@ class Ablation:
 
     def alone(self) -> Path:
         """The baseline's encoder of the first seed; processes that share the work train it once."""
+        made = self.work / BASE / "comparison" / "arms" / self.plan["baseline"] / "seed-0"
+        if (made / "encoder.safetensors").exists():
+            return made
         self.clsp(
             "compare", Setting(BASE, {}), "--methods", self.plan["baseline"], "--seeds", 1, "--out", self.work / ALONE
         )

@@ -95,6 +95,17 @@ def test_the_better_of_two_descriptions_tells_what_follows(tiny_diffusion):
     assert judge(changed(3), ANCHORS, REAL, unet=unet).measures["follows"].value >= by_pixels
 
 
+def test_candidates_of_a_smaller_model_are_held_against_what_it_sees(tiny_diffusion):
+    """Real images that were brought to the model's size and back are the best that it can draw."""
+    torch.manual_seed(0)
+    unet = build_unet(tiny_diffusion(size=8), channels=3, size=16).eval()
+    lines = np.where(pictures(500, 5) > 128, 255, 0).astype(np.uint8)
+    best = np.repeat(gate.through(unet, lines[400:])[:, None], 2, axis=1)
+    plain, fair = (judge(best, lines[400:], lines[:400], unet=model) for model in (None, unet))
+    assert fair.measures["untypical"].value < 0.3 < plain.measures["untypical"].value
+    assert fair.measures["strange"].value <= 0.1 < plain.measures["strange"].value
+
+
 def test_following_is_the_fraction_of_real_images_that_are_farther():
     at = torch.tensor
     real = at([[0.0], [2.0], [3.0], [10.0]])

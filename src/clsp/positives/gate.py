@@ -14,6 +14,7 @@ from diffusers import UNet2DModel
 from clsp import console, files
 from clsp.diffusion.interpolation import Sampling
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
+from clsp.diffusion.unet import Grid
 from clsp.engine.memory import in_batches
 from clsp.engine.record import read_record
 from clsp.images.imageset import Images, subset
@@ -44,11 +45,15 @@ def judge(
         candidates: uint8 [N, k, C, H, W]; from some hundred on the result is no luck.
         anchors: theirs, uint8 [N, C, H, W].
         real: a random sample of real images, uint8 [M, C, H, W].
-        unet: the diffusion model, for its features; None: pixels alone tell what follows what.
+        unet: the diffusion model, for its features and its size: a model of smaller images cannot draw what they lose,
+            so candidates are held against real images that were brought to its size and back. None: pixels alone tell
+            what follows what, and real images are taken as they are.
         samples: images that the model drew without an anchor, uint8 [S, C, H, W], where there are any.
     """
     drawn = candidates.reshape(-1, *candidates.shape[2:])
     measures = {"follows": _follows(candidates, anchors, real, unet)}
+    copied = copies(candidates, np.concatenate((real, anchors)))
+    real = real if unet is None else through(unet, real)
     measures["strange"] = _at_most(
         strange(drawn, real),
         STRANGE,
@@ -68,10 +73,17 @@ def judge(
     if samples is not None:
         told = "the same as untypical, of images that the diffusion model draws without an anchor"
         measures["samples_untypical"] = _at_most(untypical(samples, real), UNTYPICAL, told, decides=False)
-    copied = copies(candidates, np.concatenate((real, anchors)))
     told = "fraction of candidates that copy a train image pixel by pixel"
     measures["copies"] = _at_most(copied, COPIES, told, decides=False)
     return Verdict.of(measures, _wrong(measures))
+
+
+def through(unet: UNet2DModel, images: np.ndarray) -> np.ndarray:
+    """Bring uint8 images [N, C, H, W] to the U-Net's size and back, as candidates are."""
+    grid, size = Grid.of(unet, images.shape[1]), (images.shape[2], images.shape[3])
+    x = torch.from_numpy(np.array(images)).float() / 127.5 - 1.0
+    seen = grid.leave(grid.enter(x), size).clamp(-1.0, 1.0)
+    return ((seen + 1.0) * 127.5).round().to(torch.uint8).numpy()
 
 
 def judge_bank(
