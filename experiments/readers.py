@@ -215,6 +215,40 @@ def _read_classifier(folder: Path) -> None:
     told(folder)
 
 
+def _index(folder: Path) -> None:
+    from clsp.encoders.export import EncoderSpec, save_encoder
+    from clsp.evaluation.findings.pictures import draw
+    from clsp.tasks.retrieval.config import QuantiserConfig
+    from clsp.tasks.retrieval.index import Index
+    from clsp.tasks.retrieval.quantiser import Quantiser
+
+    spec = EncoderSpec(name="resnet18", args=TINY, stem="small", channels=1, size=8, mean=[0.5], std=[0.2])
+    encoder = spec.build()
+    save_encoder(folder, encoder, spec, {"stage": "index"})
+    quantiser = Quantiser(int(encoder.num_features), QuantiserConfig(bits=16, width=2))  # type: ignore[arg-type]
+    codes = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    with mock.patch("clsp.tasks.retrieval.index.write_for_faiss"):  # what faiss reads, clsp does not
+        Index(quantiser, codes, ["a.png", "b.png", "c.png"], "x").save(folder)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(folder / "query.png")
+    sheet = draw(folder / "results.png", np.zeros((3, 1, 8, 8), np.uint8), [np.arange(2)], side=8)
+    found = {"map": 50.0, "low": 10.0, "high": 90.0, "precision@1": 40.0, "protocol": "of two"}
+    facts = {"title": "codes", "quantity": "mAP@3", "unit": "%", "better": "higher", "metric": "map", "limits": "x"}
+    results = {"sheet": sheet, "names": [["a.png", "b.png"]], "scores": [[0.5]]}
+    about = {"measures": {"codes": facts}, "codes": found, "bits": 16, "images": 3, "results": results}
+    files.write_json(folder / "metrics.json", about)
+    files.write_text(folder / "recipe.yaml", "command: clsp index\ndata: {source: x}\n")
+
+
+def _read_index(folder: Path) -> None:
+    from clsp.tasks.retrieval.page import build_page, found_page
+    from clsp.tasks.retrieval.run import search, told
+
+    found = search(folder, folder / "query.png", k=2)
+    found_page(folder / "query.png", found.names, found.scores, folder)
+    build_page(folder)
+    told(folder)
+
+
 def _diffusion(folder: Path) -> None:
     from diffusers import DDPMPipeline
 
@@ -480,6 +514,7 @@ READERS = {
     "log": Reader(_log, _read_log, writes=("metrics.jsonl",)),
     "encoder": Reader(_encoder, _read_encoder),
     "classifier": Reader(_classifier, _read_classifier),
+    "index": Reader(_index, _read_index),
     "diffusion": Reader(_diffusion, _read_diffusion),
     "recipe": Reader(_recipe, _read_recipe),
     "arrays": Reader(_arrays, _read_arrays),
@@ -554,6 +589,10 @@ COVERED = {
     "tasks.classify.model.load_classifier": "classifier",
     "tasks.classify.page.build_page": "classifier",
     "tasks.classify.run.told": "classifier",
+    "tasks.retrieval.index.read_index": "index",
+    "tasks.retrieval.page.build_page": "index",
+    "tasks.retrieval.run.search": "index",
+    "tasks.retrieval.run.told": "index",
     "study.gate.judged": "gate",
 }
 """Functions that read through the boundary, each with the reader here that meets it or the same file."""

@@ -13,9 +13,11 @@ from clsp._version import __version__
 if TYPE_CHECKING:
     from clsp.api import classify as classify
     from clsp.api import evaluate as evaluate
+    from clsp.api import index as index
     from clsp.api import predict as predict
     from clsp.api import pretrain as pretrain
     from clsp.api import run as run
+    from clsp.api import search as search
     from clsp.api import synthesize as synthesize
     from clsp.api import train_diffusion as train_diffusion
     from clsp.diffusion.pipeline import SyntheticPositivePipeline as SyntheticPositivePipeline
@@ -30,11 +32,13 @@ _PUBLIC = {
     "UserError": "clsp.errors",
     "classify": "clsp.api",
     "evaluate": "clsp.api",
+    "index": "clsp.api",
     "load_encoder": "clsp.encoders.export",
     "open_images": "clsp.images.sources",
     "predict": "clsp.api",
     "pretrain": "clsp.api",
     "run": "clsp.api",
+    "search": "clsp.api",
     "synthesize": "clsp.api",
     "train_diffusion": "clsp.api",
 }
@@ -46,11 +50,13 @@ __all__ = [
     "__version__",
     "classify",
     "evaluate",
+    "index",
     "load_encoder",
     "open_images",
     "predict",
     "pretrain",
     "run",
+    "search",
     "synthesize",
     "train_diffusion",
 ]

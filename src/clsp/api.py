@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clsp.positives.bank import PositiveBank
     from clsp.positives.config import SynthesizeConfig
     from clsp.tasks.classify.predict import Predictions
+    from clsp.tasks.retrieval.run import Found
     from clsp.training.config import PretrainConfig
 
 Settings = Mapping[str, Any]
@@ -200,6 +201,42 @@ def classify(
         name: None if place is None else str(place) for name, place in (("encoder", encoder), ("bank", positives))
     }
     return classified(str(data), Path(out), recipe=recipe, overrides=given, **places)
+
+
+def index(
+    data: Place,
+    out: Place,
+    *,
+    encoder: Place | None = None,
+    positives: Place | None = None,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+) -> Path:
+    """Make an index of short codes of all images; return its folder, see `clsp.tasks.retrieval.run`.
+
+    Args:
+        data: a SOURCE.
+        out: the index's folder.
+        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
+        positives: a bank's folder, whose candidates are further positives.
+        recipe: a recipe of the task, or a file.
+        settings: by their names, such as ``{"index.quantiser.bits": 32}``.
+    """
+    from clsp.tasks.retrieval.config import RetrievalRecipe
+    from clsp.tasks.retrieval.run import run as indexed
+
+    given = merge(RetrievalRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
+    places = {
+        name: None if place is None else str(place) for name, place in (("encoder", encoder), ("bank", positives))
+    }
+    return indexed(str(data), Path(out), recipe=recipe, overrides=given, **places)
+
+
+def search(index: Place, query: Place, *, k: int = 10) -> Found:
+    """Search an index for the k images that are most like the image file ``query``."""
+    from clsp.tasks.retrieval.run import search as searched
+
+    return searched(Path(index), Path(query), k=k)
 
 
 def predict(classifier: Place, data: Place) -> Predictions:

@@ -258,6 +258,36 @@ def predict(call: Call) -> int:
     return 0
 
 
+def index(call: Call) -> int:
+    """``clsp index``."""
+    from clsp.tasks.retrieval.run import run as indexed
+    from clsp.tasks.retrieval.run import told
+
+    own = call.own
+    given = {"encoder": own["encoder"], "bank": own.get("positives"), "recipe": own.get("recipe")}
+    out = indexed(own["data"], Path(own["out"]), overrides=call.overrides, **given)
+    for line in told(out):
+        console.result(line)
+    return 0
+
+
+def search(call: Call) -> int:
+    """``clsp search``."""
+    from clsp.tasks.retrieval.index import read_index
+    from clsp.tasks.retrieval.page import found_page
+    from clsp.tasks.retrieval.run import search as searched
+
+    own, place = call.own, Path(call.own["index"])
+    found = searched(place, Path(own["query"]), k=_whole_number("k", own.get("k", "10")))
+    for line in found.lines():
+        console.result(line)
+    if "html" in own:
+        page = found_page(Path(own["query"]), found.names, found.scores, Path(read_index(place).source))
+        files.write_text(Path(own["html"]), page)
+        console.result(f"page:    {Path(own['html']).resolve()}")
+    return 0
+
+
 def report(call: Call) -> int:
     """``clsp report``."""
     from clsp.report.page import build_report, build_report_of_several

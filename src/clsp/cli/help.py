@@ -33,6 +33,10 @@ FIRST = {
         "epochs batch_size lr encoder_lr consistency.weight consistency.neighbours label_smoothing mixup noise.kind "
         "noise.rate noise.map augment.flip backbone.name seed"
     ),
+    "index": (
+        "quantiser.bits epochs batch_size lr encoder_lr temperature clip.count clip.threshold entropy codebook "
+        "positive_weight augment.flip seed"
+    ),
 }
 """The options that matter first, by command; one of the command's section stands without its prefix."""
 

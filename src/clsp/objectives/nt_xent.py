@@ -38,6 +38,24 @@ def nt_xent(
     Returns:
         A scalar; gradients reach both views, on all processes.
     """
+    logits, partner, hidden = compared(z1, z2, temperature, ignore)
+    losses = F.cross_entropy(logits.masked_fill(hidden, -torch.inf), partner, reduction="none")
+    return weighted_mean(losses, None if weights is None else weights.repeat(2))
+
+
+def compared(z1: Tensor, z2: Tensor, temperature: float, ignore: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Compare each view with all views of the global batch.
+
+    Args:
+        z1: see `nt_xent`.
+        z2: likewise.
+        temperature: likewise.
+        ignore: likewise.
+
+    Returns:
+        Logits float [2B, 2G]; the place of each view's partner, int64 [2B]; and what is no negative, bool [2B, 2G]: the
+        view itself, and what ``ignore`` says.
+    """
     z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
     everything = torch.cat((distributed.gather(z1), distributed.gather(z2)))
     batch, total = len(z1), len(everything) // 2
@@ -47,8 +65,7 @@ def nt_xent(
     partner = torch.cat((rows + total, rows))
     if ignore is not None:
         hidden = hidden | (ignore.repeat(2, 2) & ~F.one_hot(partner, 2 * total).bool())
-    losses = F.cross_entropy(logits.masked_fill(hidden, -torch.inf), partner, reduction="none")
-    return weighted_mean(losses, None if weights is None else weights.repeat(2))
+    return logits, partner, hidden
 
 
 @settings

@@ -29,9 +29,9 @@ from clsp.positives.sources import SOURCES
 from clsp.tasks.classify.config import ClassifyConfig
 from clsp.tasks.classify.labels import Labels, train_labels
 from clsp.tasks.classify.model import Saved, save_classifier
-from clsp.tasks.classify.start import Beginning, find_beginning
 from clsp.tasks.classify.suspects import RULE, Suspects
 from clsp.tasks.classify.training import Classifier, Classifying
+from clsp.tasks.start import Beginning, find_beginning, with_statistics
 
 MAKES = (
     "encoder.safetensors", "head.safetensors", "config.json", "snippet.py", "metrics.json", "metrics.jsonl",
@@ -91,7 +91,7 @@ def classify(
         hardware: devices.
         seed: names the initial weights and all draws.
         folder: gets encoder and head, ``metrics.json`` and ``suspects.csv``.
-        encoder: what the encoder begins as, see `clsp.tasks.classify.start.find_beginning`.
+        encoder: what the encoder begins as, see `clsp.tasks.start.find_beginning`.
         bank: candidates, which may be neighbours (they have no label); None: there are none.
 
     Raises:
@@ -99,7 +99,7 @@ def classify(
             belongs to other settings.
     """
     launch(hardware)
-    beginning, data = find_beginning(encoder, images, config), divided(images, config, seed=seed)
+    beginning, data = find_beginning(encoder, images, config.backbone), divided(images, config, seed=seed)
     _require_together(config, data, bank)
     made = beginning.made
     if bank is not None:
@@ -149,14 +149,8 @@ def build(
     seed: int,
 ) -> tuple[Classifying, EncoderSpec]:
     """Make the training with its first weights, and the spec of its encoder."""
-    labels, spec = data.labels, beginning.spec
-    if not spec.mean:
-        pixels = files.take(data.train.images, np.arange(0, len(data.train), max(len(data.train) // 10_000, 1)))
-        mean, std = pixels.mean(axis=(0, 2, 3)) / 255.0, (pixels.std(axis=(0, 2, 3)) / 255.0).clip(min=1e-3)
-        spec = replace(spec, mean=[round(float(v), 6) for v in mean], std=[round(float(v), 6) for v in std])
-    if beginning.folder is None:
-        spec = replace(spec, size=images.size)
-    classifier = Classifier(beginning.build(config), len(labels.classes))
+    labels, spec = data.labels, with_statistics(beginning, images, data.train.images)
+    classifier = Classifier(beginning.build(config.backbone), len(labels.classes))
     held = Pixels(images.train.images, labels.ids)
     candidates = None
     if bank is not None:

@@ -1,0 +1,1 @@
+"""Search by short codes: ``clsp index``, ``clsp search``."""
