@@ -1,0 +1,1 @@
+"""Which point of one image is which point of another: ``clsp dense``, ``clsp correspond``."""
