@@ -249,6 +249,34 @@ def _read_index(folder: Path) -> None:
     told(folder)
 
 
+def _dense(folder: Path) -> None:
+    row = {"pck@0.05": 1.0, "pck@0.1": 2.0, "pck@0.15": 3.0}
+    found = {"warps": {"random": row, "trained": row}, "tested": "2 images", "pairs": {"trained": row}, "of_pairs": "1"}
+    files.make_folder(folder / "measures")
+    files.write_json(folder / "measures" / "metrics.json", found)
+    files.write_text(folder / "recipe.yaml", "command: clsp dense\ndata: {source: x}\n")
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(folder / "a.png")
+    files.make_folder(folder / "PairAnnotation" / "test")
+    pair = {"src_imname": "a.jpg", "trg_imname": "b.jpg", "category": "cat", "src_kps": [[1, 2]], "trg_kps": [[5, 6]],
+            "trg_bndbox": [1, 2, 5, 4]}  # fmt: skip
+    files.write_json(folder / "PairAnnotation" / "test" / "1.json", pair)
+    files.write_text(folder / "val_pairs.csv", "a,b,class,XA,YA,XB,YB\na.png,b.png,1,1;2,3;4,5;6,7;8\n")
+    numbers = ",".join(str(number) for number in range(40))
+    files.write_text(folder / "trn_pairs.csv", f"a,b,{numbers}\na.png,b.png,{numbers}\n")
+
+
+def _read_dense(folder: Path) -> None:
+    from clsp.tasks.correspondence.keypoints import read_pairs
+    from clsp.tasks.correspondence.page import build_page
+    from clsp.tasks.correspondence.run import _opened, told
+
+    build_page(folder)
+    told(folder)
+    _opened(folder / "a.png", 8, 1)
+    for part in ("test", "val", "trn"):
+        read_pairs(folder, part)
+
+
 def _diffusion(folder: Path) -> None:
     from diffusers import DDPMPipeline
 
@@ -515,6 +543,7 @@ READERS = {
     "encoder": Reader(_encoder, _read_encoder),
     "classifier": Reader(_classifier, _read_classifier),
     "index": Reader(_index, _read_index),
+    "dense": Reader(_dense, _read_dense),
     "diffusion": Reader(_diffusion, _read_diffusion),
     "recipe": Reader(_recipe, _read_recipe),
     "arrays": Reader(_arrays, _read_arrays),
@@ -589,6 +618,10 @@ COVERED = {
     "tasks.classify.model.load_classifier": "classifier",
     "tasks.classify.page.build_page": "classifier",
     "tasks.classify.run.told": "classifier",
+    "tasks.correspondence.keypoints._spair": "dense",
+    "tasks.correspondence.keypoints.read_pairs": "dense",
+    "tasks.correspondence.page.build_page": "dense",
+    "tasks.correspondence.run.told": "dense",
     "tasks.retrieval.index.read_index": "index",
     "tasks.retrieval.page.build_page": "index",
     "tasks.retrieval.run.search": "index",

@@ -12,6 +12,7 @@ from clsp._version import __version__
 
 if TYPE_CHECKING:
     from clsp.api import classify as classify
+    from clsp.api import dense as dense
     from clsp.api import evaluate as evaluate
     from clsp.api import index as index
     from clsp.api import predict as predict
@@ -31,6 +32,7 @@ _PUBLIC = {
     "SyntheticPositivePipeline": "clsp.diffusion.pipeline",
     "UserError": "clsp.errors",
     "classify": "clsp.api",
+    "dense": "clsp.api",
     "evaluate": "clsp.api",
     "index": "clsp.api",
     "load_encoder": "clsp.encoders.export",
@@ -49,6 +51,7 @@ __all__ = [
     "UserError",
     "__version__",
     "classify",
+    "dense",
     "evaluate",
     "index",
     "load_encoder",

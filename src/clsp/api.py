@@ -239,6 +239,38 @@ def search(index: Place, query: Place, *, k: int = 10) -> Found:
     return searched(Path(index), Path(query), k=k)
 
 
+def dense(
+    data: Place,
+    out: Place,
+    *,
+    encoder: Place | None = None,
+    positives: Place | None = None,
+    diffusion: Place | None = None,
+    pairs: Place | None = None,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+) -> Path:
+    """Train an encoder for dense correspondence; return its folder, see `clsp.tasks.correspondence.run`.
+
+    Args:
+        data: a SOURCE.
+        out: the encoder's folder.
+        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
+        positives: a bank's folder, whose candidates are the other images.
+        diffusion: a diffusion model's folder, whose features are compared.
+        pairs: the folder of a benchmark of key points.
+        recipe: a recipe of the task, or a file.
+        settings: by their names, such as ``{"dense.cycle.other": "class"}``.
+    """
+    from clsp.tasks.correspondence.config import DenseRecipe
+    from clsp.tasks.correspondence.run import run as trained
+
+    given = merge(DenseRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
+    named = {"encoder": encoder, "bank": positives, "diffusion": diffusion, "pairs": pairs}
+    places = {name: None if place is None else str(place) for name, place in named.items()}
+    return trained(str(data), Path(out), recipe=recipe, overrides=given, **places)
+
+
 def predict(classifier: Place, data: Place) -> Predictions:
     """Classify every image of a SOURCE by what `classify` made."""
     from clsp.tasks.classify.predict import predict as predicted

@@ -288,6 +288,38 @@ def search(call: Call) -> int:
     return 0
 
 
+def dense(call: Call) -> int:
+    """``clsp dense``."""
+    from clsp.tasks.correspondence.run import run as trained
+    from clsp.tasks.correspondence.run import told
+
+    own = call.own
+    given = {name: own.get(name) for name in ("encoder", "recipe", "diffusion", "pairs")}
+    out = trained(own["data"], Path(own["out"]), overrides=call.overrides, bank=own.get("positives"), **given)
+    for line in told(out):
+        console.result(line)
+    return 0
+
+
+def correspond(call: Call) -> int:
+    """``clsp correspond``."""
+    from clsp.tasks.correspondence.run import correspond as drawn
+
+    own, out = call.own, Path(call.own["out"])
+    if len(call.positional) != 2:
+        raise UserError(f"clsp correspond takes two images, not {len(call.positional)}")
+    if out.suffix != ".png":
+        raise UserError(f"--out {out}: matches are drawn as .png; choose this ending")
+    layer = own.get("layer", "-2")
+    if not layer.lstrip("-").isdigit() or int(layer) >= 0:
+        raise UserError(f"--layer '{layer}' must be a whole number below 0")
+    picture = drawn(Path(call.positional[0]), Path(call.positional[1]), Path(own["encoder"]), layer=int(layer))
+    with files.atomic(out) as file:
+        picture.save(file, format="PNG")
+    console.result(f"matches: {out}")
+    return 0
+
+
 def report(call: Call) -> int:
     """``clsp report``."""
     from clsp.report.page import build_report, build_report_of_several

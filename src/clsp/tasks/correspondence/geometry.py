@@ -61,7 +61,7 @@ def draw_maps(draws: Tensor, attention: Tensor, side: float, most_degrees: float
     Returns:
         float [B, 2, 3]; the unturned patch lies inside its image.
     """
-    place = centres(*attention.shape[1:], attention.device)[attention.flatten(1).argmax(dim=1)]
+    place = centres(attention.shape[1], attention.shape[2], attention.device)[attention.flatten(1).argmax(dim=1)]
     angle = (2.0 * draws[:, 0] - 1.0) * math.radians(most_degrees)
     return patch_maps(place.clamp(side - 1.0, 1.0 - side), side, angle, draws[:, 1] < 0.5)
 

@@ -1,0 +1,99 @@
+"""How well points are found: on warps of images, and on the pairs of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clsp import files
+from clsp.errors import UserError
+from clsp.images.decode import UnreadableImage, decode_file
+from clsp.tasks.correspondence.config import MeasureConfig
+from clsp.tasks.correspondence.features import Mapped
+from clsp.tasks.correspondence.keypoints import Pair
+from clsp.tasks.correspondence.matching import match
+from clsp.tasks.correspondence.pck import pck
+from clsp.tasks.correspondence.warps import warp
+
+Points = tuple[np.ndarray, np.ndarray, float]
+"""Points that were guessed, true ones, and the extent that alpha is a fraction of."""
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Finds points of one image in another."""
+
+    mapped: Mapped
+    transport: bool = False
+    hough: bool = False
+
+    def __call__(self, source: Tensor, target: Tensor, points: Tensor) -> Tensor:
+        """Find points [P, 2] of the image ``source`` [C, H, W] in ``target``: [P, 2]; both in [0, 1]."""
+        maps = [self.mapped(image[None])[0].cpu() for image in (source, target)]
+        return match(maps[0], maps[1], points, transport=self.transport, hough=self.hough)[0]
+
+
+def on_warps(
+    rows: Mapping[str, Mapped], images: files.Array, config: MeasureConfig, *, seed: int
+) -> dict[str, dict[str, float]]:
+    """PCK of points on warps of images, alpha a fraction of the image: by row.
+
+    Args:
+        rows: what maps images, by name.
+        images: uint8 [N, C, H, W].
+        config: number of warps and points, and how matches are found.
+        seed: names the warps.
+    """
+    count = min(len(images), config.pairs)
+    real = torch.from_numpy(files.take(images, np.arange(count))).float() / 255.0
+    warped = warp(real, config.points, seed=seed, ids=torch.arange(count))
+    found = {}
+    for name, mapped in rows.items():
+        matcher = Matcher(mapped, config.transport, config.hough)
+        guessed = [matcher(*pair) for pair in zip(warped.images, real, warped.points, strict=True)]
+        pairs: list[Points] = [(g.numpy(), t.numpy(), 2.0) for g, t in zip(guessed, warped.truth, strict=True)]
+        found[name] = {key: round(value, 2) for key, value in pck(pairs).items()}
+    return found
+
+
+def on_pairs(
+    rows: Mapping[str, Mapped], pairs: Sequence[Pair], config: MeasureConfig, *, size: int, channels: int
+) -> dict[str, dict[str, float]]:
+    """PCK of key points on pairs of a benchmark: by row.
+
+    Args:
+        rows: what maps images, by name.
+        pairs: of images with key points.
+        config: number of pairs, and how matches are found.
+        size: side in pixels to which both images are brought, whatever their shape.
+        channels: of the images.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    found: dict[str, list[Points]] = {name: [] for name in rows}
+    for pair in pairs[: config.pairs]:
+        source, first = _opened(pair.source, size, channels)
+        target, second = _opened(pair.target, size, channels)
+        points = torch.from_numpy((pair.points + 0.5) / first * 2 - 1).float()
+        extent = float(max(second)) if pair.extent is None else pair.extent
+        for name, mapped in rows.items():
+            guessed = Matcher(mapped, config.transport, config.hough)(source, target, points).numpy()
+            found[name].append(((guessed + 1) / 2 * second - 0.5, pair.truth, extent))
+    return {name: {key: round(value, 2) for key, value in pck(some).items()} for name, some in found.items()}
+
+
+def _opened(path: object, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
+    """An image in [0, 1], float [C, size, size], and the width and height of its file, int64 [2]."""
+    try:
+        pixels = decode_file(path, channels=channels).pixels  # type: ignore[arg-type]
+    except (UnreadableImage, OSError) as error:
+        raise UserError(f"{path} is no image that can be read: {error}") from error
+    image = torch.from_numpy(pixels).float()[None] / 255.0
+    small = F.interpolate(image, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return small[0], np.array([pixels.shape[2], pixels.shape[1]])

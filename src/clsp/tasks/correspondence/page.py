@@ -1,0 +1,64 @@
+"""The page of a dense encoder: how well points are found, beside other features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clsp import files
+from clsp.report.folder import mapping
+from clsp.report.html import Html, code, element, join, paragraph, table
+from clsp.report.numbers import fixed
+from clsp.report.page import page
+
+NAMES = {
+    "random": "random weights",
+    "before": "the encoder as it was",
+    "trained": "trained here",
+    "diffusion": "the diffusion model's decoder",
+}
+"""Rows in words."""
+
+
+def build_page(folder: Path) -> str:
+    """Write the page of the encoder in ``folder``.
+
+    Raises:
+        UserError: one of its files is damaged.
+    """
+    path = folder / "measures" / "metrics.json"
+    found, record = files.read_json(path, dict[str, Any]), files.read_yaml(folder / "recipe.yaml")
+    with files.foreign(path, "run 'clsp verify' on the folder", what="holds what no run writes"):
+        source = str(mapping(record.get("data")).get("source"))
+        warps = {str(name): mapping(row) for name, row in mapping(found["warps"]).items()}
+        head = [
+            paragraph([element("span", f"Folder {folder.resolve().name}")], "byline"),
+            element("h1", ["Dense correspondence", element("span", [" on ", source])]),
+            paragraph(_lead(warps), "lead"),
+        ]
+        said = f"Points of {found['tested']} that were turned, scaled and bent, whose truth is known exactly."
+        sections = {"Warps": join([paragraph(said, "names"), _table(warps)])}
+        if pairs := {str(name): mapping(row) for name, row in mapping(found.get("pairs")).items()}:
+            said = f"Key points of {found.get('of_pairs')}."
+            sections["Pairs of a benchmark"] = join([paragraph(said, "names"), _table(pairs)])
+        sections["How it was made"] = code(str(record.get("command")))
+    body = [element("section", [element("h2", title), content]) for title, content in sections.items()]
+    return page(f"Dense correspondence on {source}", element("article", [element("header", head), *body]))
+
+
+def _lead(rows: dict[str, dict[str, Any]]) -> str:
+    name = next(name for name in ("trained", "before", "random") if name in rows)
+    floor = rows.get("random", {}).get("pck@0.1")
+    return (
+        f"{fixed(rows[name]['pck@0.1'], 1)} % of the points of warps are found within a tenth of the image by "
+        f"{NAMES[name]}; random weights find {fixed(floor, 1)} %."
+    )
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> Html:
+    keys = list(next(iter(rows.values())))
+    lines = [[NAMES.get(name, name), *(f"{fixed(row[key], 2)} %" for key in keys)] for name, row in rows.items()]
+    note = paragraph(
+        "PCK: points that are found within this fraction of the larger side, by pairs of images.", "caption"
+    )
+    return join([table(["features", *keys], lines), note])
