@@ -114,6 +114,7 @@ ALLOWED = {
     "provenance._cpu_name": "the system's",
     "report.html._opened": "the bytes that files.read_bytes read",
     "report.page.page": "the package's own",
+    "tasks.correspondence.keypoints.read_pairs": "the text that files.read_text read",
     "settings.values._read": "a value of the command line",
     "study.verify._listed_images": "what cannot be read is a finding",
 }
