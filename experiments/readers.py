@@ -277,6 +277,40 @@ def _read_dense(folder: Path) -> None:
         read_pairs(folder, part)
 
 
+def _words(folder: Path) -> None:
+    from clsp.encoders.export import EncoderSpec
+    from clsp.evaluation.findings.pictures import draw
+    from clsp.tasks.text.config import TowerConfig
+    from clsp.tasks.text.model import Saved, save_pairing
+    from clsp.tasks.text.tower import Pairing, Tower
+    from clsp.tasks.text.words import learnt
+
+    spec = EncoderSpec(name="resnet18", args=TINY, stem="small", channels=1, size=8, mean=[0.5], std=[0.2])
+    config = TowerConfig(width=4, layers=1, heads=2, length=6, vocabulary=270)
+    tokenizer = learnt(["a cat", "a dog"], config)
+    pairing = Pairing(spec.build(), Tower(tokenizer.get_vocab_size(), config), 4, 3)
+    save_pairing(folder, Saved(pairing, tokenizer, spec, 6), config, ["a {}"], {"stage": "text encoder"})
+    sheet = draw(folder / "results.png", np.zeros((2, 1, 8, 8), np.uint8), [np.arange(2)], side=8)
+    facts = {"title": "zero-shot", "quantity": "accuracy", "unit": "%", "better": "higher", "metric": "top1",
+             "limits": "x"}  # fmt: skip
+    zero = {"top1": 50.0, "protocol": "of two", "confusion": [[1, 0], [0, 1]]}
+    results = {"sheet": sheet, "captions": ["a cat"], "names": [["a.png", "b.png"]]}
+    about = {"measures": {"zero_shot": facts}, "zero_shot": zero, "captions": "captions", "pairs": 2,
+             "classes": ["cat", "dog"], "results": results}  # fmt: skip
+    files.write_json(folder / "metrics.json", about)
+    files.write_text(folder / "recipe.yaml", "command: clsp text\ndata: {source: x}\n")
+
+
+def _read_words(folder: Path) -> None:
+    from clsp.tasks.text.model import load_pairing
+    from clsp.tasks.text.page import build_page
+    from clsp.tasks.text.run import told
+
+    load_pairing(folder)[0].embed_texts(["a cat"])
+    build_page(folder)
+    told(folder)
+
+
 def _diffusion(folder: Path) -> None:
     from diffusers import DDPMPipeline
 
@@ -544,6 +578,7 @@ READERS = {
     "classifier": Reader(_classifier, _read_classifier),
     "index": Reader(_index, _read_index),
     "dense": Reader(_dense, _read_dense),
+    "words": Reader(_words, _read_words),
     "diffusion": Reader(_diffusion, _read_diffusion),
     "recipe": Reader(_recipe, _read_recipe),
     "arrays": Reader(_arrays, _read_arrays),
@@ -622,6 +657,11 @@ COVERED = {
     "tasks.correspondence.keypoints.read_pairs": "dense",
     "tasks.correspondence.page.build_page": "dense",
     "tasks.correspondence.run.told": "dense",
+    "tasks.text.captions._beside": "words",
+    "tasks.text.model.load_pairing": "words",
+    "tasks.text.page.build_page": "words",
+    "tasks.text.run.told": "words",
+    "tasks.text.words.read": "words",
     "tasks.retrieval.index.read_index": "index",
     "tasks.retrieval.page.build_page": "index",
     "tasks.retrieval.run.search": "index",

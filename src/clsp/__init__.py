@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from clsp.api import search as search
     from clsp.api import synthesize as synthesize
     from clsp.api import train_diffusion as train_diffusion
+    from clsp.api import train_text as train_text
+    from clsp.api import zeroshot as zeroshot
     from clsp.diffusion.pipeline import SyntheticPositivePipeline as SyntheticPositivePipeline
     from clsp.encoders.export import load_encoder as load_encoder
     from clsp.errors import UserError as UserError
@@ -43,6 +45,8 @@ _PUBLIC = {
     "search": "clsp.api",
     "synthesize": "clsp.api",
     "train_diffusion": "clsp.api",
+    "train_text": "clsp.api",
+    "zeroshot": "clsp.api",
 }
 
 __all__ = [
@@ -62,6 +66,8 @@ __all__ = [
     "search",
     "synthesize",
     "train_diffusion",
+    "train_text",
+    "zeroshot",
 ]
 
 

@@ -7,7 +7,7 @@ values of its section; what ``settings`` say goes before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -269,6 +269,42 @@ def dense(
     named = {"encoder": encoder, "bank": positives, "diffusion": diffusion, "pairs": pairs}
     places = {name: None if place is None else str(place) for name, place in named.items()}
     return trained(str(data), Path(out), recipe=recipe, overrides=given, **places)
+
+
+def train_text(
+    data: Place,
+    out: Place,
+    *,
+    encoder: Place | None = None,
+    positives: Place | None = None,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+) -> Path:
+    """Train an image and a text encoder side by side; return their folder, see `clsp.tasks.text.run`.
+
+    Args:
+        data: a SOURCE with captions, or with classes.
+        out: the folder.
+        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
+        positives: a bank's folder, whose candidates are paired with their anchors' captions.
+        recipe: a recipe of the task, or a file.
+        settings: by their names, such as ``{"text.progressive.last": 0.5}``.
+    """
+    from clsp.tasks.text.config import TextRecipe
+    from clsp.tasks.text.run import run as trained
+
+    given = merge(TextRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
+    places = {
+        name: None if place is None else str(place) for name, place in (("encoder", encoder), ("bank", positives))
+    }
+    return trained(str(data), Path(out), recipe=recipe, overrides=given, **places)
+
+
+def zeroshot(model: Place, data: Place, classes: Sequence[str]) -> Predictions:
+    """Give every image of a SOURCE one of ``classes``, by their names alone."""
+    from clsp.tasks.text.run import zeroshot as classified
+
+    return classified(Path(model), str(data), classes)
 
 
 def predict(classifier: Place, data: Place) -> Predictions:

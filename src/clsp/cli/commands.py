@@ -320,6 +320,32 @@ def correspond(call: Call) -> int:
     return 0
 
 
+def text(call: Call) -> int:
+    """``clsp text``."""
+    from clsp.tasks.text.run import run as trained
+    from clsp.tasks.text.run import told
+
+    own = call.own
+    given = {"encoder": own.get("encoder"), "bank": own.get("positives"), "recipe": own.get("recipe")}
+    out = trained(own["data"], Path(own["out"]), overrides=call.overrides, **given)
+    for line in told(out):
+        console.result(line)
+    return 0
+
+
+def zeroshot(call: Call) -> int:
+    """``clsp zeroshot``."""
+    from clsp.tasks.text.run import zeroshot as classified
+
+    own, out = call.own, Path(call.own["out"])
+    if out.suffix != ".csv":
+        raise UserError(f"--out {out}: classes are written as .csv; choose this ending")
+    found = classified(Path(own["model"]), own["data"], [name.strip() for name in own["classes"].split(",")])
+    files.write_text(out, found.table())
+    console.result(f"{len(found.names)} images classified: {out}")
+    return 0
+
+
 def report(call: Call) -> int:
     """``clsp report``."""
     from clsp.report.page import build_report, build_report_of_several

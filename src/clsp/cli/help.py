@@ -37,6 +37,10 @@ FIRST = {
         "quantiser.bits epochs batch_size lr encoder_lr temperature clip.count clip.threshold entropy codebook "
         "positive_weight augment.flip seed"
     ),
+    "text": (
+        "epochs batch_size lr column templates tower.layers tower.width dim progressive.first progressive.last "
+        "smoothing shuffled backbone.name seed"
+    ),
     "dense": (
         "epochs batch_size lr layer cycle.weight cycle.temperature cycle.side cycle.other temperature "
         "measure.transport measure.hough measure.pairs seed"

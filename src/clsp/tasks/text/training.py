@@ -1,0 +1,140 @@
+"""One step of the training: images and captions, with soft targets for a growing part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from clsp import randomness
+from clsp.engine.batches import Batches
+from clsp.engine.course import Course
+from clsp.engine.fit import StepOutput, Training
+from clsp.engine.pixels import Pixels
+from clsp.engine.schedule import warmup_factor
+from clsp.images.augment import augment
+from clsp.objectives.progressive import progressive_clip
+from clsp.positives.source import Draw
+from clsp.tasks.text.config import TextConfig
+from clsp.tasks.text.tower import Pairing
+
+
+class Captioning(Training[StepOutput]):
+    """Trains both encoders.
+
+    Args:
+        pairing: the encoders.
+        config: its settings.
+        pixels: the images trained on.
+        tokens: their captions, int64 [N, L].
+        ids: their dataset indices, which name all draws, int64 [N].
+        mean: mean of the channels on [0, 1], float [C].
+        std: their standard deviation, likewise.
+        seed: names the order of the pairs, and all draws.
+        candidates: makes what draws a candidate of each image, on a device; None: there are none.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        pairing: Pairing,
+        config: TextConfig,
+        pixels: Pixels,
+        tokens: Tensor,
+        ids: np.ndarray,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        seed: int,
+        candidates: Callable[[torch.device], Draw] | None = None,
+    ) -> None:
+        super().__init__()
+        self.pairing, self.config, self.pixels, self.tokens = pairing, config, pixels, tokens
+        self.ids, self.seed, self.candidates = torch.from_numpy(ids), seed, candidates
+        self.draw: Draw | None = None
+        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
+        self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="text", drop_last=True)
+        self.steps_per_epoch = self.batches.steps_per_epoch
+        self.course, self.gradient_clip = Course(self.steps_per_epoch * config.epochs), 1.0
+
+    def to_device(self, device: torch.device) -> None:
+        """Move what fits to the device, once, and make what draws candidates there."""
+        self.pixels.to(device)
+        self.ids, self.tokens = self.ids.to(device), self.tokens.to(device)
+        self.draw = None if self.candidates is None else self.candidates(device)
+
+    def step(self, number: int) -> StepOutput:
+        """Compute a step; ``number`` names all draws."""
+        positions = self.batches.positions(number).to(self.mean.device)
+        ids, pixels = self.ids[positions], self.pixels[positions]
+        images = [self._view(pixels, ids, number, 0)]
+        if self.draw is not None:
+            images.append(self._view(self.draw(positions, pixels, number).images, ids, number, 1))
+        embedded = self.pairing.images(torch.cat(images)).chunk(len(images))
+        texts = self.pairing.texts(self.tokens[positions])
+        soft = self.soft(embedded[0], texts, ids, number)
+        terms = {"contrast": self._contrast(embedded[0], texts, soft)}
+        if len(embedded) > 1:
+            terms["positive"] = self.config.positive_weight * self._contrast(embedded[1], texts, soft)
+        return StepOutput(terms)
+
+    def _contrast(self, images: Tensor, texts: Tensor, soft: Tensor | None) -> Tensor:
+        chosen, scale = self.config.progressive, self.pairing.scale
+        options: dict[str, Any] = {"swapped": chosen.swapped, "smoothing": self.config.smoothing}
+        if soft is not None:
+            options |= {"soft": soft, "teacher_scale": chosen.sharpness * float(scale.detach())}
+        return progressive_clip(images, texts, scale, **options)
+
+    def share(self, number: int) -> float:
+        """The fraction of the batch that has soft targets in a step."""
+        chosen = self.config.progressive
+        return chosen.first + (chosen.last - chosen.first) * self.course.at(number) / max(self.course.planned, 1)
+
+    @torch.no_grad()
+    def soft(self, images: Tensor, texts: Tensor, ids: Tensor, number: int) -> Tensor | None:
+        """Which rows of this process's batch have soft targets, bool [B]; None: none has."""
+        count = round(self.share(number) * len(ids))
+        if not count:
+            return None
+        if self.config.progressive.partition == "score":
+            order = F.cosine_similarity(images.float(), texts.float(), dim=1)
+        else:
+            order = randomness.uniform(self.seed, "soft rows", (number, ids), 1)[:, 0]
+        rows = torch.argsort(order, stable=True)[:count]
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device).index_fill_(0, rows, True)
+
+    def _view(self, pixels: Tensor, ids: Tensor, number: int, view: int) -> Tensor:
+        """Augmented, normalised images, float [B, C, S, S]."""
+        views = torch.full_like(ids, view)
+        drawn = augment(pixels, self.config.augment, seed=self.seed, step=number, ids=ids, views=views)
+        return drawn.sub_(self.mean).div_(self.std)
+
+    def blank_step(self, images: int) -> None:
+        """A step's forward and backward pass on so many images without content, to reckon what it takes."""
+        side, count = self.config.augment.size or self.pixels.shape[2], images * (1 if self.candidates is None else 2)
+        blank = torch.zeros(count, self.pixels.shape[1], side, side, device=self.mean.device)
+        text = torch.ones(images, self.tokens.shape[1], dtype=torch.int64, device=self.mean.device)
+        (self.pairing.images(blank).square().mean() + self.pairing.texts(text).square().mean()).backward()
+
+    def optimizer(self) -> tuple[Optimizer, LRScheduler]:
+        """AdamW, whose decay spares biases, norms and the scale; a warm-up and a cosine to 0, by step."""
+        config = self.config
+        decayed = [p for p in self.parameters() if p.ndim > 1]
+        others = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, config.lr, betas=(0.9, 0.98), eps=1e-6)
+        warmup = round(config.warmup * self.course.planned)
+
+        def rate(step: int) -> float:
+            return warmup_factor(self.course.at(step), total=self.course.planned, warmup=warmup, shape="cosine")
+
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
