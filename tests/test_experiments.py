@@ -131,3 +131,45 @@ def test_near_starts_are_nearer_than_any_other(tmp_path):
     banks = (files.read_json(tmp_path / name / "manifest.json") for name in ("near", "other"))
     near, other = (bank["measures"]["pixel_distance"]["value"] for bank in banks)
     assert near < 0.8 * other
+
+
+def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path):
+    """Two ways in one condition, one of which begins with an encoder that is made before."""
+    small = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
+    plan = {
+        "data": "digits",
+        "command": "classify",
+        "seeds": 2,
+        "before": {"encoder": {"command": "pretrain", "data": "digits", "recipe": "smoke", "pretrain.epochs": 1}},
+        "common": {"classify.epochs": 1, "classify.backbone.args": small, "images.limit": 300},
+        "columns": {"noisy": {"classify.noise.kind": "symmetric", "classify.noise.rate": 0.2}},
+        "rows": {"plain": {}, "from an encoder": {"encoder": "{encoder}"}},
+        "keep": ["accuracy.top1", "suspects.rated.recall"],
+    }
+    files.write_text(tmp_path / "plan.yaml", yaml.safe_dump(plan, sort_keys=False))
+    words = ("--plan", tmp_path / "plan.yaml", "--work", tmp_path / "w", "--out", tmp_path / "o")
+    script("tasks.py", *words)
+    found = files.read_json(tmp_path / "o" / "result.json")["table"]["noisy"]
+    assert found.keys() == {"plain", "from an encoder"}
+    assert found["plain"]["measures"].keys() == {"accuracy.top1", "suspects.rated.recall"}
+    assert found["from an encoder"]["versus_first"]["accuracy.top1"].keys() >= {"mean"}
+    assert sorted(path.name for path in (tmp_path / "w").glob("encoder-*")) == ["encoder-0", "encoder-1"]
+    shutil.rmtree(tmp_path / "w")
+    script("tasks.py", *words)
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("plan", sorted((EXPERIMENTS / "tasks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_plans_of_the_tasks_name_options_that_are_there(plan):
+    from clsp.cli.calls import COMMANDS
+    from clsp.settings.values import options_of
+
+    told = yaml.safe_load(plan.read_text())
+    command = COMMANDS[told["command"]]
+    known = {name for name, _, _ in options_of(command.settings)} | {*command.required, *command.optional}
+    for options in (told["common"], *told["columns"].values(), *told["rows"].values()):
+        assert set(options) <= known
+    for options in told.get("before", {}).values():
+        made = COMMANDS[options["command"]]
+        known = {name for name, _, _ in options_of(made.settings)} | {*made.required, *made.optional}
+        assert set(options) - {"command"} <= known

@@ -1,0 +1,143 @@
+"""A task in rows and columns: every way to train in every condition, with every seed, by the commands of a user.
+
+    python experiments/tasks.py --plan experiments/tasks/noisy-labels.yaml --work WORK --out studies/tasks-noisy-labels
+
+The plan names the command, what is made before it (encoders, banks), and the options of every row and column. What is
+finished in OUT/runs is not repeated. OUT/result.json holds the mean of every measure with its interval over the seeds,
+and the differences to the first row, paired by seed. Several processes share the work: --part 0/2 and --part 1/2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clsp import files
+from clsp.evaluation.statistics import interval, paired
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row in a column, with a seed."""
+
+    row: str
+    column: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return "--".join((self.row, self.column, str(self.seed))).replace(" ", "-").replace("/", "-")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The plan of the YAML file, and where its work lies."""
+
+    plan: dict[str, Any]
+    work: Path
+    out: Path
+
+    def cells(self) -> Iterator[Cell]:
+        for seed in range(self.plan["seeds"]):
+            for column, row in itertools.product(self.plan["columns"], self.plan["rows"]):
+                yield Cell(row, column, seed)
+
+    def run(self, cell: Cell) -> None:
+        """Train a cell, and keep what was measured."""
+        options = {**self.plan["common"], **self.plan["columns"][cell.column], **self.plan["rows"][cell.row]}
+        options = {**options, "seed": cell.seed}
+        for value in options.values():
+            self.prepare(str(value), cell.seed)
+        place = self.work / cell.name
+        self.clsp(self.plan["command"], {**options, "data": self.plan["data"], "out": place}, cell.seed)
+        found = files.read_json(place / self.plan.get("measures", "metrics.json"))
+        values = {name: number for name, number in _numbers(found) if name in self.plan["keep"]}
+        files.write_json(self.path(cell), {"row": cell.row, "column": cell.column, "seed": cell.seed, "values": values})
+
+    def prepare(self, text: str, seed: int) -> None:
+        """Make what an option names, such as ``{encoder}``, before it is used."""
+        for name, words in self.plan.get("before", {}).items():
+            if f"{{{name}}}" in text:
+                for value in words.values():
+                    self.prepare(str(value), seed)
+                options = {key: value for key, value in words.items() if key != "command"}
+                self.clsp(words["command"], {**options, "seed": seed, "out": self.made(name, seed)}, seed)
+
+    def made(self, name: str, seed: int) -> Path:
+        return self.work / f"{name}-{seed}"
+
+    def clsp(self, command: str, options: dict[str, Any], seed: int) -> None:
+        places = {name: str(self.made(name, seed)) for name in self.plan.get("before", {})}
+        words = [word for key, value in options.items() for word in (f"--{key}", _text(value, places))]
+        subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
+
+    def path(self, cell: Cell) -> Path:
+        return self.out / "runs" / f"{cell.name}.json"
+
+    def collect(self) -> dict[str, Any]:
+        """What was measured so far: by column, row and measure."""
+        runs = [files.read_json(self.path(cell)) for cell in self.cells() if self.path(cell).exists()]
+        first, table = next(iter(self.plan["rows"])), dict[str, Any]()
+        for column, row in itertools.product(self.plan["columns"], self.plan["rows"]):
+            mine, others = (_by_measure(runs, column, name) for name in (row, first))
+            measures = {name: interval(list(values.values())).record() for name, values in mine.items()}
+            gaps = {name: gap.record() for name in mine if (gap := paired(mine[name], others.get(name, {})))}
+            if mine:
+                table.setdefault(column, {})[row] = {"measures": measures, "versus_first": gaps if row != first else {}}
+        return {"plan": self.plan, "table": table}
+
+
+def _by_measure(runs: list[dict[str, Any]], column: str, row: str) -> dict[str, dict[str, float]]:
+    """The values of a row in a column, by measure and seed."""
+    found: dict[str, dict[str, float]] = {}
+    for run in runs:
+        if (run["column"], run["row"]) == (column, row):
+            for name, value in run["values"].items():
+                found.setdefault(name, {})[str(run["seed"])] = value
+    return found
+
+
+def _numbers(found: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers of nested mappings, by their dotted names."""
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)
+
+
+def _text(value: Any, places: dict[str, str]) -> str:
+    """A value as one types it, with places in place of their names."""
+    if isinstance(value, str):
+        return value.format(**places) if value.startswith("{") and value.strip("{}") in places else value
+    return (
+        str(value)
+        if isinstance(value, int | float | Path) and not isinstance(value, bool)
+        else yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--plan", "--work", "--out"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th cell")
+    given = parser.parse_args()
+    task = Task(yaml.safe_load(given.plan.read_text()), given.work, given.out)
+    number, parts = map(int, given.part.split("/"))
+    for cell in list(task.cells())[number::parts]:
+        if not task.path(cell).exists():
+            task.run(cell)
+        files.write_json(given.out / "result.json", task.collect())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What every task has: a recipe that fits any data, a page in the documentation, damaged files that it survives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from readers import COVERED  # of experiments/
+
+from clsp.cli.calls import COMMANDS
+from clsp.recipes.names import recipe_names
+from clsp.settings.values import build
+
+ROOT = Path(__file__).parents[2]
+TASKS = {command.task: name for name, command in COMMANDS.items() if command.task}
+
+
+def test_every_folder_of_a_task_has_a_command():
+    there = {path.parent.name for path in (ROOT / "src/clsp/tasks").glob("*/config.py")}
+    assert there == set(TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_s_recipe_fits_few_and_many_images_on_any_machine(task):
+    kind = COMMANDS[TASKS[task]].settings
+    assert "folder" in recipe_names(task)
+    for count in (2, 7, 300, 1_000_000):
+        for accelerated in (False, True):
+            made = build(kind, kind.sized(count, accelerated=accelerated))
+            section = getattr(made, COMMANDS[TASKS[task]].section)
+            assert 2 <= section.batch_size <= max(count, 2)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_has_a_page_that_shows_its_command_and_readers_of_what_it_made(task):
+    pages = [path.read_text() for path in (ROOT / "docs/tasks").glob("*.md")]
+    assert any(f"\nclsp {TASKS[task]} --" in page for page in pages)
+    assert f"tasks.{task}.page.build_page" in COVERED and f"tasks.{task}.run.told" in COVERED
