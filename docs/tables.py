@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from colour import unjittered, ways
 from scipy import stats
 from speed import generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
 from studies import ROOT, SCORES, STUDIES, about, put, result, rows, trained
@@ -240,6 +241,10 @@ def pages() -> dict[Path, str]:
         STUDIES / "tuning" / "README.md": {part: rates(part) for part in result("tuning")["parts"]},
         STUDIES / "gate" / "README.md": {"chosen": banks(chose=True), "checked": banks(chose=False)},
         STUDIES / "run" / "README.md": {"run": one_run()},
+        STUDIES / "colour" / "README.md": {
+            **{part: ways(part) for part in ("blue-marble", "openclipart")},
+            **{f"{part}-unjittered": unjittered(f"{part}-unjittered") for part in ("blue-marble", "openclipart")},
+        },
         STUDIES / "digits" / "README.md": {"digits": arms(digits, tuple(row["arm"] for row in digits["arms"]))},
     }
     return {path: put(path.read_text(encoding="utf-8"), filled) for path, filled in tables.items()}

@@ -62,6 +62,8 @@ class Ablation:
     work: Path
     out: Path
     diffusion: Path
+    name: str | None = None
+    """Of the part that it is of its study; None: it is the whole study."""
 
     @property
     def settings(self) -> list[Setting]:
@@ -103,7 +105,7 @@ class Ablation:
         return {name: value for name, value in self.plan.items() if name not in ("axes", "needs", "together")}
 
     def path(self, setting: Setting) -> Path:
-        return self.out / "settings" / f"{setting.name}.json"
+        return self.out / (self.name or "") / "settings" / f"{setting.name}.json"
 
     def is_done(self, setting: Setting) -> bool:
         """Whether the setting's result is there.
@@ -181,6 +183,14 @@ class Ablation:
             )
         return {"plan": self.plan, "recipe": own_values(self.plan), "beside": beside, "settings": rows}
 
+    def save(self) -> None:
+        """Write what was found so far: a study's numbers, or a part's among those of the others."""
+        path, found = self.out / "result.json", self.collect()
+        if self.name:
+            whole = files.read_json(path) if path.exists() else {"parts": {}}
+            found = {**whole, "parts": {**whole["parts"], self.name: found}}
+        files.write_json(path, found)
+
 
 def scores(runs: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Mean and interval over the seeds, of every score that the runs have."""
@@ -205,14 +215,17 @@ def main() -> None:
     parser.add_argument("--diffusion", type=Path, required=True, help="the diffusion model of the recipe")
     parser.add_argument("--work", type=Path, required=True, help="folder of banks and encoders")
     parser.add_argument("--out", type=Path, required=True, help="what was found")
+    parser.add_argument("--name", help="the part of a study that has several")
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th setting")
     options = parser.parse_args()
-    ablation = Ablation(yaml.safe_load(options.plan.read_text()), options.work, options.out, options.diffusion)
+    ablation = Ablation(
+        yaml.safe_load(options.plan.read_text()), options.work, options.out, options.diffusion, options.name
+    )
     number, parts = map(int, options.part.split("/"))
     for setting in ablation.settings[number::parts]:
         if not ablation.is_done(setting):
             ablation.run(setting)
-        files.write_json(options.out / "result.json", ablation.collect())
+        ablation.save()
 
 
 if __name__ == "__main__":
