@@ -133,8 +133,16 @@ def test_near_starts_are_nearer_than_any_other(tmp_path):
     assert near < 0.8 * other
 
 
-def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path):
+def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path, monkeypatch):
     """Two ways in one condition, one of which begins with an encoder that is made before."""
+    import tasks  # of experiments/
+    from clsp.cli.main import dispatch
+
+    def run():
+        monkeypatch.setattr(sys, "argv", ["tasks.py", *map(str, words)])
+        tasks.main()
+
+    monkeypatch.setattr(tasks.subprocess, "run", lambda command, check: dispatch(command[3:]))
     small = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
     plan = {
         "data": "digits",
@@ -148,14 +156,14 @@ def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path):
     }
     files.write_text(tmp_path / "plan.yaml", yaml.safe_dump(plan, sort_keys=False))
     words = ("--plan", tmp_path / "plan.yaml", "--work", tmp_path / "w", "--out", tmp_path / "o")
-    script("tasks.py", *words)
+    run()
     found = files.read_json(tmp_path / "o" / "result.json")["table"]["noisy"]
     assert found.keys() == {"plain", "from an encoder"}
     assert found["plain"]["measures"].keys() == {"accuracy.top1", "suspects.rated.recall"}
     assert found["from an encoder"]["versus_first"]["accuracy.top1"].keys() >= {"mean"}
     assert sorted(path.name for path in (tmp_path / "w").glob("encoder-*")) == ["encoder-0", "encoder-1"]
     shutil.rmtree(tmp_path / "w")
-    script("tasks.py", *words)
+    run()
     assert not (tmp_path / "w").exists()
 
 

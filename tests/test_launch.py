@@ -1,35 +1,18 @@
-"""Two processes of one machine make what one makes: a run, a comparison, and a training that was killed."""
+"""Two processes of one machine make what one makes: a run, a comparison, a training."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from clsp import distributed, files
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.launch import launch
 from clsp.errors import UserError
-from workshop import ENVIRONMENT
-
-TWO = ["--recipe", "smoke", "--hardware.devices", "2", "--hardware.accelerator", "cpu"]
-
-
-def clsp(*words, **environment):
-    command = [sys.executable, "-m", "clsp", *map(str, words)]
-    environment = {**ENVIRONMENT, **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+from launched import TWO, clsp
 
 
 def test_a_run_of_two_processes_ends_and_is_not_done_twice(tmp_path):
@@ -53,31 +36,6 @@ def test_a_comparison_of_two_processes_ends_and_is_not_done_twice(tmp_path):
         evaluation = tmp_path / "grid" / "arms" / "simclr" / f"seed-{seed}" / "evaluation"
         assert files.read_json(evaluation / "metrics.json")["linear"]["top1"] > 10
     assert second.stderr.count("done before") == 5
-
-
-def test_a_training_of_two_processes_that_was_killed_goes_on_as_if_it_were_not(tmp_path):
-    command = ["pretrain", "--data", "digits", "--method", "moco", "--positives", "view", *TWO]
-    command += ["--checkpoint_minutes", "0", "--out"]
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert clsp(*command, straight).returncode == 0
-    assert clsp(*command, killed, CLSP_FAULT="step:4:kill").returncode != 0
-    assert not (killed / "encoder.safetensors").exists()
-    fewer = shutil.copytree(killed, tmp_path / "fewer")
-    resumed = clsp(*command, killed)
-    assert resumed.returncode == 0 and "continues at step" in resumed.stderr, resumed.stderr
-    weights = [load_file(folder / "encoder.safetensors") for folder in (straight, killed)]
-    assert [name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])] == []
-    facts = [files.read_json(folder / "stage.json")["facts"] for folder in (straight, killed)]
-    assert facts[0] == facts[1]
-    single = ["--recipe", "smoke", "--positives", "view", "--out"]
-    other = clsp(*command[:5], *single, fewer)  # one process goes on where two were
-    assert other.returncode == 0 and "continues at step" in other.stderr, other.stderr
-    assert (fewer / "encoder.safetensors").is_file()
-    alone = clsp(*command[:5], *single, tmp_path / "alone")
-    assert alone.returncode == 0, alone.stderr
-    assert facts[0]["flops"] == pytest.approx(
-        files.read_json(tmp_path / "alone/stage.json")["facts"]["flops"], rel=0.01
-    )
 
 
 def test_processes_whose_clocks_differ_save_together_and_a_batch_script_starts_them_without_srun(tmp_path):
@@ -104,38 +62,6 @@ def test_two_processes_draw_the_views_of_positives_that_are_no_negatives(tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("encoder:") == 1  # what was found is told once
     assert (tmp_path / "encoder" / "views.png").is_file()
-
-
-@pytest.mark.parametrize("victim", ["the first", "the second"])
-def test_a_process_of_our_own_launch_that_is_killed_leaves_none_behind(tmp_path, victim):
-    command = [sys.executable, "-m", "clsp", "diffusion", "--data", "digits", "--out", str(tmp_path), *TWO]
-    with (tmp_path / "told").open("w+") as told:
-        first = subprocess.Popen([*command, "--steps", "1000000"], stderr=told, env=ENVIRONMENT)
-        second = 0
-        try:
-            wait_for(lambda: (tmp_path / "stage.json").exists(), 300)
-            children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-            (second,) = (int(child) for child in children if "clsp" in Path(f"/proc/{child}/cmdline").read_text())
-            os.kill(first.pid if victim == "the first" else second, signal.SIGKILL)
-            status = first.wait(timeout=60)
-            wait_for(lambda: not Path(f"/proc/{second}/cmdline").exists(), 60)
-        finally:
-            for process in filter(None, (first.pid, second)):
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            first.wait()
-        told.seek(0)
-        (line,) = (line for line in told.read().splitlines() if line.startswith("clsp: error:"))
-    rank, ended = (0, -signal.SIGKILL) if victim == "the first" else (1, 1)
-    assert status == ended
-    assert f"process {rank} of 2 (pid " in line and "in stage 'diffusion model' died" in line
-
-
-def wait_for(what, seconds):
-    limit = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 def test_two_devices_from_a_pipe_are_refused_in_a_line(monkeypatch):
