@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,11 @@ def numbers_of(root: Path) -> dict[str, Any]:
     return {**found, **{name: files.read_json(path) for name, path in more.items() if path.exists()}}
 
 
+def without_places(text: str) -> str:
+    """A recipe as text, where the places of one machine are named by their last part alone."""
+    return re.sub(r"(?<![\w.:/])(?:/[\w.+=-]+)+/([\w.+=-]+)", r"\1", text)
+
+
 def keep(root: Path, study: Path, part: str | None) -> None:
     """Write or replace what the study says of the runs in ``root``."""
     numbers, kept = numbers_of(root), study / "runs.jsonl.gz"
@@ -100,7 +105,7 @@ def keep(root: Path, study: Path, part: str | None) -> None:
         file.write(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
     recipe = study / (f"recipes/{part}.yaml" if part else "recipe.yaml")
     recipe.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(root / "recipe.yaml", recipe)
+    files.write_text(recipe, without_places((root / "recipe.yaml").read_text(encoding="utf-8")))
     if (root / "budget.json").exists():
         sheet = study / (f"sheets/{part}.jpg" if part else "sheet.jpg")
         sheet.parent.mkdir(parents=True, exist_ok=True)

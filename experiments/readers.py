@@ -207,12 +207,11 @@ def _classifier(folder: Path) -> None:
 
 def _read_classifier(folder: Path) -> None:
     from clsp.tasks.classify.model import load_classifier
-    from clsp.tasks.classify.page import build_page
-    from clsp.tasks.classify.run import told
+    from clsp.tasks.classify.run import TASK
 
     load_classifier(folder)
-    build_page(folder)
-    told(folder)
+    TASK.page(folder)
+    TASK.told(folder)
 
 
 def _index(folder: Path) -> None:
@@ -240,13 +239,13 @@ def _index(folder: Path) -> None:
 
 
 def _read_index(folder: Path) -> None:
-    from clsp.tasks.retrieval.page import build_page, found_page
-    from clsp.tasks.retrieval.run import search, told
+    from clsp.tasks.retrieval.page import found_page
+    from clsp.tasks.retrieval.run import TASK, search
 
     found = search(folder, folder / "query.png", k=2)
     found_page(folder / "query.png", found.names, found.scores, folder)
-    build_page(folder)
-    told(folder)
+    TASK.page(folder)
+    TASK.told(folder)
 
 
 def _dense(folder: Path) -> None:
@@ -267,12 +266,12 @@ def _dense(folder: Path) -> None:
 
 def _read_dense(folder: Path) -> None:
     from clsp.tasks.correspondence.keypoints import read_pairs
-    from clsp.tasks.correspondence.page import build_page
-    from clsp.tasks.correspondence.run import _opened, told
+    from clsp.tasks.correspondence.measure import opened
+    from clsp.tasks.correspondence.run import TASK
 
-    build_page(folder)
-    told(folder)
-    _opened(folder / "a.png", 8, 1)
+    TASK.page(folder)
+    TASK.told(folder)
+    opened(folder / "a.png", 8, 1)
     for part in ("test", "val", "trn"):
         read_pairs(folder, part)
 
@@ -303,12 +302,11 @@ def _words(folder: Path) -> None:
 
 def _read_words(folder: Path) -> None:
     from clsp.tasks.text.model import load_pairing
-    from clsp.tasks.text.page import build_page
-    from clsp.tasks.text.run import told
+    from clsp.tasks.text.run import TASK
 
     load_pairing(folder)[0].embed_texts(["a cat"])
-    build_page(folder)
-    told(folder)
+    TASK.page(folder)
+    TASK.told(folder)
 
 
 def _diffusion(folder: Path) -> None:
@@ -575,10 +573,10 @@ READERS = {
     "cost": Reader(_cost, _read_cost),
     "log": Reader(_log, _read_log, writes=("metrics.jsonl",)),
     "encoder": Reader(_encoder, _read_encoder),
-    "classifier": Reader(_classifier, _read_classifier),
-    "index": Reader(_index, _read_index),
-    "dense": Reader(_dense, _read_dense),
-    "words": Reader(_words, _read_words),
+    "classify": Reader(_classifier, _read_classifier),
+    "retrieval": Reader(_index, _read_index),
+    "correspondence": Reader(_dense, _read_dense),
+    "text": Reader(_words, _read_words),
     "diffusion": Reader(_diffusion, _read_diffusion),
     "recipe": Reader(_recipe, _read_recipe),
     "arrays": Reader(_arrays, _read_arrays),
@@ -650,22 +648,16 @@ COVERED = {
     "study.study.identity": "stage",
     "study.clock.read_budget": "budget",
     "study.gate._advice": "stage",
-    "tasks.classify.model.load_classifier": "classifier",
-    "tasks.classify.page.build_page": "classifier",
-    "tasks.classify.run.told": "classifier",
-    "tasks.correspondence.keypoints._spair": "dense",
-    "tasks.correspondence.keypoints.read_pairs": "dense",
-    "tasks.correspondence.page.build_page": "dense",
-    "tasks.correspondence.run.told": "dense",
-    "tasks.text.captions._beside": "words",
-    "tasks.text.model.load_pairing": "words",
-    "tasks.text.page.build_page": "words",
-    "tasks.text.run.told": "words",
-    "tasks.text.words.read": "words",
-    "tasks.retrieval.index.read_index": "index",
-    "tasks.retrieval.page.build_page": "index",
-    "tasks.retrieval.run.search": "index",
-    "tasks.retrieval.run.told": "index",
+    "tasks.classify.model.load_classifier": "classify",
+    "tasks.task.page": "classify",
+    "tasks.task.told": "classify",
+    "tasks.correspondence.keypoints._spair": "correspondence",
+    "tasks.correspondence.keypoints.read_pairs": "correspondence",
+    "tasks.text.captions._beside": "text",
+    "tasks.text.model.load_pairing": "text",
+    "tasks.text.words.read": "text",
+    "tasks.retrieval.index.read_index": "retrieval",
+    "tasks.retrieval.run.search": "retrieval",
     "study.gate.judged": "gate",
 }
 """Functions that read through the boundary, each with the reader here that meets it or the same file."""

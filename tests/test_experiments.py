@@ -169,7 +169,7 @@ def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("plan", sorted((EXPERIMENTS / "tasks").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_plans_of_the_tasks_name_options_that_are_there(plan):
-    from clsp.cli.calls import COMMANDS
+    from clsp.cli.table import COMMANDS
     from clsp.settings.values import options_of
 
     told = yaml.safe_load(plan.read_text())

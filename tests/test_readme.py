@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clsp.cli.calls import COMMANDS, parse_call
+from clsp.cli.calls import parse_call
+from clsp.cli.table import COMMANDS
 from clsp.recipes.names import recipe_for, recipe_names
 from clsp.recipes.recipe import load_recipe
 from workshop import shared

@@ -20,6 +20,8 @@ NAMES = sorted(path.parent.name for path in STUDIES.glob("*/study.yaml"))
 LIMIT = 8_000_000
 """Bytes of all studies together."""
 FIELDS = ("question", "verdict", "command", "data", "recipe", "split", "seeds", "commit", "hardware")
+PLACE = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|work|mnt|data|srv|Users|opt|var|usr)/\S+")
+"""A file or folder of a machine."""
 PROSE = {"README.md": "## Does it help?", "studies/claim/README.md": "# ", "studies/equal-cost/README.md": "# "}
 """Pages that speak of numbers, and where they begin to."""
 
@@ -57,6 +59,14 @@ def test_all_studies_are_light():
     sizes = {path: path.stat().st_size for path in STUDIES.rglob("*") if path.is_file()}
     assert sum(sizes.values()) < LIMIT
     assert [path.name for path in sizes if path.suffix == ".safetensors"] == ["diffusion_pytorch_model.safetensors"]
+
+
+def test_no_study_names_a_place_of_the_machine_that_made_it():
+    """A command that is kept says what is read by its name alone."""
+    texts = {path: path.read_text(encoding="utf-8") for path in STUDIES.rglob("*.yaml")}
+    texts |= {path: path.read_text(encoding="utf-8") for path in STUDIES.rglob("*.json")}
+    texts |= {path: gzip.decompress(path.read_bytes()).decode() for path in STUDIES.rglob("*.gz")}
+    assert {str(path): found for path, text in texts.items() if (found := PLACE.findall(text))} == {}
 
 
 def test_every_folder_is_a_study():

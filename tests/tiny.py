@@ -11,6 +11,7 @@ from torch import nn
 from clsp.diffusion.config import DiffusionConfig
 from clsp.encoders.backbone import build_backbone
 from clsp.encoders.config import BackboneConfig, BatchNormMode, PredictorConfig, ProjectorConfig
+from clsp.encoders.export import EncoderSpec
 from clsp.encoders.heads import Heads
 from clsp.images.augment import draw_crops
 from clsp.images.config import AugmentConfig
@@ -89,6 +90,11 @@ def images_of(train: int = 48, test: int | None = 24, *, channels: int = 3, size
     rng = np.random.default_rng(seed)
     parts = _split(train, "train", channels, size, rng), _split(test or 0, "test", channels, size, rng)
     return Images(source="made", train=parts[0], test=parts[1] if test else None, classes=("a", "b", "c"))
+
+
+def plain_spec() -> EncoderSpec:
+    """Of an encoder of gray images that are not normalised."""
+    return EncoderSpec(name="none", channels=1, size=8, mean=[0.0], std=[1.0])
 
 
 def pretrain_config(**changes) -> PretrainConfig:

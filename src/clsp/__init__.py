@@ -11,42 +11,44 @@ from typing import TYPE_CHECKING, Any
 from clsp._version import __version__
 
 if TYPE_CHECKING:
-    from clsp.api import classify as classify
-    from clsp.api import dense as dense
     from clsp.api import evaluate as evaluate
-    from clsp.api import index as index
-    from clsp.api import predict as predict
     from clsp.api import pretrain as pretrain
     from clsp.api import run as run
-    from clsp.api import search as search
     from clsp.api import synthesize as synthesize
     from clsp.api import train_diffusion as train_diffusion
-    from clsp.api import train_text as train_text
-    from clsp.api import zeroshot as zeroshot
     from clsp.diffusion.pipeline import SyntheticPositivePipeline as SyntheticPositivePipeline
     from clsp.encoders.export import load_encoder as load_encoder
     from clsp.errors import UserError as UserError
     from clsp.images.sources import open_images as open_images
     from clsp.positives.bank import PositiveBank as PositiveBank
+    from clsp.tasks.classify.run import classify as classify
+    from clsp.tasks.classify.run import predict as predict
+    from clsp.tasks.correspondence.run import correspond as correspond
+    from clsp.tasks.correspondence.run import dense as dense
+    from clsp.tasks.retrieval.run import index as index
+    from clsp.tasks.retrieval.run import search as search
+    from clsp.tasks.text.run import train_text as train_text
+    from clsp.tasks.text.run import zeroshot as zeroshot
 
 _PUBLIC = {
     "PositiveBank": "clsp.positives.bank",
     "SyntheticPositivePipeline": "clsp.diffusion.pipeline",
     "UserError": "clsp.errors",
-    "classify": "clsp.api",
-    "dense": "clsp.api",
+    "classify": "clsp.tasks.classify.run",
+    "correspond": "clsp.tasks.correspondence.run",
+    "dense": "clsp.tasks.correspondence.run",
     "evaluate": "clsp.api",
-    "index": "clsp.api",
+    "index": "clsp.tasks.retrieval.run",
     "load_encoder": "clsp.encoders.export",
     "open_images": "clsp.images.sources",
-    "predict": "clsp.api",
+    "predict": "clsp.tasks.classify.run",
     "pretrain": "clsp.api",
     "run": "clsp.api",
-    "search": "clsp.api",
+    "search": "clsp.tasks.retrieval.run",
     "synthesize": "clsp.api",
     "train_diffusion": "clsp.api",
-    "train_text": "clsp.api",
-    "zeroshot": "clsp.api",
+    "train_text": "clsp.tasks.text.run",
+    "zeroshot": "clsp.tasks.text.run",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "UserError",
     "__version__",
     "classify",
+    "correspond",
     "dense",
     "evaluate",
     "index",

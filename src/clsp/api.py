@@ -7,7 +7,7 @@ values of its section; what ``settings`` say goes before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from clsp.evaluation.evaluate import Result
     from clsp.positives.bank import PositiveBank
     from clsp.positives.config import SynthesizeConfig
-    from clsp.tasks.classify.predict import Predictions
-    from clsp.tasks.retrieval.run import Found
     from clsp.training.config import PretrainConfig
 
 Settings = Mapping[str, Any]
@@ -172,143 +170,3 @@ def evaluate(
     prepared = stages.prepare_for(folder, str(data), recipe=recipe, overrides=overrides)
     describe(prepared.images)
     return stages.evaluate_stage(folder, prepared)
-
-
-def classify(
-    data: Place,
-    out: Place,
-    *,
-    encoder: Place | None = None,
-    positives: Place | None = None,
-    recipe: str | None = None,
-    settings: Settings | None = None,
-) -> Path:
-    """Train a classifier on labels of which some may be wrong; return its folder, see `clsp.tasks.classify.run`.
-
-    Args:
-        data: a SOURCE with labels.
-        out: the classifier's folder.
-        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates may be neighbours.
-        recipe: a recipe of the task, or a file.
-        settings: by their names, such as ``{"classify.consistency.weight": 0.3}``.
-    """
-    from clsp.tasks.classify.config import ClassifyRecipe
-    from clsp.tasks.classify.run import run as classified
-
-    given = merge(ClassifyRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
-    places = {
-        name: None if place is None else str(place) for name, place in (("encoder", encoder), ("bank", positives))
-    }
-    return classified(str(data), Path(out), recipe=recipe, overrides=given, **places)
-
-
-def index(
-    data: Place,
-    out: Place,
-    *,
-    encoder: Place | None = None,
-    positives: Place | None = None,
-    recipe: str | None = None,
-    settings: Settings | None = None,
-) -> Path:
-    """Make an index of short codes of all images; return its folder, see `clsp.tasks.retrieval.run`.
-
-    Args:
-        data: a SOURCE.
-        out: the index's folder.
-        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates are further positives.
-        recipe: a recipe of the task, or a file.
-        settings: by their names, such as ``{"index.quantiser.bits": 32}``.
-    """
-    from clsp.tasks.retrieval.config import RetrievalRecipe
-    from clsp.tasks.retrieval.run import run as indexed
-
-    given = merge(RetrievalRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
-    places = {
-        name: None if place is None else str(place) for name, place in (("encoder", encoder), ("bank", positives))
-    }
-    return indexed(str(data), Path(out), recipe=recipe, overrides=given, **places)
-
-
-def search(index: Place, query: Place, *, k: int = 10) -> Found:
-    """Search an index for the k images that are most like the image file ``query``."""
-    from clsp.tasks.retrieval.run import search as searched
-
-    return searched(Path(index), Path(query), k=k)
-
-
-def dense(
-    data: Place,
-    out: Place,
-    *,
-    encoder: Place | None = None,
-    positives: Place | None = None,
-    diffusion: Place | None = None,
-    pairs: Place | None = None,
-    recipe: str | None = None,
-    settings: Settings | None = None,
-) -> Path:
-    """Train an encoder for dense correspondence; return its folder, see `clsp.tasks.correspondence.run`.
-
-    Args:
-        data: a SOURCE.
-        out: the encoder's folder.
-        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates are the other images.
-        diffusion: a diffusion model's folder, whose features are compared.
-        pairs: the folder of a benchmark of key points.
-        recipe: a recipe of the task, or a file.
-        settings: by their names, such as ``{"dense.cycle.other": "class"}``.
-    """
-    from clsp.tasks.correspondence.config import DenseRecipe
-    from clsp.tasks.correspondence.run import run as trained
-
-    given = merge(DenseRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
-    named = {"encoder": encoder, "bank": positives, "diffusion": diffusion, "pairs": pairs}
-    places = {name: None if place is None else str(place) for name, place in named.items()}
-    return trained(str(data), Path(out), recipe=recipe, overrides=given, **places)
-
-
-def train_text(
-    data: Place,
-    out: Place,
-    *,
-    encoder: Place | None = None,
-    positives: Place | None = None,
-    recipe: str | None = None,
-    settings: Settings | None = None,
-) -> Path:
-    """Train an image and a text encoder side by side; return their folder, see `clsp.tasks.text.run`.
-
-    Args:
-        data: a SOURCE with captions, or with classes.
-        out: the folder.
-        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates are paired with their anchors' captions.
-        recipe: a recipe of the task, or a file.
-        settings: by their names, such as ``{"text.progressive.last": 0.5}``.
-    """
-    from clsp.tasks.text.config import TextRecipe
-    from clsp.tasks.text.run import run as trained
-
-    given = merge(TextRecipe, *(nested({name: value}) for name, value in (settings or {}).items()))
-    places = {
-        name: None if place is None else str(place) for name, place in (("encoder", encoder), ("bank", positives))
-    }
-    return trained(str(data), Path(out), recipe=recipe, overrides=given, **places)
-
-
-def zeroshot(model: Place, data: Place, classes: Sequence[str]) -> Predictions:
-    """Give every image of a SOURCE one of ``classes``, by their names alone."""
-    from clsp.tasks.text.run import zeroshot as classified
-
-    return classified(Path(model), str(data), classes)
-
-
-def predict(classifier: Place, data: Place) -> Predictions:
-    """Classify every image of a SOURCE by what `classify` made."""
-    from clsp.tasks.classify.predict import predict as predicted
-
-    return predicted(Path(classifier), str(data))

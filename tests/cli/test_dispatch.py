@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
-from clsp.cli.calls import COMMANDS
 from clsp.cli.main import dispatch
+from clsp.cli.table import COMMANDS
 
 DIGITS = ("--data", "digits", "--recipe", "smoke")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_exists_and_has_help(name, capsys):
-    from clsp.cli import commands
-
-    assert callable(getattr(commands, COMMANDS[name].function))
+    command = COMMANDS[name]
+    assert callable(getattr(import_module(f"clsp.cli.{command.module}"), command.function))
     assert dispatch([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: clsp {name} ")

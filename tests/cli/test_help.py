@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from clsp.cli.calls import COMMANDS, MEANINGS, METAVARS, parse_call
+from clsp.cli.calls import parse_call
 from clsp.cli.help import FIRST, help_of
+from clsp.cli.table import COMMANDS, MEANINGS, METAVARS
 from clsp.errors import UserError
 from clsp.settings.values import options_of
 

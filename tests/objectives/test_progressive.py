@@ -36,7 +36,7 @@ def test_without_soft_rows_it_is_clips_to_the_bit(soft):
 def test_soft_rows_learn_what_the_model_says(swapped):
     v, t = drawn(0), drawn(1)
     soft = torch.tensor([True, False, True, False, False, True])
-    found = progressive_clip(v, t, SCALE, soft=soft, teacher_scale=9.0, swapped=swapped)
+    found = progressive_clip(v, t, SCALE, soft=soft, sharpness=9 / 7, swapped=swapped)
     u, w = F.normalize(v, dim=1), F.normalize(t, dim=1)
     total = 0.0
     for one, other in ((u, w), (w, u)):

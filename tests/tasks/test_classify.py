@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from torch import nn
 
-from clsp import api, files
+import clsp
+from clsp import files
 from clsp.cli.main import dispatch
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
@@ -24,7 +25,9 @@ from clsp.tasks.classify.config import ClassifyConfig, ConsistencyConfig, NoiseC
 from clsp.tasks.classify.labels import train_labels, with_noise
 from clsp.tasks.classify.suspects import Suspects
 from clsp.tasks.classify.training import Classifier, Classifying, margins
+from clsp.tasks.views import Drawing
 from tiny import images_of
+from tiny import plain_spec as spec
 
 CLASSES = ("cat", "dog", "owl", "fox")
 QUICK = {
@@ -97,10 +100,9 @@ def training(config=None, candidates=None, pretrained=False):
     config = config or {}
     config = ClassifyConfig(**{"batch_size": 12, "epochs": 10, **config})
     labels, ids = np.arange(24) % 4, np.arange(24) * 2
-    given = {"seed": 0, "pretrained": pretrained, "candidates": candidates}
-    made = Classifying(
-        Classifier(Tiny(), 4), config, Pixels(images), ids, labels, torch.zeros(1), torch.ones(1), **given
-    )
+    drawing, classifier = Drawing(spec(), config.augment, seed=0), Classifier(Tiny(), 4)
+    given = {"pretrained": pretrained, "candidates": candidates}
+    made = Classifying(classifier, config, drawing, Pixels(images), ids, labels, **given)
     made.to_device(torch.device("cpu"))
     return made
 
@@ -108,7 +110,7 @@ def training(config=None, candidates=None, pretrained=False):
 def seen(made, number, view=0):
     """Logits and features of a step's images, computed apart."""
     positions = made.batches.positions(number)
-    images = made._view(made.pixels[positions], made.ids[positions], number, view=view)
+    images = made.drawing(made.pixels[positions], made.ids[positions], number, view)
     return *made.classifier(images), made.labels[positions]
 
 
@@ -137,7 +139,7 @@ def test_candidates_are_neighbours_and_have_no_label():
     made = training(config, candidates)
     logits, features, labels = seen(made, 2)
     positions = made.batches.positions(2)
-    flipped = made._view(made.pixels[positions].flip(-1), made.ids[positions], 2, view=1)
+    flipped = made.drawing(made.pixels[positions].flip(-1), made.ids[positions], 2, 1)
     more = made.classifier(flipped)
     consistency = neighbour_consistency(logits, features, neighbours=4, temperature=2.0, more=more)
     torch.testing.assert_close(made.step(2).loss, 0.7 * F.cross_entropy(logits, labels) + 0.3 * consistency)
@@ -195,7 +197,7 @@ def test_wrong_labels_of_the_digits_are_found(tmp_path):
         "classify.epochs": 25, "classify.noise.kind": "symmetric", "classify.noise.rate": 0.4,
         "classify.consistency.weight": 0.3,
     }  # fmt: skip
-    folder = api.classify("digits", tmp_path / "made", settings=settings)
+    folder = clsp.classify("digits", tmp_path / "made", settings=settings)
     found = files.read_json(folder / "metrics.json")
     rated = found["suspects"]["rated"]
     assert found["accuracy"]["top1"] > 80 and rated["precision"] > 0.65 and rated["recall"] > 0.9
@@ -206,7 +208,7 @@ def test_wrong_labels_of_the_digits_are_found(tmp_path):
     assert np.mean(named) > 0.8
     page = (folder / "report.html").read_text()
     assert rows[0]["name"] in page and "probably wrong" in page
-    predicted = api.predict(folder, "digits")
+    predicted = clsp.predict(folder, "digits")
     assert np.mean(np.array(predicted.chosen) == [str(truth[int(n.split("/")[1])]) for n in predicted.names]) > 0.8
     done = subprocess.run([sys.executable, "-I", folder / "snippet.py"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -215,12 +217,12 @@ def test_wrong_labels_of_the_digits_are_found(tmp_path):
 
 def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(tmp_path, monkeypatch):
     settings = {**QUICK, "classify.checkpoint_minutes": 0, "classify.consistency.weight": 0.3}
-    api.classify("digits", tmp_path / "straight", settings=settings)
+    clsp.classify("digits", tmp_path / "straight", settings=settings)
     monkeypatch.setenv("CLSP_FAULT", "step:7:eio")
     with pytest.raises(OSError, match="Input/output"):
-        api.classify("digits", tmp_path / "killed", settings=settings)
+        clsp.classify("digits", tmp_path / "killed", settings=settings)
     monkeypatch.delenv("CLSP_FAULT")
-    api.classify("digits", tmp_path / "killed", settings=settings)
+    clsp.classify("digits", tmp_path / "killed", settings=settings)
     for name in ("encoder.safetensors", "head.safetensors"):
         one, other = (load_file(tmp_path / folder / name) for folder in ("straight", "killed"))
         assert all(torch.equal(one[key], other[key]) for key in one)
@@ -229,10 +231,10 @@ def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(tmp_path, mon
 
 
 def test_it_starts_from_an_encoder_of_clsp_and_takes_images_as_that_one_does(tmp_path):
-    api.classify("digits", tmp_path / "first", settings={**QUICK, "images.size": 12})
+    clsp.classify("digits", tmp_path / "first", settings={**QUICK, "images.size": 12})
     start = load_file(tmp_path / "first" / "encoder.safetensors")
     frozen = {**QUICK, "classify.encoder_lr": 0.0}
-    api.classify("digits", tmp_path / "second", encoder=tmp_path / "first", settings=frozen)
+    clsp.classify("digits", tmp_path / "second", encoder=tmp_path / "first", settings=frozen)
     made = load_file(tmp_path / "second" / "encoder.safetensors")
     assert all(torch.equal(start[name], made[name]) for name in start)
     assert files.read_json(tmp_path / "second" / "images.json")["size"] == 12

@@ -9,7 +9,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from clsp import api, files
+import clsp
+from clsp import files
 from clsp.cli.main import dispatch
 from clsp.diffusion.training import train_diffusion
 from clsp.encoders.backbone import build_backbone
@@ -18,11 +19,13 @@ from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.objectives.nt_xent import nt_xent
 from clsp.positives.bank import PositiveBank
-from clsp.tasks.correspondence.config import CycleConfig, DenseConfig
+from clsp.tasks.correspondence.config import CycleConfig, DenseConfig, DenseRecipe
 from clsp.tasks.correspondence.features import maps_and_features
-from clsp.tasks.correspondence.stage import _partners, measure_dense, train_dense
+from clsp.tasks.correspondence.stage import _nearest, _same_class, make_dense, nearest_others
 from clsp.tasks.correspondence.training import Corresponding
-from tiny import images_of, vit
+from clsp.tasks.job import Job
+from clsp.tasks.views import Drawing
+from tiny import images_of, plain_spec, vit
 
 TINY = {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]}
 CPU = HardwareConfig(accelerator="cpu")
@@ -33,9 +36,8 @@ def training(other=None, cycle=None, **changes):
     images = np.random.default_rng(0).integers(0, 256, (12, 1, 16, 16), dtype=np.uint8)
     config = DenseConfig(**{"batch_size": 6, "epochs": 4, "cycle": CycleConfig(**(cycle or {})), **changes})
     encoder = build_backbone("resnet18", TINY, channels=1, size=16, stem="small").train()
-    made = Corresponding(
-        encoder, config, Pixels(images), np.arange(12), torch.zeros(1), torch.ones(1), seed=0, other=other
-    )
+    drawing = Drawing(plain_spec(), config.augment, seed=0)
+    made = Corresponding(encoder, config, drawing, Pixels(images), np.arange(12), other=other)
     made.to_device(torch.device("cpu"))
     return made
 
@@ -43,7 +45,7 @@ def training(other=None, cycle=None, **changes):
 def test_without_the_cycle_a_step_is_the_contrast_of_two_views():
     made = training(cycle={"weight": 0.0})
     positions = made.batches.positions(1)
-    views = torch.cat([made._view(made.pixels[positions], made.ids[positions], 1, view) for view in (0, 1)])
+    views = torch.cat([made.drawing(made.pixels[positions], made.ids[positions], 1, view) for view in (0, 1)])
     first, second = made.projector(maps_and_features(made.encoder, views, -2)[1]).chunk(2)
     assert made.step(1).terms.keys() == {"contrast"}
     torch.testing.assert_close(made.step(1).loss, nt_xent(first, second, 0.2))
@@ -70,7 +72,8 @@ def test_a_network_that_knows_places_has_no_cycle_to_mend(monkeypatch):
 
     monkeypatch.setattr("clsp.tasks.correspondence.training.maps_and_features", places)
     made = training(cycle={"temperature": 0.0005, "other": "view", "degrees": 0.0})
-    monkeypatch.setattr(made, "_normalised", lambda x: images)
+    monkeypatch.setattr(made.drawing, "normalised", lambda x: images)
+    monkeypatch.setattr(made.drawing, "forward", lambda *given: images)
     made.pixels = Pixels(np.zeros((4, 2, 32, 32), np.uint8))
     here = torch.arange(4)
     loss = made._cycle(here, torch.zeros(4, 2, 32, 32, dtype=torch.uint8), here, 0)
@@ -80,13 +83,14 @@ def test_a_network_that_knows_places_has_no_cycle_to_mend(monkeypatch):
 def test_partners_are_of_the_same_label_or_the_nearest():
     images = images_of(30, None, channels=1, size=8)
     pixels, device = Pixels(images.train.images).to(torch.device("cpu")), torch.device("cpu")
-    drawn = _partners(pixels, None, images.train.labels, 0, device)
+    drawn = _same_class(pixels, images.train.labels, 0, device)
     first = {bytes(image): label for image, label in zip(images.train.images, images.train.labels, strict=True)}
     for step in range(3):
         got = drawn(torch.arange(30), step).numpy()
         assert [first[bytes(image)] for image in got] == images.train.labels.tolist()
-    nearest = _partners(pixels, torch.arange(30).flip(0), None, 0, device)
+    nearest = _nearest(pixels, torch.arange(30).flip(0), device)
     assert (nearest(torch.arange(3), 0).numpy() == images.train.images[[29, 28, 27]]).all()
+    assert nearest_others(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.0, 1.0]])).tolist() == [1, 0, 3, 2]
 
 
 def test_a_transformer_has_maps_too_and_a_layer_that_is_not_there_is_refused():
@@ -110,6 +114,10 @@ def made(tmp_path_factory):
     return images, folder / "diffusion", bank
 
 
+def job(images, config, folder, bank=None, **more):
+    return Job(images, DenseRecipe(dense=config, hardware=CPU), folder, bank=bank, more=more)
+
+
 QUICK = {"batch_size": 8, "epochs": 2, "measure": {"pairs": 6, "time": 10}, "checkpoint_minutes": 0,
          "backbone": {"args": TINY}}  # fmt: skip
 
@@ -120,8 +128,7 @@ def test_every_other_image_serves_and_the_diffusion_model_is_a_row(made, tmp_pat
     assert isinstance(bank, PositiveBank)
     config = DenseConfig(**{**QUICK, "cycle": {"other": other}})
     bank = bank if other == "candidate" else None
-    train_dense(images, config, CPU, seed=0, folder=tmp_path, bank=bank)
-    measure_dense(images, config, seed=0, folder=tmp_path, diffusion=str(diffusion))
+    make_dense(job(images, config, tmp_path, bank, diffusion=str(diffusion)))
     found = files.read_json(tmp_path / "measures" / "metrics.json")["warps"]
     assert found.keys() == {"random", "trained", "diffusion"}
     assert all(0 <= value <= 100 for row in found.values() for value in row.values())
@@ -130,12 +137,12 @@ def test_every_other_image_serves_and_the_diffusion_model_is_a_row(made, tmp_pat
 def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(made, tmp_path, monkeypatch):
     images, _, _ = made
     config = DenseConfig(**QUICK)
-    train_dense(images, config, CPU, seed=0, folder=tmp_path / "straight")
+    make_dense(job(images, config, tmp_path / "straight"))
     monkeypatch.setenv("CLSP_FAULT", "step:4:eio")
     with pytest.raises(OSError, match="Input/output"):
-        train_dense(images, config, CPU, seed=0, folder=tmp_path / "killed")
+        make_dense(job(images, config, tmp_path / "killed"))
     monkeypatch.delenv("CLSP_FAULT")
-    train_dense(images, config, CPU, seed=0, folder=tmp_path / "killed")
+    make_dense(job(images, config, tmp_path / "killed"))
     one, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("straight", "killed"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -147,9 +154,7 @@ def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(made, tmp_pat
 def test_settings_that_do_not_go_together_are_refused(made, tmp_path, cycle, bank, said):
     images, _, drawn = made
     with pytest.raises(UserError, match=said):
-        train_dense(
-            images, DenseConfig(**{**QUICK, "cycle": cycle}), CPU, seed=0, folder=tmp_path, bank=drawn if bank else None
-        )
+        make_dense(job(images, DenseConfig(**{**QUICK, "cycle": cycle}), tmp_path, drawn if bank else None))
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +188,10 @@ def test_the_commands_train_measure_and_draw(digits, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert "1 pairs of spair" in page and "random weights" in page
     assert dispatch(["correspond", str(one), str(two), "--encoder", str(out), "--out", str(drawn)]) == 0
-    assert Image.open(drawn).size == (784, 384)
+    assert Image.open(drawn).size == (816, 416)
     assert dispatch(["verify", str(out)]) == 0
     time = (out / "encoder.safetensors").stat().st_mtime_ns
-    assert api.dense(digits, out, settings={**_settings(), "dense.measure.points": 4}) == out  # measured anew
+    assert clsp.dense(digits, out, settings={**_settings(), "dense.measure.points": 4}) == out  # measured anew
     assert (out / "encoder.safetensors").stat().st_mtime_ns == time
     assert "pairs" not in files.read_json(out / "measures" / "metrics.json")
     assert "pck@0.1" in capsys.readouterr().out

@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from clsp import api, files
+import clsp
+from clsp import files
 from clsp.cli.main import dispatch
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
@@ -25,7 +26,8 @@ from clsp.tasks.text.model import load_pairing
 from clsp.tasks.text.tower import Pairing, Tower
 from clsp.tasks.text.training import Captioning
 from clsp.tasks.text.words import learnt, tokens
-from tiny import images_of
+from clsp.tasks.views import Drawing
+from tiny import images_of, plain_spec
 
 pytest.importorskip("tokenizers")
 TOWER = TowerConfig(width=16, layers=1, heads=2, length=8)
@@ -98,10 +100,8 @@ def training(candidates=None, **changes):
     config = TextConfig(**{"batch_size": 12, "epochs": 5, "tower": TOWER, "dim": 6, **changes})
     pairing = Pairing(Flat(), Tower(50, TOWER), 16, 6)
     written = torch.randint(3, 50, (24, 8), generator=torch.Generator().manual_seed(1))
-    made = Captioning(
-        pairing, config, Pixels(images), written, np.arange(24), torch.zeros(1), torch.ones(1), seed=0,
-        candidates=candidates,
-    )  # fmt: skip
+    drawing, ids = Drawing(plain_spec(), config.augment, seed=0), np.arange(24)
+    made = Captioning(pairing, config, drawing, Pixels(images), written, ids, candidates=candidates)
     made.to_device(torch.device("cpu"))
     return made
 
@@ -109,7 +109,7 @@ def training(candidates=None, **changes):
 def embedded(made, number, flip=False):
     positions = made.batches.positions(number)
     pixels = made.pixels[positions]
-    images = made._view(pixels.flip(-1) if flip else pixels, made.ids[positions], number, int(flip))
+    images = made.drawing(pixels.flip(-1) if flip else pixels, made.ids[positions], number, int(flip))
     return made.pairing.images(images), made.pairing.texts(made.tokens[positions])
 
 
@@ -199,12 +199,12 @@ def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(folder, tmp_p
         "text.epochs": 3, "text.batch_size": 32, "text.checkpoint_minutes": 0, "text.backbone.args": SMALL,
         "text.progressive.last": 0.5,
     }  # fmt: skip
-    api.train_text(folder, tmp_path / "straight", settings=settings)
+    clsp.train_text(folder, tmp_path / "straight", settings=settings)
     monkeypatch.setenv("CLSP_FAULT", "step:7:eio")
     with pytest.raises(OSError, match="Input/output"):
-        api.train_text(folder, tmp_path / "killed", settings=settings)
+        clsp.train_text(folder, tmp_path / "killed", settings=settings)
     monkeypatch.delenv("CLSP_FAULT")
-    api.train_text(folder, tmp_path / "killed", settings=settings)
+    clsp.train_text(folder, tmp_path / "killed", settings=settings)
     for name in ("encoder.safetensors", "text.safetensors"):
         one, other = (load_file(tmp_path / made / name) for made in ("straight", "killed"))
         assert all(torch.equal(one[key], other[key]) for key in one)

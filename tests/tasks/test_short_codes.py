@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from clsp import api, files
+import clsp
+from clsp import files
 from clsp.cli.main import dispatch
 from clsp.engine.pixels import Pixels
 from clsp.objectives.clipped import clipped_nt_xent
@@ -22,6 +23,8 @@ from clsp.tasks.retrieval.index import Index, read_index
 from clsp.tasks.retrieval.measure import average_precision, measured
 from clsp.tasks.retrieval.quantiser import Quantiser, crowding, entropy
 from clsp.tasks.retrieval.training import Quantising
+from clsp.tasks.views import Drawing
+from tiny import plain_spec
 
 SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 
@@ -99,10 +102,8 @@ def training(candidates=None, **changes):
     images = np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8)
     config = IndexConfig(**{"batch_size": 12, "epochs": 2, "codebook": 0.0, **changes})
     quantiser = Quantiser(12, QuantiserConfig(bits=16, width=4))
-    made = Quantising(
-        Flat(), quantiser, config, Pixels(images), np.arange(24), torch.zeros(1), torch.ones(1), seed=0,
-        candidates=candidates,
-    )  # fmt: skip
+    drawing = Drawing(plain_spec(), config.augment, seed=0)
+    made = Quantising(Flat(), quantiser, config, drawing, Pixels(images), np.arange(24), candidates=candidates)
     made.to_device(torch.device("cpu"))
     return made
 
@@ -111,7 +112,7 @@ def embedded(made, number, flip=False):
     positions, found = made.batches.positions(number), []
     for view in range(3 if flip else 2):
         pixels = made.pixels[positions]
-        image = made._view(pixels.flip(-1) if view == 2 else pixels, made.ids[positions], number, view)
+        image = made.drawing(pixels.flip(-1) if view == 2 else pixels, made.ids[positions], number, view)
         found.append(made.quantiser(made.encoder(image))[0])
     return found
 
@@ -189,7 +190,7 @@ def folder(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((image * 15).astype(np.uint8)).save(path)
     settings = {"classify.epochs": 8, "classify.batch_size": 32, "classify.backbone.args": SMALL}
-    return place, api.classify(place, place.parent / "encoder", settings=settings)
+    return place, clsp.classify(place, place.parent / "encoder", settings=settings)
 
 
 def test_an_image_finds_itself_and_its_like(folder, tmp_path, capsys):
@@ -205,19 +206,19 @@ def test_an_image_finds_itself_and_its_like(folder, tmp_path, capsys):
     assert len(lines) == 6 and f"train/3/{query.name}" in " ".join(lines[:3])
     assert page.read_text().count("data:image/png") == 6
     assert "Queries and what they find" in (out / "report.html").read_text()
-    assert api.search(out, query, k=2).scores[0] <= 1.0001
+    assert clsp.search(out, query, k=2).scores[0] <= 1.0001
     assert dispatch(["verify", str(out)]) == 0
 
 
 def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(folder, tmp_path, monkeypatch):
     place, encoder = folder
     settings = {"index.epochs": 3, "index.batch_size": 32, "index.checkpoint_minutes": 0}
-    api.index(place, tmp_path / "straight", encoder=encoder, settings=settings)
+    clsp.index(place, tmp_path / "straight", encoder=encoder, settings=settings)
     monkeypatch.setenv("CLSP_FAULT", "step:7:eio")
     with pytest.raises(OSError, match="Input/output"):
-        api.index(place, tmp_path / "killed", encoder=encoder, settings=settings)
+        clsp.index(place, tmp_path / "killed", encoder=encoder, settings=settings)
     monkeypatch.delenv("CLSP_FAULT")
-    api.index(place, tmp_path / "killed", encoder=encoder, settings=settings)
+    clsp.index(place, tmp_path / "killed", encoder=encoder, settings=settings)
     for name in ("encoder.safetensors", "quantiser.safetensors"):
         one, other = (load_file(tmp_path / made / name) for made in ("straight", "killed"))
         assert all(torch.equal(one[key], other[key]) for key in one)
@@ -245,7 +246,7 @@ def test_a_mistake_ends_in_one_line(tmp_path, monkeypatch, capsys, arguments, sa
 
 def test_an_image_that_cannot_be_read_ends_in_one_line(folder, tmp_path, capsys):
     place, encoder = folder
-    api.index(place, tmp_path / "i", encoder=encoder, settings={"index.epochs": 0})
+    clsp.index(place, tmp_path / "i", encoder=encoder, settings={"index.epochs": 0})
     (tmp_path / "a.png").write_bytes(b"no image")
     for query in (tmp_path / "a.png", tmp_path / "nowhere.png", tmp_path):
         assert dispatch(["search", "--index", str(tmp_path / "i"), "--query", str(query)]) == 2

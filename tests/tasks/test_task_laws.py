@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from readers import COVERED  # of experiments/
+from readers import READERS  # of experiments/
 
-from clsp.cli.calls import COMMANDS
+from clsp.cli.table import COMMANDS
 from clsp.recipes.names import recipe_names
 from clsp.settings.values import build
 
@@ -35,4 +36,6 @@ def test_a_task_s_recipe_fits_few_and_many_images_on_any_machine(task):
 def test_a_task_has_a_page_that_shows_its_command_and_readers_of_what_it_made(task):
     pages = [path.read_text() for path in (ROOT / "docs/tasks").glob("*.md")]
     assert any(f"\nclsp {TASKS[task]} --" in page for page in pages)
-    assert f"tasks.{task}.page.build_page" in COVERED and f"tasks.{task}.run.told" in COVERED
+    made = import_module(f"clsp.tasks.{task}.run").TASK
+    assert (made.name, made.command) == (task, TASKS[task]) and made.recipe is COMMANDS[TASKS[task]].settings
+    assert task in READERS

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clsp import api, console, files
+from clsp.cli.calls import whole_number
 from clsp.errors import UserError
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.study import stages
@@ -212,7 +213,7 @@ def compare(call: Call) -> int:
 
     out, arms = Path(call.own["out"]), parse_arms(call.own["methods"])
     baseline = parse_arm(call.own["baseline"]) if "baseline" in call.own else arms[0]
-    seeds = range(_whole_number("seeds", call.own.get("seeds", "5")))
+    seeds = range(whole_number("seeds", call.own.get("seeds", "5")))
     data, bank = call.own["data"], Path(call.own["positives"]) if "positives" in call.own else None
     prepared = prepare(data, recipe=call.own.get("recipe"), overrides=call.overrides, store=out / "images")
     command = command_line("compare", call.own, call.overrides)
@@ -223,126 +224,6 @@ def compare(call: Call) -> int:
     result = conduct(prepared, out, data, arms, list(seeds), command=command, baseline=baseline, bank=bank, shared=True)
     if result:
         _tell(result, out)
-    return 0
-
-
-def _whole_number(name: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise UserError(f"--{name} '{text}' must be a whole number of at least 1")
-    return int(text)
-
-
-def classify(call: Call) -> int:
-    """``clsp classify``."""
-    from clsp.tasks.classify.run import run as classified
-    from clsp.tasks.classify.run import told
-
-    own = call.own
-    given = {"encoder": own.get("encoder"), "bank": own.get("positives"), "recipe": own.get("recipe")}
-    out = classified(own["data"], Path(own["out"]), overrides=call.overrides, **given)
-    for line in told(out):
-        console.result(line)
-    return 0
-
-
-def predict(call: Call) -> int:
-    """``clsp predict``."""
-    from clsp.tasks.classify.predict import predict as predicted
-
-    out = Path(call.own["out"])
-    if out.suffix != ".csv":
-        raise UserError(f"--out {out}: classes are written as .csv; choose this ending")
-    found = predicted(Path(call.own["classifier"]), call.own["data"])
-    files.write_text(out, found.table())
-    console.result(f"{len(found.names)} images classified: {out}")
-    return 0
-
-
-def index(call: Call) -> int:
-    """``clsp index``."""
-    from clsp.tasks.retrieval.run import run as indexed
-    from clsp.tasks.retrieval.run import told
-
-    own = call.own
-    given = {"encoder": own["encoder"], "bank": own.get("positives"), "recipe": own.get("recipe")}
-    out = indexed(own["data"], Path(own["out"]), overrides=call.overrides, **given)
-    for line in told(out):
-        console.result(line)
-    return 0
-
-
-def search(call: Call) -> int:
-    """``clsp search``."""
-    from clsp.tasks.retrieval.index import read_index
-    from clsp.tasks.retrieval.page import found_page
-    from clsp.tasks.retrieval.run import search as searched
-
-    own, place = call.own, Path(call.own["index"])
-    found = searched(place, Path(own["query"]), k=_whole_number("k", own.get("k", "10")))
-    for line in found.lines():
-        console.result(line)
-    if "html" in own:
-        page = found_page(Path(own["query"]), found.names, found.scores, Path(read_index(place).source))
-        files.write_text(Path(own["html"]), page)
-        console.result(f"page:    {Path(own['html']).resolve()}")
-    return 0
-
-
-def dense(call: Call) -> int:
-    """``clsp dense``."""
-    from clsp.tasks.correspondence.run import run as trained
-    from clsp.tasks.correspondence.run import told
-
-    own = call.own
-    given = {name: own.get(name) for name in ("encoder", "recipe", "diffusion", "pairs")}
-    out = trained(own["data"], Path(own["out"]), overrides=call.overrides, bank=own.get("positives"), **given)
-    for line in told(out):
-        console.result(line)
-    return 0
-
-
-def correspond(call: Call) -> int:
-    """``clsp correspond``."""
-    from clsp.tasks.correspondence.run import correspond as drawn
-
-    own, out = call.own, Path(call.own["out"])
-    if len(call.positional) != 2:
-        raise UserError(f"clsp correspond takes two images, not {len(call.positional)}")
-    if out.suffix != ".png":
-        raise UserError(f"--out {out}: matches are drawn as .png; choose this ending")
-    layer = own.get("layer", "-2")
-    if not layer.lstrip("-").isdigit() or int(layer) >= 0:
-        raise UserError(f"--layer '{layer}' must be a whole number below 0")
-    picture = drawn(Path(call.positional[0]), Path(call.positional[1]), Path(own["encoder"]), layer=int(layer))
-    with files.atomic(out) as file:
-        picture.save(file, format="PNG")
-    console.result(f"matches: {out}")
-    return 0
-
-
-def text(call: Call) -> int:
-    """``clsp text``."""
-    from clsp.tasks.text.run import run as trained
-    from clsp.tasks.text.run import told
-
-    own = call.own
-    given = {"encoder": own.get("encoder"), "bank": own.get("positives"), "recipe": own.get("recipe")}
-    out = trained(own["data"], Path(own["out"]), overrides=call.overrides, **given)
-    for line in told(out):
-        console.result(line)
-    return 0
-
-
-def zeroshot(call: Call) -> int:
-    """``clsp zeroshot``."""
-    from clsp.tasks.text.run import zeroshot as classified
-
-    own, out = call.own, Path(call.own["out"])
-    if out.suffix != ".csv":
-        raise UserError(f"--out {out}: classes are written as .csv; choose this ending")
-    found = classified(Path(own["model"]), own["data"], [name.strip() for name in own["classes"].split(",")])
-    files.write_text(out, found.table())
-    console.result(f"{len(found.names)} images classified: {out}")
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from clsp.cli.calls import COMMANDS, MEANINGS, METAVARS, Command
+from clsp.cli.table import COMMANDS, MEANINGS, METAVARS, Command
 
 if TYPE_CHECKING:
     from clsp.settings.describe import Option

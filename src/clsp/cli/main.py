@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 
 from clsp import console, distributed
 from clsp._version import __version__
-from clsp.cli.calls import COMMANDS, Call, parse_call
+from clsp.cli.calls import Call, parse_call
+from clsp.cli.table import COMMANDS
 from clsp.engine import watch
 from clsp.engine.stop import orderly
 from clsp.errors import UserError, suggest
@@ -48,11 +48,9 @@ def _guarded(name: str, call: Call) -> int:
     """Run the command; what the user can mend ends with one line, Ctrl-C cleanly."""
     try:
         from clsp import files
-        from clsp.cli import commands
 
-        function: Callable[[Call], int] = getattr(commands, call.command.function)
         with orderly(), watch.reported():
-            status = function(call)
+            status = call.command.run(call)
             files.settle()  # what was read in the background may be damaged
         return status
     except KeyboardInterrupt:

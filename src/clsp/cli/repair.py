@@ -175,7 +175,7 @@ def _command(root: Path) -> tuple[str, list[str]]:
 
 
 def _is_gone(name: str, recipe: str) -> bool:
-    from clsp.cli.calls import COMMANDS
+    from clsp.cli.table import COMMANDS
     from clsp.recipes.names import recipe_path
 
     try:

@@ -22,12 +22,13 @@ _LEAST = 0.5
 """Fraction of a backbone's values that must be found, else they are another network's."""
 
 
-def find_weights(text: str, name: str) -> Path:
+def find_weights(text: str, name: str, option: str = _OPTION) -> Path:
     """Return the safetensors file that ``text`` stands for; timm's are fetched from the hub, by its own list.
 
     Args:
         text: ``timm``, ``timm:TAG``, the folder of an encoder or a run, or a .safetensors file.
         name: the backbone, as timm calls it.
+        option: what the user named them by, for messages.
 
     Raises:
         UserError: there is no such file, it is a pickle, or the hub cannot be reached.
@@ -35,20 +36,20 @@ def find_weights(text: str, name: str) -> Path:
     kind, _, tag = text.partition(":")
     path = Path(text)
     if kind == TIMM and not path.exists():
-        return _fetched(name, tag)
+        return _fetched(name, tag, option)
     if path.is_dir():
         for place in (path / "encoder.safetensors", path / "encoder" / "encoder.safetensors"):
             if place.is_file():
                 _require_same_backbone(place.parent, name)
                 return place
-        raise UserError(f"{_OPTION} {text}: no encoder.safetensors there; give the folder of an encoder or a run")
+        raise UserError(f"{option} {text}: no encoder.safetensors there; give the folder of an encoder or a run")
     if path.suffix != ".safetensors":
         raise UserError(
-            f"{_OPTION} {text}: weights are read from .safetensors alone, for a pickle (.pth, .pt, .bin) can run code; "
+            f"{option} {text}: weights are read from .safetensors alone, for a pickle (.pth, .pt, .bin) can run code; "
             "choose timm, a folder that clsp wrote, or a .safetensors file (safetensors.torch.save_file writes one)"
         )
     if not path.is_file():
-        raise UserError(f"{_OPTION} {text}: there is no such file")
+        raise UserError(f"{option} {text}: there is no such file")
     return path
 
 
@@ -59,22 +60,22 @@ def _require_same_backbone(folder: Path, name: str) -> None:
         raise UserError(f"{_OPTION} {folder} holds a {there}; choose --pretrain.backbone.name {there}, not {name}")
 
 
-def _fetched(name: str, tag: str) -> Path:
+def _fetched(name: str, tag: str, option: str) -> Path:
     """Fetch what timm lists for a backbone, as safetensors: nothing else is downloaded, and nothing is unpickled."""
     from huggingface_hub import hf_hub_download
 
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
-        raise UserError(f"{_OPTION} timm:{tag} is not one of {', '.join(tags) or 'none'}{suggest(tag, tags)}")
+        raise UserError(f"{option} timm:{tag} is not one of {', '.join(tags) or 'none'}{suggest(tag, tags)}")
     known = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name)
     if not tags or known is None or not known.hf_hub_id:
-        raise UserError(f"{_OPTION} timm: timm offers no weights for {name}; give a .safetensors file or a folder")
+        raise UserError(f"{option} timm: timm offers no weights for {name}; give a .safetensors file or a folder")
     try:
         name, _, revision = known.hf_hub_id.partition("@")
         return Path(hf_hub_download(name, "model.safetensors", revision=revision or None))
     except Exception as error:  # of the network, of the hub, of its cache
         raise UserError(
-            f"{_OPTION} timm: model.safetensors of {known.hf_hub_id} cannot be had from the hub "
+            f"{option} timm: model.safetensors of {known.hf_hub_id} cannot be had from the hub "
             f"({type(error).__name__}); connect to the network once, or give a .safetensors file"
         ) from error
 

@@ -58,6 +58,8 @@ class Training(nn.Module, ABC, Generic[Out]):
     steps_per_epoch: int
     batches: Batches
     """Which images each step takes."""
+    seed: int
+    """Names all draws, torch's own as well."""
     gradient_clip: float | None
     """Largest norm of the gradient; None: no clipping."""
     output: Out
@@ -223,7 +225,7 @@ class Fit:
         self.on_checkpoint()
 
 
-def seed_of(training: Any, number: int) -> int:
+def seed_of(training: Training[Any], number: int) -> int:
     """Name the random numbers that a network draws by itself in a step."""
     return hash((training.seed, number, distributed.rank())) % 2**63
 

@@ -17,15 +17,15 @@ def progressive_clip(
     scale: Tensor,
     *,
     soft: Tensor | None = None,
-    teacher_scale: float | None = None,
+    sharpness: float = 1.0,
     swapped: bool = False,
     smoothing: float = 0.0,
 ) -> Tensor:
     """Contrast images and texts, both ways; the rows that are ``soft`` learn what the model itself says of them.
 
     With unit embeddings v and t the logits are S = scale v t^T. A hard row's target is its own text (image). A soft
-    row's is softmax(teacher_scale v t^T) of the same embeddings without gradient, or, ``swapped``, what the other way
-    says: the rows of softmax(teacher_scale t v^T). Loss: the mean cross entropy of both ways. Without soft rows it is
+    row's is softmax(sharpness S) of the same embeddings without gradient, or, ``swapped``, what the other way says: the
+    rows of softmax(sharpness S^T). Loss: the mean cross entropy of both ways. Without soft rows it is
     CLIP's, to the bit. The paper's partition, ramp and targets are known from its abstract and second hand: they are
     options here.
 
@@ -34,7 +34,7 @@ def progressive_clip(
         texts: t, float [B, D], in the same order.
         scale: 1 / tau, a scalar; the gradient reaches it.
         soft: which rows of the batch have soft targets, bool [B]; None: none.
-        teacher_scale: 1 / tau of the targets, at least ``scale``; None: ``scale``.
+        sharpness: times the scale, of the targets.
         swapped: whether each way learns what the other one says.
         smoothing: fraction of a hard row's target that is shared out among all.
 
@@ -46,11 +46,9 @@ def progressive_clip(
     rows = distributed.rows(len(v), v.device)
     to_texts, to_images = scale * v @ every_t.T, scale * t @ every_v.T
     hard = [F.cross_entropy(way, rows, reduction="none", label_smoothing=smoothing) for way in (to_texts, to_images)]
-    if soft is None or not bool(soft.any()):
+    if soft is None:
         return 0.5 * (hard[0].mean() + hard[1].mean())
-    sharp = float(scale.detach()) if teacher_scale is None else teacher_scale
-    with torch.no_grad():
-        taught = [(sharp * v @ every_t.T).softmax(dim=1), (sharp * t @ every_v.T).softmax(dim=1)]
+    taught = [(sharpness * way.detach()).softmax(dim=1) for way in (to_texts, to_images)]
     targets = taught[::-1] if swapped else taught
     ways = zip(targets, (to_texts, to_images), hard, strict=True)
     losses = [torch.where(soft, -(target * way.log_softmax(dim=1)).sum(dim=1), own) for target, way, own in ways]

@@ -164,11 +164,12 @@ def cells(path: Path, alts: Sequence[Sequence[str]], *, side: int, gap: int, sho
         for line, texts in enumerate(alts):
             corners = [(gap + step * column, gap + step * line) for column in range(len(texts))]
             parts = [sheet.crop((left, top, left + side, top + side)) for left, top in corners]
-            made.append([_cell(part, text, shown) for part, text in zip(parts, texts, strict=True)])
+            made.append([thumbnail(part, text, shown) for part, text in zip(parts, texts, strict=True)])
     return made
 
 
-def _cell(picture: Image.Image, alt: str, shown: int) -> Html:
+def thumbnail(picture: Image.Image, alt: str, shown: int) -> Html:
+    """A picture as an ``img`` that carries it, ``shown`` pixels high and wide."""
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
     class_ = "pixels" if 2 * picture.width <= shown else None

@@ -14,16 +14,10 @@ from typing import Any
 from clsp import distributed, files
 from clsp._version import __version__
 
-SEALED = (
-    "recipe.yaml",
-    "images.json",
-    "report.html",
-    "comparison.json",
-    "comparison.md",
-    "embeddings.parquet",
-    "evaluation/metrics.json",
-    "encoder/*",
-)
+_OWN = ("recipe.yaml", "images.json", "report.html")
+"""What stands beside a stage's own files, which its record has."""
+
+SEALED = (*_OWN, "comparison.json", "comparison.md", "embeddings.parquet", "evaluation/metrics.json", "encoder/*")
 """Patterns of their names."""
 
 
@@ -36,7 +30,7 @@ def seal(folder: Path, command: str) -> None:
     """
     if distributed.rank() == 0:
         own = (folder / "stage.json").exists()  # a stage's folder keeps its own hashes
-        made = files.entries(folder, SEALED[:3] if own else SEALED)
+        made = files.entries(folder, _OWN if own else SEALED)
         files.write_json(folder / files.SEAL, files.sealed({"command": command, "version": __version__, "files": made}))
 
 

@@ -18,6 +18,7 @@ from clsp.images.sources import open_images
 from clsp.recipes.names import recipe_for
 from clsp.recipes.recipe import read_recipe
 from clsp.settings.values import Tree, build, merge
+from clsp.study.stages import encoder_folder
 
 
 class TaskRecipe(Protocol):
@@ -97,9 +98,8 @@ def _as_the_encoder_has_them(encoder: str | None) -> Tree:
     """Channels and size of the images that an encoder of clsp takes."""
     if encoder is None:
         return {}
-    places = (Path(encoder) / "encoder", Path(encoder))
-    folder = next((place for place in places if (place / "config.json").is_file()), None)
-    if folder is None:
-        return {}
+    folder = encoder_folder(encoder)
+    if not (folder / "config.json").is_file():
+        return {}  # timm's weights take any; what is no encoder is refused where it is read
     spec = read_spec(folder)
     return {"images": {"channels": spec.channels, "size": spec.size}}

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from clsp import console, distributed, files
@@ -15,7 +14,8 @@ from clsp.encoders.config import BackboneConfig
 from clsp.encoders.export import EncoderSpec, load_encoder, read_spec
 from clsp.encoders.weights import TIMM, find_weights, read_weights, take_weights
 from clsp.errors import UserError
-from clsp.images.imageset import Images
+from clsp.images.imageset import Images, channel_statistics
+from clsp.study.stages import encoder_folder
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Beginning:
     folder: Path | None = None
     """An encoder's folder."""
     weights: Path | None = None
-    """A file of timm's weights."""
+    """A file with timm's names."""
 
     @property
     def pretrained(self) -> bool:
@@ -40,6 +40,13 @@ class Beginning:
         path = self.folder / "encoder.safetensors" if self.folder else self.weights
         return {} if path is None else {"encoder": files.file_hash(path)[:16]}
 
+    def described(self, images: Images, rows: np.ndarray) -> EncoderSpec:
+        """The encoder's spec, with the statistics of the train images ``rows`` where it does not have any yet."""
+        if self.folder is not None:
+            return self.spec
+        mean, std = channel_statistics(images, rows)
+        return replace(self.spec, mean=mean, std=std)
+
     def build(self, backbone: BackboneConfig) -> nn.Module:
         """Make the encoder with its first weights."""
         if self.folder is not None:
@@ -49,31 +56,16 @@ class Beginning:
             if self.weights is not None:
                 taken = take_weights(encoder, read_weights(self.weights), self.spec.name, self.spec.channels)
                 if distributed.rank() == 0:
-                    console.say(f"weights of timm: {taken}")
+                    console.say(f"weights of {self.weights}: {taken}")
         return to_channels_last(encoder) if backbone.channels_last else encoder
-
-
-def with_statistics(beginning: Beginning, images: Images, train: files.Array) -> EncoderSpec:
-    """The encoder's spec with mean and standard deviation of the channels, where it does not have them yet.
-
-    Args:
-        beginning: what the encoder begins as.
-        images: the data.
-        train: the images that are learnt from, uint8 [N, C, H, W].
-    """
-    spec = beginning.spec if beginning.folder else replace(beginning.spec, size=images.size)
-    if spec.mean:
-        return spec
-    pixels = files.take(train, np.arange(0, len(train), max(len(train) // 10_000, 1)))
-    mean, std = pixels.mean(axis=(0, 2, 3)) / 255.0, (pixels.std(axis=(0, 2, 3)) / 255.0).clip(min=1e-3)
-    return replace(spec, mean=[round(float(v), 6) for v in mean], std=[round(float(v), 6) for v in std])
 
 
 def find_beginning(encoder: str | None, images: Images, backbone: BackboneConfig) -> Beginning:
     """Find what ``--encoder`` names.
 
     Args:
-        encoder: None (random weights), ``timm`` or ``timm:TAG``, the folder of an encoder, or of a run.
+        encoder: None (random weights), ``timm`` or ``timm:TAG``, a .safetensors file with timm's names, the folder of
+            an encoder, or of a run.
         images: the data.
         backbone: what is taken where no encoder of clsp is named.
 
@@ -84,15 +76,13 @@ def find_beginning(encoder: str | None, images: Images, backbone: BackboneConfig
     if encoder is None:
         return Beginning(own)
     folder = Path(encoder)
-    if encoder.partition(":")[0] == TIMM and not folder.exists():
-        return Beginning(own, weights=find_weights(encoder, backbone.name))
-    folder = folder / "encoder" if (folder / "encoder" / "config.json").exists() else folder
+    if folder.suffix == ".safetensors" or (encoder.partition(":")[0] == TIMM and not folder.exists()):
+        return Beginning(own, weights=find_weights(encoder, backbone.name, option="--encoder"))
+    folder = encoder_folder(folder)
     spec = read_spec(folder)
     if spec.channels != images.channels:
         raise UserError(
             f"--encoder {encoder} takes images of {spec.channels} channels, and these have {images.channels}; "
             f"give --images.channels {spec.channels}"
         )
-    with torch.random.fork_rng(devices=[]):
-        load_encoder(folder)  # whether its weights can be read, before anything is trained
     return Beginning(spec, folder=folder)

@@ -24,7 +24,7 @@ from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
 from clsp.evaluation.online import OnlineKNN
-from clsp.images.imageset import Images, subset
+from clsp.images.imageset import Images, channel_statistics, subset
 from clsp.images.sheet import save_sheet
 from clsp.methods import METHODS
 from clsp.methods.base import Method
@@ -150,7 +150,7 @@ def build(
     start: Start | None = None,
 ) -> tuple[Pretraining, EncoderSpec]:
     """Make the training with its first weights, random or those of ``start``, and the encoder's spec."""
-    mean, std = _statistics(images, anchors)
+    mean, std = channel_statistics(images, anchors)
     spec, train = replace(EncoderSpec.of(config.backbone, images), mean=mean, std=std), images.train
     pixels, ids, labels = Pixels(train.images, anchors), anchors, train.labels
     labels = None if labels is None else labels[anchors]
@@ -216,14 +216,6 @@ def _anchors(images: Images, config: PretrainConfig, seed: int, bank: PositiveBa
     if len(anchors) < 2:
         raise UserError(f"{images.source} has {len(anchors)} image to train on; contrastive training needs at least 2")
     return anchors
-
-
-def _statistics(images: Images, anchors: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of every channel over (at most 10,000 of) the anchors, on [0, 1]."""
-    some = anchors[:: max(len(anchors) // 10_000, 1)]
-    pixels = files.take(images.train.images, some)
-    mean, std = pixels.mean(axis=(0, 2, 3)) / 255.0, pixels.std(axis=(0, 2, 3)) / 255.0
-    return [round(float(v), 6) for v in mean], [round(max(float(v), 1e-3), 6) for v in std]
 
 
 def _require_finite_features(training: Pretraining, folder: Path) -> None:

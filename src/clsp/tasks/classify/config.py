@@ -13,7 +13,7 @@ from clsp.images.config import AugmentConfig, ImagesConfig
 from clsp.objectives.consistency import Divergence
 from clsp.recipes.recipe import AboutConfig
 from clsp.settings import Count, Fraction, Incidental, NonNegative, Positive, settings
-from clsp.settings.types import AtLeastTwo, NonNegativeInt, ProperFraction
+from clsp.settings.types import AtLeastTwo, ProperFraction
 from clsp.settings.values import Tree, nested
 
 
@@ -72,8 +72,8 @@ class ClassifyConfig:
     """Times that rate for the encoder where it was pretrained: 1 trains it as the head, 0 leaves it as it is."""
     weight_decay: NonNegative = 5e-4
     """Weight decay of all parameters."""
-    warmup_epochs: NonNegative = 2.0
-    """Epochs in which the learning rate rises; then a cosine takes it to 0."""
+    warmup: Fraction = 0.05
+    """Fraction of the training in which the learning rate rises; then a cosine takes it to 0."""
     label_smoothing: ProperFraction = 0.0
     """Fraction of a label's weight that is shared out among all classes, for comparison."""
     mixup: NonNegative = 0.0
@@ -87,8 +87,6 @@ class ClassifyConfig:
     """Steps between two lines of metrics.jsonl."""
     checkpoint_minutes: Annotated[NonNegative, Incidental] = 5.0
     """Minutes between two checkpoints."""
-    shown: Annotated[NonNegativeInt, Incidental] = 60
-    """Labels that are probably wrong whose images the page shows."""
 
 
 @settings

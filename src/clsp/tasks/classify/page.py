@@ -5,42 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clsp import files
 from clsp.errors import UserError
 from clsp.report.confusion import confusion
 from clsp.report.folder import mapping
-from clsp.report.html import Html, cells, code, definitions, element, figure, join, paragraph
+from clsp.report.html import Html, cells, definitions, element, figure, join, paragraph
 from clsp.report.numbers import fixed
-from clsp.report.page import page
+from clsp.tasks.task import Article, Found
 
 _SHOWN = 96
 """Side of a picture on the page in pixels."""
 
 
-def build_page(folder: Path) -> str:
-    """Write the page of the classifier in ``folder``.
-
-    Raises:
-        UserError: one of its files is damaged.
-    """
-    found = files.read_json(folder / "metrics.json", dict[str, Any])
-    record = files.read_yaml(folder / "recipe.yaml")
-    with files.foreign(folder / "metrics.json", "run 'clsp verify' on the folder", what="holds what no run writes"):
-        accuracy, listed = mapping(found["accuracy"]), mapping(found["suspects"])
-        names = [str(name) for name in found["classes"]]
-        source = str(mapping(record.get("data")).get("source"))
-        head = [
-            paragraph([element("span", f"Folder {folder.resolve().name}")], "byline"),
-            element("h1", ["A classifier", element("span", [" on ", source])]),
-            paragraph(_lead(accuracy, listed), "lead"),
-        ]
-        sections = {
-            "Labels that are probably wrong": _suspects(folder, listed),
-            "What is taken for what": confusion("on the test images", accuracy.get("confusion"), names),
-            "How it was made": join([code(str(record.get("command"))), _facts(found, record)]),
-        }
-    body = [element("section", [element("h2", title), content]) for title, content in sections.items() if content]
-    return page(f"A classifier on {source}", element("article", [element("header", head), *body]))
+def article(found: Found, record: Found, folder: Path) -> Article:
+    """What the page says of the classifier in ``folder``."""
+    accuracy, listed = mapping(found["accuracy"]), mapping(found["suspects"])
+    names = [str(name) for name in found["classes"]]
+    sections = {
+        "Labels that are probably wrong": _suspects(folder, listed),
+        "What is taken for what": confusion("on the test images", accuracy.get("confusion"), names),
+        "Settings": _facts(found, record),
+    }
+    return Article("A classifier", _lead(accuracy, listed), sections)
 
 
 def _lead(accuracy: dict[str, Any], listed: dict[str, Any]) -> str:

@@ -8,40 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import nn
 
-from clsp import distributed, files
+from clsp import files
 from clsp.encoders.export import EncoderSpec
-from clsp.engine.fit import Fit
-from clsp.engine.hardware import HardwareConfig
-from clsp.engine.launch import launch
 from clsp.engine.pixels import Pixels
-from clsp.engine.stage import Stage, stage
+from clsp.engine.stage import Stage
 from clsp.errors import UserError
 from clsp.evaluation.balance import rate
 from clsp.evaluation.findings.pictures import draw
 from clsp.evaluation.measure import records
 from clsp.evaluation.task import fraction_of_each
 from clsp.images.imageset import Images, Split
-from clsp.positives.bank import PositiveBank
-from clsp.positives.source import Draw, Material
-from clsp.positives.sources import SOURCES
-from clsp.tasks.classify.config import ClassifyConfig
+from clsp.tasks.classify.config import ClassifyConfig, ClassifyRecipe
 from clsp.tasks.classify.labels import Labels, train_labels
-from clsp.tasks.classify.model import Saved, save_classifier
+from clsp.tasks.classify.model import HEAD, Saved, save_classifier
 from clsp.tasks.classify.suspects import RULE, Suspects
 from clsp.tasks.classify.training import Classifier, Classifying
-from clsp.tasks.start import Beginning, find_beginning, with_statistics
+from clsp.tasks.job import Job, Keep, train
+from clsp.tasks.start import Beginning
+from clsp.tasks.views import Drawing
 
-MAKES = (
-    "encoder.safetensors", "head.safetensors", "config.json", "snippet.py", "metrics.json", "metrics.jsonl",
-    "suspects.csv", "suspects.png", "checkpoints/last.safetensors",
-)  # fmt: skip
-"""What the stage makes."""
+MAKES = (HEAD, "metrics.json", "suspects.csv", "suspects.png")
+"""What the stage makes besides what every training does."""
 
 TEST = 0.1
 """Fraction of each class that is tested on where the source has no test part."""
-_THUMBNAIL = 96
+_SHOWN, _THUMBNAIL = 60, 96
+"""Labels whose images are drawn, and their side in pixels."""
 
 
 @dataclass(frozen=True)
@@ -73,136 +67,69 @@ def divided(images: Images, config: ClassifyConfig, *, seed: int) -> Data:
     return Data(kept, images.train.rows(learnt), test, note)
 
 
-def classify(
-    images: Images,
-    config: ClassifyConfig,
-    hardware: HardwareConfig,
-    *,
-    seed: int,
-    folder: Path,
-    encoder: str | None = None,
-    bank: PositiveBank | None = None,
-) -> Stage:
-    """Train a classifier into ``folder``.
+def classify(job: Job[ClassifyRecipe]) -> Stage:
+    """Train a classifier into the job's folder, measure it, and list the labels that are probably wrong.
 
     Args:
-        images: labelled images.
-        config: the training.
-        hardware: devices.
-        seed: names the initial weights and all draws.
-        folder: gets encoder and head, ``metrics.json`` and ``suspects.csv``.
-        encoder: what the encoder begins as, see `clsp.tasks.start.find_beginning`.
-        bank: candidates, which may be neighbours (they have no label); None: there are none.
+        job: labelled images. Candidates may be neighbours; they have no label.
 
     Raises:
-        UserError: there are too few labels, the bank belongs to other data, a loss became non-finite, or the folder
-            belongs to other settings.
+        UserError: there are too few labels, settings do not go together, or as `clsp.tasks.job.train` says.
     """
-    launch(hardware)
-    beginning, data = find_beginning(encoder, images, config.backbone), divided(images, config, seed=seed)
-    _require_together(config, data, bank)
-    made = beginning.made
-    if bank is not None:
-        bank.require_data(images.fingerprint, images.source)
-        made |= {"bank": bank.fingerprint}
-    about: dict[str, Any] = {"data": images.fingerprint, "made": made, "makes": MAKES}
-    with stage("classifier", folder, config, seed=seed, **about) as current:
-        if current.finished:
-            return current
-        torch.manual_seed(seed)
-        training, spec = build(images, data, config, beginning, bank, seed=seed)
-        Fit(
-            folder=folder,
-            title="classifier",
-            precision=config.precision,
-            hardware=hardware,
-            checkpoint_minutes=config.checkpoint_minutes,
-            on_checkpoint=current.keep_time,
-            log_every=config.log_every,
-            batch_setting="classify.batch_size",
-        ).run(training)
-        if distributed.rank() == 0:
-            current.facts = _keep(folder, training, spec, data, config)
-    return current
-
-
-def _require_together(config: ClassifyConfig, data: Data, bank: PositiveBank | None) -> None:
-    """Refuse settings that do not go together.
-
-    Raises:
-        UserError: names the option.
-    """
-    count = len(data.train)
-    if config.batch_size > count:
-        raise UserError(f"--classify.batch_size {config.batch_size} is larger than the {count} labelled images")
-    if bank is not None and not config.consistency.weight:
+    config = job.recipe.classify
+    data = divided(job.images, config, seed=job.recipe.seed)
+    if job.bank is not None and not config.consistency.weight:
         raise UserError("--positives: candidates serve as neighbours; give --classify.consistency.weight, such as 0.3")
+    about: dict[str, Any] = {"title": "classifier", "section": "classify", "makes": MAKES, "count": len(data.train)}
+    return train(job, config, build=partial(build, job, data), **about)
 
 
-def build(
-    images: Images,
-    data: Data,
-    config: ClassifyConfig,
-    beginning: Beginning,
-    bank: PositiveBank | None,
-    *,
-    seed: int,
-) -> tuple[Classifying, EncoderSpec]:
-    """Make the training with its first weights, and the spec of its encoder."""
-    labels, spec = data.labels, with_statistics(beginning, images, data.train.images)
+def build(job: Job[ClassifyRecipe], data: Data, beginning: Beginning) -> tuple[Classifying, Keep]:
+    """Make the training with its first weights, and what keeps its result."""
+    labels, config, seed = data.labels, job.recipe.classify, job.recipe.seed
+    spec = beginning.described(job.images, labels.ids)
     classifier = Classifier(beginning.build(config.backbone), len(labels.classes))
-    held = Pixels(images.train.images, labels.ids)
-    candidates = None
-    if bank is not None:
-        material = Material(held, labels.ids, None, images.train.images, images.train.names, bank)
-        candidates = partial(_candidates, material, seed)
-    statistics = torch.tensor(spec.mean), torch.tensor(spec.std)
-    options: dict[str, Any] = {"seed": seed, "pretrained": beginning.pretrained, "candidates": candidates}
-    return Classifying(classifier, config, held, labels.ids, labels.given, *statistics, **options), spec
+    pixels = Pixels(job.images.train.images, labels.ids)
+    drawing, candidates = Drawing(spec, config.augment, seed=seed), job.candidates(pixels, labels.ids)
+    given: dict[str, Any] = {"pretrained": beginning.pretrained, "candidates": candidates}
+    training = Classifying(classifier, config, drawing, pixels, labels.ids, labels.given, **given)
+    return training, partial(_keep, job.folder, training, spec, data)
 
 
-def _candidates(material: Material, seed: int, device: torch.device) -> Draw:
-    return SOURCES["bank"]().build(material, seed=seed, device=device)
-
-
-def _keep(folder: Path, training: Classifying, spec: EncoderSpec, data: Data, config: ClassifyConfig) -> dict[str, Any]:
+def _keep(folder: Path, training: Classifying, spec: EncoderSpec, data: Data) -> dict[str, Any]:
     """Write the classifier, what it is worth, and the labels that it doubts; return the stage's facts."""
     labels, classifier = data.labels, training.classifier
     save_classifier(folder, classifier, spec, labels.classes, {"stage": "classifier", "seed": training.seed})
-    model = torch.nn.Sequential(classifier.encoder, classifier.head)
-    saved = Saved(model, spec, labels.classes)
-    device = training.mean.device
+    saved = Saved(nn.Sequential(classifier.encoder, classifier.head), spec, labels.classes)
+    device = training.drawing.device
     assert data.test.labels is not None
     title = {"name": "accuracy", "title": "classifier", "protocol": f"of the last epoch, on {data.note}"}
     measures = rate(saved.probabilities(data.test.images, device=device), data.test.labels, **title)
     probabilities = saved.probabilities(data.train.images, device=device)
-    margins = training.margins
-    suspects = Suspects.of(margins, probabilities)
+    suspects = Suspects.of(training.margins, probabilities)
     names = [str(name) for name in data.train.names]
     files.write_text(folder / "suspects.csv", suspects.table(names, labels.given, labels.classes))
-    shown = suspects.places[: config.shown]
-    sheet = {}
-    if len(shown):
-        sheet = draw(folder / "suspects.png", data.train.images, [shown], side=_THUMBNAIL)
-    first = zip(shown, suspects.suggested, suspects.confidence, strict=False)
-    listed: dict[str, Any] = {
-        "count": len(suspects),
-        "of": len(labels.given),
-        "rule": RULE,
-        "sheet": sheet,
-        "shown": [
-            {
-                "name": names[place],
-                "label": labels.classes[labels.given[place]],
-                "suggested": labels.classes[suggested],
-                "confidence": round(float(sure), 4),
-            }
-            for place, suggested, sure in first
-        ],
-    }
+    listed = _listed(folder / "suspects.png", suspects, data, names)
     if labels.wrong is not None:
-        listed["rated"] = suspects.rated(margins, labels.wrong)
+        listed["rated"] = suspects.rated(training.margins, labels.wrong)
     found = {**records(measures), "suspects": listed, "classes": list(labels.classes), "test": data.note}
     files.write_json(folder / "metrics.json", found)
     facts = {one.name: one.value for one in measures}
     return {**facts, "suspects": len(suspects), "images": len(labels.given)}
+
+
+def _listed(path: Path, suspects: Suspects, data: Data, names: list[str]) -> dict[str, Any]:
+    """What metrics.json says of the list; the first of it are drawn."""
+    labels, shown = data.labels, suspects.places[:_SHOWN]
+    sheet = draw(path, data.train.images, [shown], side=_THUMBNAIL) if len(shown) else {}
+    first = zip(shown, suspects.suggested, suspects.confidence, strict=False)
+    told = [
+        {
+            "name": names[place],
+            "label": labels.classes[labels.given[place]],
+            "suggested": labels.classes[suggested],
+            "confidence": round(float(sure), 4),
+        }
+        for place, suggested, sure in first
+    ]
+    return {"count": len(suspects), "of": len(labels.given), "rule": RULE, "sheet": sheet, "shown": told}

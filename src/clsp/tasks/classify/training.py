@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +19,11 @@ from clsp.engine.batches import Batches
 from clsp.engine.course import Course
 from clsp.engine.fit import StepOutput, Training
 from clsp.engine.pixels import Pixels
-from clsp.engine.schedule import warmup_factor
-from clsp.images.augment import augment
 from clsp.objectives.consistency import neighbour_consistency
 from clsp.positives.source import Draw
 from clsp.tasks.classify.config import ClassifyConfig
+from clsp.tasks.job import Draws
+from clsp.tasks.views import Drawing, rising_and_falling
 
 _BELIEVED = 0.5
 """Fraction of the training from which labels' margins count: before, a network that has learnt little doubts all."""
@@ -59,19 +58,15 @@ class Classifying(Training[Said]):
     Args:
         classifier: encoder and head.
         config: its settings.
+        drawing: draws views; its seed names the order of the images, and all draws.
         pixels: the images trained on.
         ids: their dataset indices, which name all draws, int64 [N].
         labels: the labels to learn from, int64 [N].
-        mean: mean of the channels on [0, 1], float [C].
-        std: their standard deviation, likewise.
-        seed: names the order of the images, and all draws.
         pretrained: whether the encoder is: its rate is then ``config.encoder_lr`` times the head's.
         candidates: makes what draws a candidate of each image, on a device: they may be neighbours, and have no label;
             None: there are none.
     """
 
-    mean: Tensor
-    std: Tensor
     margin_sum: Tensor
     visits: Tensor
 
@@ -79,26 +74,23 @@ class Classifying(Training[Said]):
         self,
         classifier: Classifier,
         config: ClassifyConfig,
+        drawing: Drawing,
         pixels: Pixels,
         ids: np.ndarray,
         labels: np.ndarray,
-        mean: Tensor,
-        std: Tensor,
         *,
-        seed: int,
         pretrained: bool,
-        candidates: Callable[[torch.device], Draw] | None = None,
+        candidates: Draws | None = None,
     ) -> None:
         super().__init__()
-        self.classifier, self.config, self.pixels, self.seed = classifier, config, pixels, seed
+        self.seed = drawing.seed
+        self.classifier, self.config, self.drawing, self.pixels = classifier, config, drawing, pixels
         self.pretrained, self.candidates = pretrained, candidates
         self.draw: Draw | None = None
         self.ids, self.labels = torch.from_numpy(ids), torch.from_numpy(labels)
-        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("margin_sum", torch.zeros(len(pixels), dtype=torch.float64))
         self.register_buffer("visits", torch.zeros(len(pixels), dtype=torch.int64))
-        self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="classify", drop_last=True)
+        self.batches = Batches(len(pixels), config.batch_size, seed=self.seed, stream="classify", drop_last=True)
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.course, self.gradient_clip = Course(self.steps_per_epoch * config.epochs), None
         if self._frozen:
@@ -121,12 +113,12 @@ class Classifying(Training[Said]):
 
     def step(self, number: int) -> Said:
         """Compute a step; ``number`` names all draws."""
-        config, device = self.config, self.mean.device
+        config, device = self.config, self.drawing.device
         if self._frozen:
             self.classifier.encoder.eval()
         positions = self.batches.positions(number).to(device)
         ids, labels, pixels = self.ids[positions], self.labels[positions], self.pixels[positions]
-        images = self._view(pixels, ids, number, view=0)
+        images = self.drawing(pixels, ids, number, 0)
         targets = F.one_hot(labels, self.classifier.head.out_features).float()
         if config.mixup:
             images, targets = self._mixed(images, targets, ids, number)
@@ -144,7 +136,7 @@ class Classifying(Training[Said]):
     ) -> dict[str, Tensor]:
         """The loss: (1 - alpha) cross entropy + alpha consistency, once that has begun; else the cross entropy."""
         chosen = self.config.consistency
-        if not chosen.weight or not self._consistent(number):
+        if not self._consistent(number):
             return {"cross_entropy": cross_entropy}
         consistency = neighbour_consistency(
             logits,
@@ -159,19 +151,15 @@ class Classifying(Training[Said]):
         return {"cross_entropy": (1 - chosen.weight) * cross_entropy, "consistency": chosen.weight * consistency}
 
     def _consistent(self, number: int) -> bool:
-        return self.course.at(number) >= self.config.consistency.after * self.course.planned
-
-    def _view(self, pixels: Tensor, ids: Tensor, number: int, *, view: int) -> Tensor:
-        """Augmented, normalised images, float [B, C, S, S]."""
-        views = torch.full_like(ids, view)
-        drawn = augment(pixels, self.config.augment, seed=self.seed, step=number, ids=ids, views=views)
-        return drawn.sub_(self.mean).div_(self.std)
+        """Whether the step has the consistency's term."""
+        chosen = self.config.consistency
+        return chosen.weight > 0 and self.course.at(number) >= chosen.after * self.course.planned
 
     def _drawn(self, positions: Tensor, pixels: Tensor, ids: Tensor, number: int) -> Tensor | None:
         """A view of a candidate of each image; None where there are none, or they do not serve yet."""
-        if self.draw is None or not self.config.consistency.weight or not self._consistent(number):
+        if self.draw is None or not self._consistent(number):
             return None
-        return self._view(self.draw(positions, pixels, number).images, ids, number, view=1)
+        return self.drawing(self.draw(positions, pixels, number).images, ids, number, 1)
 
     def _mixed(self, images: Tensor, targets: Tensor, ids: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Mix images and labels with those of the batch read backwards; each keeps at least half of itself."""
@@ -183,9 +171,8 @@ class Classifying(Training[Said]):
 
     def blank_step(self, images: int) -> None:
         """A step's forward and backward pass on so many images without content, to reckon what it takes."""
-        side = self.config.augment.size or self.pixels.shape[2]
         doubled = images * (1 if self.candidates is None else 2)
-        logits, _ = self.classifier(torch.zeros(doubled, self.pixels.shape[1], side, side, device=self.mean.device))
+        logits, _ = self.classifier(self.drawing.blank(doubled, self.pixels.shape))
         logits.square().mean().backward()
 
     def after_step(self, number: int) -> None:
@@ -204,12 +191,7 @@ class Classifying(Training[Said]):
         if not self._frozen:
             groups.append({"params": list(self.classifier.encoder.parameters()), "lr": config.lr * factor})
         optimizer = torch.optim.SGD(groups, config.lr, momentum=0.9, weight_decay=config.weight_decay)
-        warmup = round(config.warmup_epochs * self.steps_per_epoch)
-
-        def rate(step: int) -> float:
-            return warmup_factor(self.course.at(step), total=self.course.planned, warmup=warmup, shape="cosine")
-
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return optimizer, rising_and_falling(optimizer, self.course, config.warmup)
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clsp.objectives.distribution import sinkhorn
 from clsp.tasks.correspondence.geometry import centres
 
 _EPSILON, _ITERATIONS = 0.05, 50
@@ -26,13 +27,7 @@ def transported(similar: Tensor) -> Tensor:
     Args:
         similar: cosines, float [S, T].
     """
-    kernel = ((similar - 1.0) / _EPSILON).exp().double()
-    rows, columns = (torch.full((size,), 1.0 / size, dtype=torch.float64) for size in kernel.shape)
-    right = torch.ones_like(columns)
-    for _ in range(_ITERATIONS):
-        left = rows / (kernel @ right).clamp(min=1e-300)
-        right = columns / (kernel.T @ left).clamp(min=1e-300)
-    return (left[:, None] * kernel * right).float()
+    return sinkhorn(similar, _EPSILON, _ITERATIONS) / len(similar)
 
 
 def voted(similar: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:

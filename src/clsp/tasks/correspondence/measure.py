@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -78,8 +79,8 @@ def on_pairs(
     """
     found: dict[str, list[Points]] = {name: [] for name in rows}
     for pair in pairs[: config.pairs]:
-        source, first = _opened(pair.source, size, channels)
-        target, second = _opened(pair.target, size, channels)
+        source, first = _squeezed(pair.source, size, channels)
+        target, second = _squeezed(pair.target, size, channels)
         points = torch.from_numpy((pair.points + 0.5) / first * 2 - 1).float()
         extent = float(max(second)) if pair.extent is None else pair.extent
         for name, mapped in rows.items():
@@ -88,12 +89,21 @@ def on_pairs(
     return {name: {key: round(value, 2) for key, value in pck(some).items()} for name, some in found.items()}
 
 
-def _opened(path: object, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
-    """An image in [0, 1], float [C, size, size], and the width and height of its file, int64 [2]."""
+def opened(path: Path, size: int | None, channels: int) -> Tensor:
+    """The middle square of an image at ``size`` pixels, or the whole image: float [C, H, W] in [0, 1].
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        pixels = decode_file(path, channels=channels).pixels  # type: ignore[arg-type]
+        pixels = decode_file(path, size=size, channels=channels).pixels
     except (UnreadableImage, OSError) as error:
         raise UserError(f"{path} is no image that can be read: {error}") from error
-    image = torch.from_numpy(pixels).float()[None] / 255.0
-    small = F.interpolate(image, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    return small[0], np.array([pixels.shape[2], pixels.shape[1]])
+    return torch.from_numpy(pixels.copy()).float() / 255.0
+
+
+def _squeezed(path: Path, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
+    """An image in [0, 1], float [C, size, size], and the width and height of its file, int64 [2]."""
+    image = opened(path, None, channels)
+    small = F.interpolate(image[None], (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return small[0], np.array([image.shape[2], image.shape[1]])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clsp import files
 from clsp.report.folder import mapping
-from clsp.report.html import Html, code, element, join, paragraph, table
+from clsp.report.html import Html, join, paragraph, table
 from clsp.report.numbers import fixed
-from clsp.report.page import page
+from clsp.tasks.task import Article, Found
 
 NAMES = {
     "random": "random weights",
@@ -20,30 +19,15 @@ NAMES = {
 """Rows in words."""
 
 
-def build_page(folder: Path) -> str:
-    """Write the page of the encoder in ``folder``.
-
-    Raises:
-        UserError: one of its files is damaged.
-    """
-    path = folder / "measures" / "metrics.json"
-    found, record = files.read_json(path, dict[str, Any]), files.read_yaml(folder / "recipe.yaml")
-    with files.foreign(path, "run 'clsp verify' on the folder", what="holds what no run writes"):
-        source = str(mapping(record.get("data")).get("source"))
-        warps = {str(name): mapping(row) for name, row in mapping(found["warps"]).items()}
-        head = [
-            paragraph([element("span", f"Folder {folder.resolve().name}")], "byline"),
-            element("h1", ["Dense correspondence", element("span", [" on ", source])]),
-            paragraph(_lead(warps), "lead"),
-        ]
-        said = f"Points of {found['tested']} that were turned, scaled and bent, whose truth is known exactly."
-        sections = {"Warps": join([paragraph(said, "names"), _table(warps)])}
-        if pairs := {str(name): mapping(row) for name, row in mapping(found.get("pairs")).items()}:
-            said = f"Key points of {found.get('of_pairs')}."
-            sections["Pairs of a benchmark"] = join([paragraph(said, "names"), _table(pairs)])
-        sections["How it was made"] = code(str(record.get("command")))
-    body = [element("section", [element("h2", title), content]) for title, content in sections.items()]
-    return page(f"Dense correspondence on {source}", element("article", [element("header", head), *body]))
+def article(found: Found, record: Found, folder: Path) -> Article:
+    """What the page says of the encoder in ``folder``."""
+    warps = {str(name): mapping(row) for name, row in mapping(found["warps"]).items()}
+    said = f"Points of {found['tested']} that were turned, scaled and bent, whose truth is known exactly."
+    sections = {"Warps": join([paragraph(said, "names"), _table(warps)])}
+    if pairs := {str(name): mapping(row) for name, row in mapping(found.get("pairs")).items()}:
+        said = f"Key points of {found.get('of_pairs')}."
+        sections["Pairs of a benchmark"] = join([paragraph(said, "names"), _table(pairs)])
+    return Article("Dense correspondence", _lead(warps), sections)
 
 
 def _lead(rows: dict[str, dict[str, Any]]) -> str:

@@ -16,13 +16,12 @@ from clsp.engine.batches import Batches
 from clsp.engine.course import Course
 from clsp.engine.fit import StepOutput, Training
 from clsp.engine.pixels import Pixels
-from clsp.engine.schedule import warmup_factor
-from clsp.images.augment import augment
 from clsp.objectives.cycle import cycle
 from clsp.objectives.nt_xent import nt_xent
 from clsp.tasks.correspondence.config import DenseConfig
 from clsp.tasks.correspondence.features import maps_and_features
 from clsp.tasks.correspondence.geometry import apply, attention_of, centres, cut, draw_maps
+from clsp.tasks.views import Drawing, rising_and_falling
 
 Other = Callable[[Tensor, int], Tensor]
 """Gives, for places among the images trained on and a step, the other image of each, uint8 [B, C, H, W]."""
@@ -34,36 +33,28 @@ class Corresponding(Training[StepOutput]):
     Args:
         encoder: of timm.
         config: its settings.
+        drawing: draws views; its seed names the order of the images, and all draws.
         pixels: the images trained on.
         ids: their dataset indices, which name all draws, int64 [N].
-        mean: mean of the channels on [0, 1], float [C].
-        std: their standard deviation, likewise.
-        seed: names the order of the images, and all draws.
         other: makes what gives the other image of a way, on a device; None: another view of the image itself.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         encoder: nn.Module,
         config: DenseConfig,
+        drawing: Drawing,
         pixels: Pixels,
         ids: np.ndarray,
-        mean: Tensor,
-        std: Tensor,
         *,
-        seed: int,
         other: Callable[[torch.device], Other] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder, self.config, self.pixels, self.seed = encoder, config, pixels, seed
+        self.seed = drawing.seed
+        self.encoder, self.config, self.drawing, self.pixels = encoder, config, drawing, pixels
         self.projector = nn.Linear(feature_count(encoder), config.dim)
-        self.ids, self.made = torch.from_numpy(ids), other
-        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
-        self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="dense", drop_last=True)
+        self.ids, self.other = torch.from_numpy(ids), other
+        self.batches = Batches(len(pixels), config.batch_size, seed=self.seed, stream="dense", drop_last=True)
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.course, self.gradient_clip = Course(self.steps_per_epoch * config.epochs), 1.0
         self._drawn: Other | None = None
@@ -72,13 +63,13 @@ class Corresponding(Training[StepOutput]):
         """Move what fits to the device, once, and make what gives other images there."""
         self.pixels.to(device)
         self.ids = self.ids.to(device)
-        self._drawn = None if self.made is None else self.made(device)
+        self._drawn = None if self.other is None else self.other(device)
 
     def step(self, number: int) -> StepOutput:
         """Compute a step; ``number`` names all draws."""
-        positions = self.batches.positions(number).to(self.mean.device)
+        positions = self.batches.positions(number).to(self.drawing.device)
         ids, pixels = self.ids[positions], self.pixels[positions]
-        views = torch.cat([self._view(pixels, ids, number, view) for view in (0, 1)])
+        views = torch.cat([self.drawing(pixels, ids, number, view) for view in (0, 1)])
         _, features = maps_and_features(self.encoder, views, self.config.layer)
         first, second = self.projector(features).chunk(2)
         terms = {"contrast": nt_xent(first, second, self.config.temperature)}
@@ -89,8 +80,8 @@ class Corresponding(Training[StepOutput]):
     def _cycle(self, positions: Tensor, pixels: Tensor, ids: Tensor, number: int) -> Tensor:
         """The way from a patch of each image over the other one and back."""
         config = self.config.cycle
-        source = self._normalised(pixels.float() / 255.0)
-        other = self._other(positions, pixels, ids, number)
+        source = self.drawing.normalised(pixels.float() / 255.0)
+        other = self._over(positions, pixels, ids, number)
         maps, _ = maps_and_features(self.encoder, torch.cat((source, other)), self.config.layer)
         here, there = maps.chunk(2)
         draws = randomness.uniform(self.seed, "patch", (number, ids), 2)
@@ -106,24 +97,15 @@ class Corresponding(Training[StepOutput]):
         """Pixels of a patch: as many as it covers in its image, a multiple of 8."""
         return max(8 * round(self.config.cycle.side * self.pixels.shape[2] / 8), 8)
 
-    def _other(self, positions: Tensor, pixels: Tensor, ids: Tensor, number: int) -> Tensor:
+    def _over(self, positions: Tensor, pixels: Tensor, ids: Tensor, number: int) -> Tensor:
         """The other image of each way, normalised."""
         if self._drawn is None:
-            return self._view(pixels, ids, number, 2)
-        return self._normalised(self._drawn(positions, number).float() / 255.0)
-
-    def _view(self, pixels: Tensor, ids: Tensor, number: int, view: int) -> Tensor:
-        """Augmented, normalised images, float [B, C, S, S]."""
-        views = torch.full_like(ids, view)
-        return self._normalised(augment(pixels, self.config.augment, seed=self.seed, step=number, ids=ids, views=views))
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+            return self.drawing(pixels, ids, number, 2)
+        return self.drawing.normalised(self._drawn(positions, number).float() / 255.0)
 
     def blank_step(self, images: int) -> None:
         """A step's forward and backward pass on so many images without content, to reckon what it takes."""
-        side, many = self.pixels.shape[2], images * (5 if self.config.cycle.weight else 2)
-        blank = torch.zeros(many, self.pixels.shape[1], side, side, device=self.mean.device)
+        blank = self.drawing.blank(images * (5 if self.config.cycle.weight else 2), self.pixels.shape)
         maps, features = maps_and_features(self.encoder, blank, self.config.layer)
         (self.projector(features).square().mean() + maps.square().mean()).backward()
 
@@ -131,9 +113,4 @@ class Corresponding(Training[StepOutput]):
         """SGD with momentum; a short warm-up and a cosine to 0, by step."""
         config = self.config
         optimizer = torch.optim.SGD(self.parameters(), config.lr, momentum=0.9, weight_decay=config.weight_decay)
-        warmup = round(config.warmup * self.course.planned)
-
-        def rate(step: int) -> float:
-            return warmup_factor(self.course.at(step), total=self.course.planned, warmup=warmup, shape="cosine")
-
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return optimizer, rising_and_falling(optimizer, self.course, config.warmup)

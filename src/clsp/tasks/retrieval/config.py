@@ -77,7 +77,7 @@ class IndexConfig:
     """lambda: weight of the pull of a synthetic candidate, where there is a bank."""
     queries: Count = 1000
     """Test images that search, at most, where labels can tell what is found."""
-    first: Annotated[Count, Incidental] = 1000
+    first: Count = 1000
     """Results of a query that count in mAP@FIRST."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """auto: bf16 autocast where the hardware has bf16 arithmetic, else 32 bit."""

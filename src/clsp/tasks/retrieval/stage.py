@@ -11,120 +11,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsp import distributed, files
+from clsp import files
 from clsp.encoders.export import EncoderSpec, save_encoder
 from clsp.encoders.heads import feature_count
-from clsp.engine.fit import Fit
-from clsp.engine.hardware import HardwareConfig
-from clsp.engine.launch import launch
 from clsp.engine.pixels import Pixels
-from clsp.engine.stage import Stage, stage
-from clsp.errors import UserError
+from clsp.engine.stage import Stage
 from clsp.evaluation.embeddings import parts_of
 from clsp.evaluation.features import encode_images
 from clsp.evaluation.findings.pictures import draw
 from clsp.evaluation.measure import Measure, records
 from clsp.images.imageset import Images, subset
-from clsp.positives.bank import PositiveBank
-from clsp.positives.source import Draw, Material
-from clsp.positives.sources import SOURCES
-from clsp.tasks.retrieval.config import IndexConfig
+from clsp.tasks.job import Job, Keep, train
+from clsp.tasks.retrieval.config import IndexConfig, RetrievalRecipe
 from clsp.tasks.retrieval.index import CODES, FAISS, NAMES, QUANTISER, Index
 from clsp.tasks.retrieval.measure import measured
 from clsp.tasks.retrieval.quantiser import Quantiser
 from clsp.tasks.retrieval.training import Quantising
-from clsp.tasks.start import Beginning, find_beginning, with_statistics
+from clsp.tasks.start import Beginning
+from clsp.tasks.views import Drawing
 
-MAKES = (
-    "encoder.safetensors", "config.json", "snippet.py", QUANTISER, CODES, NAMES, FAISS, "metrics.json", "metrics.jsonl",
-    "results.png", "checkpoints/last.safetensors",
-)  # fmt: skip
-"""What the stage makes."""
+MAKES = (QUANTISER, CODES, NAMES, FAISS, "metrics.json", "results.png")
+"""What the stage makes besides what every training does."""
 
 _EXAMPLES, _RESULTS, _THUMBNAIL = 8, 8, 64
 """Queries on the picture, results of each, and their side in pixels."""
 
 
-def build_index(
-    images: Images,
-    config: IndexConfig,
-    hardware: HardwareConfig,
-    *,
-    seed: int,
-    folder: Path,
-    encoder: str | None = None,
-    bank: PositiveBank | None = None,
-) -> Stage:
-    """Make an index in ``folder``.
+def make_index(job: Job[RetrievalRecipe]) -> Stage:
+    """Make an index in the job's folder: of all parts of the images, the train part first.
 
     Args:
-        images: the data; all parts are indexed, the train part first.
-        config: quantiser and training.
-        hardware: devices.
-        seed: names the initial weights and all draws.
-        folder: gets the encoder, the quantiser, codes and names.
-        encoder: what the encoder begins as, see `clsp.tasks.start.find_beginning`.
-        bank: candidates, each a positive of its anchor; None: there are none.
+        job: the images. Candidates are further positives of their anchors.
 
     Raises:
-        UserError: the bank belongs to other data, a loss became non-finite, or the folder belongs to other settings.
+        UserError: as `clsp.tasks.job.train` says.
     """
-    launch(hardware)
-    beginning = find_beginning(encoder, images, config.backbone)
-    ids = subset(len(images.train), config.images, seed=seed)
-    if config.batch_size > len(ids):
-        raise UserError(f"--index.batch_size {config.batch_size} is larger than the {len(ids)} images; choose less")
-    made = beginning.made
-    if bank is not None:
-        bank.require_data(images.fingerprint, images.source)
-        made |= {"bank": bank.fingerprint}
-    about: dict[str, Any] = {"data": images.fingerprint, "made": made, "makes": MAKES}
-    with stage("index", folder, config, seed=seed, **about) as current:
-        if current.finished:
-            return current
-        torch.manual_seed(seed)
-        training, spec = build(images, ids, config, beginning, bank, seed=seed)
-        if config.epochs:
-            Fit(
-                folder=folder,
-                title="index",
-                precision=config.precision,
-                hardware=hardware,
-                checkpoint_minutes=config.checkpoint_minutes,
-                on_checkpoint=current.keep_time,
-                log_every=config.log_every,
-                batch_setting="index.batch_size",
-            ).run(training)
-        if distributed.rank() == 0:
-            current.facts = _keep(folder, training, spec, images, config, seed)
-    return current
+    config = job.recipe.index
+    ids = subset(len(job.images.train), config.images, seed=job.recipe.seed)
+    about: dict[str, Any] = {"title": "index", "section": "index", "makes": MAKES, "count": len(ids)}
+    return train(job, config, build=partial(build, job, ids), **about)
 
 
-def build(
-    images: Images,
-    ids: np.ndarray,
-    config: IndexConfig,
-    beginning: Beginning,
-    bank: PositiveBank | None,
-    *,
-    seed: int,
-) -> tuple[Quantising, EncoderSpec]:
-    """Make the training with its first weights and words, and the spec of its encoder."""
-    train = files.Rows(images.train.images, ids)
-    spec, encoder = with_statistics(beginning, images, train), beginning.build(config.backbone)
+def build(job: Job[RetrievalRecipe], ids: np.ndarray, beginning: Beginning) -> tuple[Quantising, Keep]:
+    """Make the training with its first weights and words, and what keeps its result."""
+    images, config, seed = job.images, job.recipe.index, job.recipe.seed
+    spec, encoder = beginning.described(images, ids), beginning.build(config.backbone)
     quantiser = Quantiser(feature_count(encoder), config.quantiser)
-    quantiser.fit(_features(encoder, spec, train), seed=seed)
-    held, candidates = Pixels(images.train.images, ids), None
-    if bank is not None:
-        material = Material(held, ids, None, images.train.images, images.train.names, bank)
-        candidates = partial(_candidates, material, seed)
-    statistics = torch.tensor(spec.mean), torch.tensor(spec.std)
-    made = Quantising(encoder, quantiser, config, held, ids, *statistics, seed=seed, candidates=candidates)
-    return made, spec
-
-
-def _candidates(material: Material, seed: int, device: torch.device) -> Draw:
-    return SOURCES["bank"]().build(material, seed=seed, device=device)
+    quantiser.fit(_features(encoder, spec, files.Rows(images.train.images, ids)), seed=seed)
+    pixels, drawing = Pixels(images.train.images, ids), Drawing(spec, config.augment, seed=seed)
+    candidates = job.candidates(pixels, ids)
+    training = Quantising(encoder, quantiser, config, drawing, pixels, ids, candidates=candidates)
+    return training, partial(_keep, job, training, spec)
 
 
 def _features(encoder: nn.Module, spec: EncoderSpec, images: files.Array) -> Tensor:
@@ -132,10 +69,9 @@ def _features(encoder: nn.Module, spec: EncoderSpec, images: files.Array) -> Ten
     return encode_images(encoder, images, torch.tensor(spec.mean), torch.tensor(spec.std))
 
 
-def _keep(
-    folder: Path, training: Quantising, spec: EncoderSpec, images: Images, config: IndexConfig, seed: int
-) -> dict[str, Any]:
+def _keep(job: Job[RetrievalRecipe], training: Quantising, spec: EncoderSpec) -> dict[str, Any]:
     """Write encoder and index, and what a search finds; return the stage's facts."""
+    images, config, folder, seed = job.images, job.recipe.index, job.folder, job.recipe.seed
     save_encoder(folder, training.encoder, spec, {"stage": "index", "seed": seed})
     parts = [split for _, split in parts_of(images)]
     quantiser = training.quantiser.cpu().eval()

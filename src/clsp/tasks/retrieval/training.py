@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from clsp.engine.batches import Batches
 from clsp.engine.course import Course
 from clsp.engine.fit import StepOutput, Training
 from clsp.engine.pixels import Pixels
-from clsp.engine.schedule import warmup_factor
-from clsp.images.augment import augment
 from clsp.objectives.clipped import clipped_nt_xent
 from clsp.positives.source import Draw
+from clsp.tasks.job import Draws
 from clsp.tasks.retrieval.config import IndexConfig
 from clsp.tasks.retrieval.quantiser import Quantiser, crowding, entropy
+from clsp.tasks.views import Drawing, rising_and_falling
 
 
 class Quantising(Training[StepOutput]):
@@ -30,37 +29,29 @@ class Quantising(Training[StepOutput]):
         encoder: normalised images [B, C, H, W] to features [B, D].
         quantiser: of those features.
         config: its settings.
+        drawing: draws views; its seed names the order of the images, and all draws.
         pixels: the images trained on.
         ids: their dataset indices, which name all draws, int64 [N].
-        mean: mean of the channels on [0, 1], float [C].
-        std: their standard deviation, likewise.
-        seed: names the order of the images, and all draws.
         candidates: makes what draws a candidate of each image, on a device; None: there are none.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         encoder: nn.Module,
         quantiser: Quantiser,
         config: IndexConfig,
+        drawing: Drawing,
         pixels: Pixels,
         ids: np.ndarray,
-        mean: Tensor,
-        std: Tensor,
         *,
-        seed: int,
-        candidates: Callable[[torch.device], Draw] | None = None,
+        candidates: Draws | None = None,
     ) -> None:
         super().__init__()
-        self.encoder, self.quantiser, self.config = encoder, quantiser, config
-        self.pixels, self.ids, self.seed, self.candidates = pixels, torch.from_numpy(ids), seed, candidates
+        self.seed = drawing.seed
+        self.encoder, self.quantiser, self.config, self.drawing = encoder, quantiser, config, drawing
+        self.pixels, self.ids, self.candidates = pixels, torch.from_numpy(ids), candidates
         self.draw: Draw | None = None
-        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
-        self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="index", drop_last=True)
+        self.batches = Batches(len(pixels), config.batch_size, seed=self.seed, stream="index", drop_last=True)
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.course, self.gradient_clip = Course(self.steps_per_epoch * config.epochs), None
         if config.encoder_lr == 0.0:
@@ -74,14 +65,14 @@ class Quantising(Training[StepOutput]):
 
     def step(self, number: int) -> StepOutput:
         """Compute a step; ``number`` names all draws."""
-        config, positions = self.config, self.batches.positions(number).to(self.mean.device)
+        config, positions = self.config, self.batches.positions(number).to(self.drawing.device)
         if config.encoder_lr == 0.0:
             self.encoder.eval()
         ids, pixels = self.ids[positions], self.pixels[positions]
         images = [pixels, pixels]
         if self.draw is not None:
             images.append(self.draw(positions, pixels, number).images)
-        views = [self._view(image, ids, number, view) for view, image in enumerate(images)]
+        views = [self.drawing(image, ids, number, view) for view, image in enumerate(images)]
         embedded, choices = self.quantiser(self.encoder(torch.cat(views)))
         first, second, *positive = embedded.chunk(len(views))
         terms = {"contrast": self._contrast(first, second)}
@@ -97,16 +88,9 @@ class Quantising(Training[StepOutput]):
         clip = self.config.clip
         return clipped_nt_xent(first, second, self.config.temperature, count=clip.count, threshold=clip.threshold)
 
-    def _view(self, pixels: Tensor, ids: Tensor, number: int, view: int) -> Tensor:
-        """Augmented, normalised images, float [B, C, S, S]."""
-        views = torch.full_like(ids, view)
-        drawn = augment(pixels, self.config.augment, seed=self.seed, step=number, ids=ids, views=views)
-        return drawn.sub_(self.mean).div_(self.std)
-
     def blank_step(self, images: int) -> None:
         """A step's forward and backward pass on so many images without content, to reckon what it takes."""
-        side, count = self.config.augment.size or self.pixels.shape[2], images * (2 if self.candidates is None else 3)
-        blank = torch.zeros(count, self.pixels.shape[1], side, side, device=self.mean.device)
+        blank = self.drawing.blank(images * (2 if self.candidates is None else 3), self.pixels.shape)
         self.quantiser(self.encoder(blank))[0].square().mean().backward()
 
     def optimizer(self) -> tuple[Optimizer, LRScheduler]:
@@ -116,9 +100,4 @@ class Quantising(Training[StepOutput]):
         if config.encoder_lr:
             groups.append({"params": list(self.encoder.parameters()), "lr": config.lr * config.encoder_lr})
         optimizer = torch.optim.SGD(groups, config.lr, momentum=0.9, weight_decay=config.weight_decay)
-        warmup = round(config.warmup * self.course.planned)
-
-        def rate(step: int) -> float:
-            return warmup_factor(self.course.at(step), total=self.course.planned, warmup=warmup, shape="cosine")
-
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return optimizer, rising_and_falling(optimizer, self.course, config.warmup)

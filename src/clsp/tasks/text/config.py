@@ -10,7 +10,7 @@ from clsp.engine.hardware import HardwareConfig
 from clsp.images.config import AugmentConfig, ImagesConfig
 from clsp.recipes.recipe import AboutConfig
 from clsp.settings import Count, Fraction, Incidental, NonNegative, Positive, settings
-from clsp.settings.types import AtLeastTwo, NonNegativeInt, ProperFraction
+from clsp.settings.types import AtLeastTwo, ProperFraction
 from clsp.settings.values import Tree, nested
 
 
@@ -88,8 +88,6 @@ class TextConfig:
     """Steps between two lines of metrics.jsonl."""
     checkpoint_minutes: Annotated[NonNegative, Incidental] = 5.0
     """Minutes between two checkpoints."""
-    shown: Annotated[NonNegativeInt, Incidental] = 12
-    """Captions on the page, each with the images that it finds."""
 
 
 @settings

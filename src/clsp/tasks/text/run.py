@@ -1,92 +1,63 @@
-"""``clsp text`` and ``clsp zeroshot``: both encoders with all that stands around them, and classes by name alone."""
+"""``clsp text`` and ``clsp zeroshot``: an image and a text encoder side by side, and classes by name alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsp import distributed, files
-from clsp.engine.threads import bind
 from clsp.errors import UserError
-from clsp.evaluation.embeddings import parts_of
-from clsp.images.config import ImagesConfig
-from clsp.images.sources import open_images
-from clsp.positives.bank import PositiveBank
-from clsp.settings.values import Tree
-from clsp.study.record import command_line, describe, write_record
-from clsp.study.seal import seal, unseal
-from clsp.tasks.classify.predict import Predictions
-from clsp.tasks.prepare import prepare_task
+from clsp.tasks.predictions import Predictions, every_image
+from clsp.tasks.task import Found, Place, Task
 from clsp.tasks.text.config import TextRecipe
 from clsp.tasks.text.model import load_pairing
-from clsp.tasks.text.page import build_page
-from clsp.tasks.text.stage import train_text
-from clsp.text import quoted
+from clsp.tasks.text.page import article
+from clsp.tasks.text.stage import make_text
 
 
-def run(
-    data: str,
-    out: Path,
+def _lines(found: Found, folder: Path) -> list[str]:
+    """How many pairs, and every measure."""
+    lines = [f"pairs:    {found['pairs']:,} images with {found['captions']}"]
+    for name, facts in found["measures"].items():
+        value = f"{facts['title']} {facts['quantity']} {found[name][facts['metric']]:.2f} %"
+        lines.append(f"          {value} ({found[name]['protocol']})")
+    return lines
+
+
+TASK = Task(
+    command="text",
+    name="text",
+    recipe=TextRecipe,
+    make=make_text,
+    lines=_lines,
+    article=article,
+    following="clsp zeroshot --model {} --data NEW_FOLDER --classes 'cat,dog' --out labels.csv",
+)
+
+
+def train_text(
+    data: Place,
+    out: Place,
     *,
-    encoder: str | None = None,
+    encoder: Place | None = None,
+    positives: Place | None = None,
     recipe: str | None = None,
-    overrides: Tree | None = None,
-    bank: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train an image and a text encoder on captioned images.
+    """Train an image and a text encoder side by side; return their folder, see `clsp.tasks.task.Task.run`.
 
     Args:
         data: a SOURCE with captions, or with classes.
-        out: the folder; a second call goes on where a first one stopped.
-        encoder: a pretrained encoder's folder, a run, ``timm``, or None for random weights.
-        recipe: a recipe of the task or a file; None: the SOURCE's own, else ``folder``.
-        overrides: nested settings.
-        bank: a bank's folder.
-
-    Returns:
-        ``out``.
-
-    Raises:
-        UserError: the data or the encoder cannot be read, or a setting is wrong.
+        out: the folder.
+        encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
+        positives: a bank's folder, whose candidates are paired with their anchors' captions.
+        recipe: a recipe of the task, or a file.
+        settings: by their names, such as ``{"text.progressive.last": 0.5}``.
     """
-    given = {"data": data, "out": str(out), "encoder": encoder, "positives": bank, "recipe": recipe}
-    command = command_line("text", given, overrides, config=TextRecipe)
-    wanted: dict[str, Any] = {"recipe": recipe, "overrides": overrides, "encoder": encoder}
-    prepared = prepare_task("text", TextRecipe, data, store=out / "images", **wanted)
-    describe(prepared.images, out / "images.json")
-    chosen = prepared.recipe
-    drawn = None if bank is None else PositiveBank.open(bank)
-    more: dict[str, Any] = {"seed": chosen.seed, "folder": out, "encoder": encoder, "bank": drawn}
-    train_text(prepared.images, chosen.text, chosen.hardware, **more)
-    unseal(out)
-    write_record(out, prepared, data, command)
-    if distributed.rank() == 0:
-        files.write_text(out / "report.html", build_page(out))
-    seal(out, command)
-    return out
+    return TASK.run(data, out, encoder=encoder, positives=positives, recipe=recipe, settings=settings)
 
 
-def told(out: Path) -> list[str]:
-    """What came out, and what to do next, a line each.
-
-    Raises:
-        UserError: ``metrics.json`` is damaged.
-    """
-    path = out / "metrics.json"
-    found = files.read_json(path, dict[str, Any])
-    with files.foreign(path, "run 'clsp verify' on the folder", what="holds what no run writes"):
-        lines = [f"pairs:    {found['pairs']:,} images with {found['captions']}"]
-        for name, facts in found["measures"].items():
-            one = found[name]
-            value = f"{facts['title']} {facts['quantity']} {one[facts['metric']]:.2f} %"
-            lines.append(f"          {value} ({one['protocol']})")
-    place = quoted(str(out))
-    lines.append(f"next:     clsp zeroshot --model {place} --data NEW_FOLDER --classes 'cat,dog' --out labels.csv")
-    return [*lines, f"report:   {(out / 'report.html').resolve()}"]
-
-
-def zeroshot(model: Path, data: str, classes: Sequence[str]) -> Predictions:
+def zeroshot(model: Place, data: Place, classes: Sequence[str]) -> Predictions:
     """Give every image of a SOURCE the class whose sentences it is most like.
 
     Args:
@@ -99,13 +70,8 @@ def zeroshot(model: Path, data: str, classes: Sequence[str]) -> Predictions:
     """
     if len(set(classes)) < 2 or not all(classes):
         raise UserError(f"--classes '{','.join(classes)}' must be two or more names: --classes 'cat,dog'")
-    saved, templates = load_pairing(model)
-    images = open_images(data, ImagesConfig(size=saved.spec.size, channels=saved.spec.channels, labels="none"))
-    describe(images)
-    bind()
-    parts = [split for _, split in parts_of(images)]
-    embedded = saved.embed_images(files.Joined([split.images for split in parts]))
+    saved, templates = load_pairing(Path(model))
+    names, pixels = every_image(str(data), saved.spec)
+    scores = saved.embed_images(pixels) @ saved.embed_classes(classes, templates).T
     scale = float(saved.pairing.scale.detach())
-    scores = scale * embedded @ saved.embed_classes(classes, templates).T
-    names = [str(name) for split in parts for name in split.names]
-    return Predictions(names, tuple(classes), scores.softmax(dim=1).numpy())
+    return Predictions(names, tuple(classes), (scale * scores).softmax(dim=1).numpy())

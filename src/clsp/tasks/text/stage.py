@@ -9,126 +9,72 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsp import distributed, files
-from clsp.encoders.export import EncoderSpec
-from clsp.engine.fit import Fit
-from clsp.engine.hardware import HardwareConfig
-from clsp.engine.launch import launch
+from clsp import files
 from clsp.engine.pixels import Pixels
-from clsp.engine.stage import Stage, stage
+from clsp.engine.stage import Stage
 from clsp.errors import UserError
 from clsp.evaluation.balance import rate
 from clsp.evaluation.findings.pictures import draw
 from clsp.evaluation.measure import Measure, records
 from clsp.images.imageset import Images
-from clsp.positives.bank import PositiveBank
-from clsp.positives.source import Draw, Material
-from clsp.positives.sources import SOURCES
-from clsp.tasks.start import Beginning, find_beginning, with_statistics
+from clsp.tasks.job import Job, Keep, train
+from clsp.tasks.start import Beginning
 from clsp.tasks.text import words
 from clsp.tasks.text.captions import Captions, captions_of, sentences
-from clsp.tasks.text.config import TextConfig
+from clsp.tasks.text.config import TextConfig, TextRecipe
 from clsp.tasks.text.measure import recalls
 from clsp.tasks.text.model import TOWER, Saved, save_pairing
 from clsp.tasks.text.tower import Pairing, Tower
 from clsp.tasks.text.training import Captioning
+from clsp.tasks.views import Drawing
 
-MAKES = (
-    "encoder.safetensors", "config.json", "snippet.py", TOWER, words.FILE, "metrics.json", "metrics.jsonl",
-    "results.png", "checkpoints/last.safetensors",
-)  # fmt: skip
-"""What the stage makes."""
-_RESULTS, _THUMBNAIL = 8, 64
+MAKES = (TOWER, words.FILE, "metrics.json", "results.png")
+"""What the stage makes besides what every training does."""
+
+_CAPTIONS, _RESULTS, _THUMBNAIL = 12, 8, 64
+"""Captions on the picture, images that each finds, and their side in pixels."""
 
 
-def train_text(
-    images: Images,
-    config: TextConfig,
-    hardware: HardwareConfig,
-    *,
-    seed: int,
-    folder: Path,
-    encoder: str | None = None,
-    bank: PositiveBank | None = None,
-) -> Stage:
-    """Train an image and a text encoder into ``folder``.
+def make_text(job: Job[TextRecipe]) -> Stage:
+    """Train an image and a text encoder into the job's folder, and measure them.
 
     Args:
-        images: images with captions, or with classes.
-        config: the training.
-        hardware: devices.
-        seed: names the initial weights and all draws.
-        folder: gets both encoders, the tokenizer and ``metrics.json``.
-        encoder: what the image encoder begins as, see `clsp.tasks.start.find_beginning`.
-        bank: candidates, each paired with its anchor's caption; None: there are none.
+        job: images with captions, or with classes. Candidates are paired with their anchors' captions.
 
     Raises:
-        UserError: there are no captions, a setting is wrong, a loss became non-finite, or the folder belongs to other
-            settings.
+        UserError: there are no captions, a setting is wrong, or as `clsp.tasks.job.train` says.
     """
-    launch(hardware)
-    beginning, captions = find_beginning(encoder, images, config.backbone), captions_of(images, config, seed=seed)
-    if config.batch_size > len(captions.ids):
-        count = len(captions.ids)
-        raise UserError(f"--text.batch_size {config.batch_size} is larger than the {count} captioned images")
+    config = job.recipe.text
+    captions = captions_of(job.images, config, seed=job.recipe.seed)
     if config.tower.width % config.tower.heads:
         raise UserError(f"--text.tower.heads {config.tower.heads} must divide --text.tower.width {config.tower.width}")
-    sentences(images.classes or (), config.templates)
-    made = {**beginning.made, "captions": files.fingerprint([captions.train, captions.test])}
-    if bank is not None:
-        bank.require_data(images.fingerprint, images.source)
-        made |= {"bank": bank.fingerprint}
-    about: dict[str, Any] = {"data": images.fingerprint, "made": made, "makes": MAKES}
-    with stage("text encoder", folder, config, seed=seed, **about) as current:
-        if current.finished:
-            return current
-        torch.manual_seed(seed)
-        training, spec, tokenizer = build(images, captions, config, beginning, bank, seed=seed)
-        Fit(
-            folder=folder,
-            title="text encoder",
-            precision=config.precision,
-            hardware=hardware,
-            checkpoint_minutes=config.checkpoint_minutes,
-            on_checkpoint=current.keep_time,
-            log_every=config.log_every,
-            batch_setting="text.batch_size",
-        ).run(training)
-        if distributed.rank() == 0:
-            saved = Saved(training.pairing.eval(), tokenizer, spec, config.tower.length)
-            about = {"stage": "text encoder", "seed": seed}
-            save_pairing(folder, saved, config.tower, config.templates, about)
-            current.facts = _measured(folder, saved, images, captions, config)
-    return current
+    sentences(job.images.classes or (), config.templates)
+    made = {"captions": files.fingerprint([captions.train, captions.test])}
+    about: dict[str, Any] = {"title": "text encoder", "section": "text", "makes": MAKES, "made": made}
+    return train(job, config, build=partial(build, job, captions), count=len(captions.ids), **about)
 
 
-def build(
-    images: Images,
-    captions: Captions,
-    config: TextConfig,
-    beginning: Beginning,
-    bank: PositiveBank | None,
-    *,
-    seed: int,
-) -> tuple[Captioning, EncoderSpec, Any]:
-    """Make the training with its first weights, the spec of its image encoder, and the tokenizer of its captions."""
-    spec = with_statistics(beginning, images, files.Rows(images.train.images, captions.ids))
+def build(job: Job[TextRecipe], captions: Captions, beginning: Beginning) -> tuple[Captioning, Keep]:
+    """Make the training with its first weights, and what keeps its result."""
+    images, config, ids = job.images, job.recipe.text, captions.ids
+    spec = beginning.described(images, ids)
     named = [text for some in sentences(images.classes or (), config.templates) for text in some]
     tokenizer = words.learnt([*captions.train, *named], config.tower)
     tower = Tower(tokenizer.get_vocab_size(), config.tower)
     pairing = Pairing(beginning.build(config.backbone), tower, config.tower.width, config.dim)
-    held, candidates = Pixels(images.train.images, captions.ids), None
-    if bank is not None:
-        material = Material(held, captions.ids, None, images.train.images, images.train.names, bank)
-        candidates = partial(_candidates, material, seed)
-    statistics = torch.tensor(spec.mean), torch.tensor(spec.std)
-    written = words.tokens(tokenizer, captions.train, config.tower.length)
-    made = Captioning(pairing, config, held, written, captions.ids, *statistics, seed=seed, candidates=candidates)
-    return made, spec, tokenizer
+    pixels, drawing = Pixels(images.train.images, ids), Drawing(spec, config.augment, seed=job.recipe.seed)
+    written, candidates = words.tokens(tokenizer, captions.train, config.tower.length), job.candidates(pixels, ids)
+    training = Captioning(pairing, config, drawing, pixels, written, ids, candidates=candidates)
+    return training, partial(_keep, job, Saved(pairing, tokenizer, spec, config.tower.length), captions)
 
 
-def _candidates(material: Material, seed: int, device: torch.device) -> Draw:
-    return SOURCES["bank"]().build(material, seed=seed, device=device)
+def _keep(job: Job[TextRecipe], saved: Saved, captions: Captions) -> dict[str, Any]:
+    """Write both encoders, and what they are worth; return the stage's facts."""
+    config = job.recipe.text
+    saved.pairing.eval()
+    about = {"stage": "text encoder", "seed": job.recipe.seed}
+    save_pairing(job.folder, saved, config.tower, config.templates, about)
+    return _measured(job.folder, saved, job.images, captions, config)
 
 
 def _measured(folder: Path, saved: Saved, images: Images, captions: Captions, config: TextConfig) -> dict[str, Any]:
@@ -161,9 +107,9 @@ def _pictures(
 ) -> dict[str, Any]:
     """Draw the test images that some captions find: those of the test part, or of the classes."""
     assert images.test is not None
-    asked = list(dict.fromkeys(captions.test))[: config.shown]
+    asked = list(dict.fromkeys(captions.test))[:_CAPTIONS]
     if captions.made and images.classes:
-        asked = [some[0] for some in sentences(images.classes, config.templates)][: config.shown]
+        asked = [some[0] for some in sentences(images.classes, config.templates)][:_CAPTIONS]
     if not asked:
         return {}
     similar = saved.embed_texts(asked) @ embedded.T

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from clsp.engine.batches import Batches
 from clsp.engine.course import Course
 from clsp.engine.fit import StepOutput, Training
 from clsp.engine.pixels import Pixels
-from clsp.engine.schedule import warmup_factor
-from clsp.images.augment import augment
 from clsp.objectives.progressive import progressive_clip
 from clsp.positives.source import Draw
+from clsp.tasks.job import Draws
 from clsp.tasks.text.config import TextConfig
 from clsp.tasks.text.tower import Pairing
+from clsp.tasks.views import Drawing, rising_and_falling
 
 
 class Captioning(Training[StepOutput]):
@@ -31,38 +30,30 @@ class Captioning(Training[StepOutput]):
     Args:
         pairing: the encoders.
         config: its settings.
+        drawing: draws views; its seed names the order of the pairs, and all draws.
         pixels: the images trained on.
         tokens: their captions, int64 [N, L].
         ids: their dataset indices, which name all draws, int64 [N].
-        mean: mean of the channels on [0, 1], float [C].
-        std: their standard deviation, likewise.
-        seed: names the order of the pairs, and all draws.
         candidates: makes what draws a candidate of each image, on a device; None: there are none.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         pairing: Pairing,
         config: TextConfig,
+        drawing: Drawing,
         pixels: Pixels,
         tokens: Tensor,
         ids: np.ndarray,
-        mean: Tensor,
-        std: Tensor,
         *,
-        seed: int,
-        candidates: Callable[[torch.device], Draw] | None = None,
+        candidates: Draws | None = None,
     ) -> None:
         super().__init__()
-        self.pairing, self.config, self.pixels, self.tokens = pairing, config, pixels, tokens
-        self.ids, self.seed, self.candidates = torch.from_numpy(ids), seed, candidates
+        self.seed = drawing.seed
+        self.pairing, self.config, self.drawing, self.pixels = pairing, config, drawing, pixels
+        self.tokens, self.ids, self.candidates = tokens, torch.from_numpy(ids), candidates
         self.draw: Draw | None = None
-        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
-        self.batches = Batches(len(pixels), config.batch_size, seed=seed, stream="text", drop_last=True)
+        self.batches = Batches(len(pixels), config.batch_size, seed=self.seed, stream="text", drop_last=True)
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.course, self.gradient_clip = Course(self.steps_per_epoch * config.epochs), 1.0
 
@@ -74,11 +65,11 @@ class Captioning(Training[StepOutput]):
 
     def step(self, number: int) -> StepOutput:
         """Compute a step; ``number`` names all draws."""
-        positions = self.batches.positions(number).to(self.mean.device)
+        positions = self.batches.positions(number).to(self.drawing.device)
         ids, pixels = self.ids[positions], self.pixels[positions]
-        images = [self._view(pixels, ids, number, 0)]
+        images = [self.drawing(pixels, ids, number, 0)]
         if self.draw is not None:
-            images.append(self._view(self.draw(positions, pixels, number).images, ids, number, 1))
+            images.append(self.drawing(self.draw(positions, pixels, number).images, ids, number, 1))
         embedded = self.pairing.images(torch.cat(images)).chunk(len(images))
         texts = self.pairing.texts(self.tokens[positions])
         soft = self.soft(embedded[0], texts, ids, number)
@@ -91,7 +82,7 @@ class Captioning(Training[StepOutput]):
         chosen, scale = self.config.progressive, self.pairing.scale
         options: dict[str, Any] = {"swapped": chosen.swapped, "smoothing": self.config.smoothing}
         if soft is not None:
-            options |= {"soft": soft, "teacher_scale": chosen.sharpness * float(scale.detach())}
+            options |= {"soft": soft, "sharpness": chosen.sharpness}
         return progressive_clip(images, texts, scale, **options)
 
     def share(self, number: int) -> float:
@@ -112,17 +103,10 @@ class Captioning(Training[StepOutput]):
         rows = torch.argsort(order, stable=True)[:count]
         return torch.zeros(len(ids), dtype=torch.bool, device=ids.device).index_fill_(0, rows, True)
 
-    def _view(self, pixels: Tensor, ids: Tensor, number: int, view: int) -> Tensor:
-        """Augmented, normalised images, float [B, C, S, S]."""
-        views = torch.full_like(ids, view)
-        drawn = augment(pixels, self.config.augment, seed=self.seed, step=number, ids=ids, views=views)
-        return drawn.sub_(self.mean).div_(self.std)
-
     def blank_step(self, images: int) -> None:
         """A step's forward and backward pass on so many images without content, to reckon what it takes."""
-        side, count = self.config.augment.size or self.pixels.shape[2], images * (1 if self.candidates is None else 2)
-        blank = torch.zeros(count, self.pixels.shape[1], side, side, device=self.mean.device)
-        text = torch.ones(images, self.tokens.shape[1], dtype=torch.int64, device=self.mean.device)
+        blank = self.drawing.blank(images * (1 if self.candidates is None else 2), self.pixels.shape)
+        text = torch.ones(images, self.tokens.shape[1], dtype=torch.int64, device=self.drawing.device)
         (self.pairing.images(blank).square().mean() + self.pairing.texts(text).square().mean()).backward()
 
     def optimizer(self) -> tuple[Optimizer, LRScheduler]:
@@ -132,9 +116,4 @@ class Captioning(Training[StepOutput]):
         others = [p for p in self.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, config.lr, betas=(0.9, 0.98), eps=1e-6)
-        warmup = round(config.warmup * self.course.planned)
-
-        def rate(step: int) -> float:
-            return warmup_factor(self.course.at(step), total=self.course.planned, warmup=warmup, shape="cosine")
-
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return optimizer, rising_and_falling(optimizer, self.course, config.warmup)

@@ -1,20 +1,18 @@
-"""``clsp predict``: the class of every image, and how sure the classifier is."""
+"""What images are taken for, and how sure that is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from clsp import files
-from clsp.engine.hardware import HardwareConfig, device_of
+from clsp.encoders.export import EncoderSpec
 from clsp.engine.threads import bind
 from clsp.evaluation.embeddings import parts_of
 from clsp.images.config import ImagesConfig
 from clsp.images.sources import open_images
 from clsp.study.record import describe
-from clsp.tasks.classify.model import load_classifier
 from clsp.text import csv_text
 
 
@@ -46,21 +44,15 @@ class Predictions:
         return csv_text(["name", "label", "confidence"], ((name, label, f"{sure:.4f}") for name, label, sure in rows))
 
 
-def predict(classifier: Path, data: str) -> Predictions:
-    """Classify every image of a SOURCE, the train part first.
+def every_image(data: str, spec: EncoderSpec) -> tuple[list[str], files.Array]:
+    """All images of a SOURCE as an encoder takes them, the train part first: their names, and uint8 [N, C, H, W].
 
     Args:
-        classifier: the folder of a classifier.
-        data: a SOURCE; its labels, if it has any, are not looked at.
-
-    Raises:
-        UserError: the classifier or the data cannot be read.
+        data: a SOURCE; its labels, if it has any, are not read.
+        spec: the encoder's.
     """
-    saved = load_classifier(classifier)
-    images = open_images(data, ImagesConfig(size=saved.spec.size, channels=saved.spec.channels, labels="none"))
+    images = open_images(data, ImagesConfig(size=spec.size, channels=spec.channels, labels="none"))
     describe(images)
     bind()
     parts = [split for _, split in parts_of(images)]
-    pixels = files.Joined([split.images for split in parts])
-    found = saved.probabilities(pixels, device=device_of(HardwareConfig()))
-    return Predictions([str(name) for split in parts for name in split.names], saved.classes, found)
+    return [str(name) for split in parts for name in split.names], files.Joined([split.images for split in parts])
