@@ -179,9 +179,12 @@ def _encoder(folder: Path) -> None:
 
 
 def _read_encoder(folder: Path) -> None:
-    from clsp.encoders.export import load_encoder
+    from clsp.encoders.export import load_encoder, read_spec
+    from clsp.evaluation.features import encode_images
 
-    load_encoder(folder)
+    encoder, spec = load_encoder(folder), read_spec(folder)
+    image, mean, std = np.zeros((1, spec.channels, 8, 8), np.uint8), torch.tensor(spec.mean), torch.tensor(spec.std)
+    encode_images(encoder, image, mean, std)
 
 
 def _classifier(folder: Path) -> None:
@@ -232,7 +235,7 @@ def _index(folder: Path) -> None:
     sheet = draw(folder / "results.png", np.zeros((3, 1, 8, 8), np.uint8), [np.arange(2)], side=8)
     found = {"map": 50.0, "low": 10.0, "high": 90.0, "precision@1": 40.0, "protocol": "of two"}
     facts = {"title": "codes", "quantity": "mAP@3", "unit": "%", "better": "higher", "metric": "map", "limits": "x"}
-    results = {"sheet": sheet, "names": [["a.png", "b.png"]], "scores": [[0.5]]}
+    results = {"sheet": sheet, "names": [["a.png", "b.png"]]}
     about = {"measures": {"codes": facts}, "codes": found, "bits": 16, "images": 3, "results": results}
     files.write_json(folder / "metrics.json", about)
     files.write_text(folder / "recipe.yaml", "command: clsp index\ndata: {source: x}\n")

@@ -22,6 +22,7 @@ import yaml
 
 from clsp import files
 from clsp.evaluation.statistics import interval, paired
+from clsp.settings.describe import as_text
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,7 @@ def _numbers(found: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
 
 def _text(value: Any, places: dict[str, str]) -> str:
     """A value as one types it, with places in place of their names."""
-    if isinstance(value, str):
-        return value.format(**places) if value.startswith("{") and value.strip("{}") in places else value
-    return (
-        str(value)
-        if isinstance(value, int | float | Path) and not isinstance(value, bool)
-        else yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()
-    )
+    return places.get(value.strip("{}"), value) if isinstance(value, str) else as_text(value)
 
 
 def main() -> None:

@@ -215,21 +215,6 @@ def test_wrong_labels_of_the_digits_are_found(tmp_path):
     assert dispatch(["verify", str(folder)]) == 0
 
 
-def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(tmp_path, monkeypatch):
-    settings = {**QUICK, "classify.checkpoint_minutes": 0, "classify.consistency.weight": 0.3}
-    clsp.classify("digits", tmp_path / "straight", settings=settings)
-    monkeypatch.setenv("CLSP_FAULT", "step:7:eio")
-    with pytest.raises(OSError, match="Input/output"):
-        clsp.classify("digits", tmp_path / "killed", settings=settings)
-    monkeypatch.delenv("CLSP_FAULT")
-    clsp.classify("digits", tmp_path / "killed", settings=settings)
-    for name in ("encoder.safetensors", "head.safetensors"):
-        one, other = (load_file(tmp_path / folder / name) for folder in ("straight", "killed"))
-        assert all(torch.equal(one[key], other[key]) for key in one)
-    one, other = ((tmp_path / folder / "suspects.csv").read_bytes() for folder in ("straight", "killed"))
-    assert one == other
-
-
 def test_it_starts_from_an_encoder_of_clsp_and_takes_images_as_that_one_does(tmp_path):
     clsp.classify("digits", tmp_path / "first", settings={**QUICK, "images.size": 12})
     start = load_file(tmp_path / "first" / "encoder.safetensors")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 import clsp
@@ -132,19 +131,6 @@ def test_every_other_image_serves_and_the_diffusion_model_is_a_row(made, tmp_pat
     found = files.read_json(tmp_path / "measures" / "metrics.json")["warps"]
     assert found.keys() == {"random", "trained", "diffusion"}
     assert all(0 <= value <= 100 for row in found.values() for value in row.values())
-
-
-def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(made, tmp_path, monkeypatch):
-    images, _, _ = made
-    config = DenseConfig(**QUICK)
-    make_dense(job(images, config, tmp_path / "straight"))
-    monkeypatch.setenv("CLSP_FAULT", "step:4:eio")
-    with pytest.raises(OSError, match="Input/output"):
-        make_dense(job(images, config, tmp_path / "killed"))
-    monkeypatch.delenv("CLSP_FAULT")
-    make_dense(job(images, config, tmp_path / "killed"))
-    one, other = (load_file(tmp_path / name / "encoder.safetensors") for name in ("straight", "killed"))
-    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file
 from torch import nn
 
-import clsp
 from clsp import files
 from clsp.cli.main import dispatch
 from clsp.engine.pixels import Pixels
@@ -192,22 +190,6 @@ def test_captions_beside_the_images_are_learnt_and_name_classes(folder, tmp_path
     assert "{}" in templates[0] and saved.embed_texts(["a red bar"]).shape == (1, 128)
     assert dispatch(["verify", str(out)]) == 0
     capsys.readouterr()
-
-
-def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(folder, tmp_path, monkeypatch):
-    settings = {
-        "text.epochs": 3, "text.batch_size": 32, "text.checkpoint_minutes": 0, "text.backbone.args": SMALL,
-        "text.progressive.last": 0.5,
-    }  # fmt: skip
-    clsp.train_text(folder, tmp_path / "straight", settings=settings)
-    monkeypatch.setenv("CLSP_FAULT", "step:7:eio")
-    with pytest.raises(OSError, match="Input/output"):
-        clsp.train_text(folder, tmp_path / "killed", settings=settings)
-    monkeypatch.delenv("CLSP_FAULT")
-    clsp.train_text(folder, tmp_path / "killed", settings=settings)
-    for name in ("encoder.safetensors", "text.safetensors"):
-        one, other = (load_file(tmp_path / made / name) for made in ("straight", "killed"))
-        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 from torch import nn
@@ -208,21 +207,6 @@ def test_an_image_finds_itself_and_its_like(folder, tmp_path, capsys):
     assert "Queries and what they find" in (out / "report.html").read_text()
     assert clsp.search(out, query, k=2).scores[0] <= 1.0001
     assert dispatch(["verify", str(out)]) == 0
-
-
-def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(folder, tmp_path, monkeypatch):
-    place, encoder = folder
-    settings = {"index.epochs": 3, "index.batch_size": 32, "index.checkpoint_minutes": 0}
-    clsp.index(place, tmp_path / "straight", encoder=encoder, settings=settings)
-    monkeypatch.setenv("CLSP_FAULT", "step:7:eio")
-    with pytest.raises(OSError, match="Input/output"):
-        clsp.index(place, tmp_path / "killed", encoder=encoder, settings=settings)
-    monkeypatch.delenv("CLSP_FAULT")
-    clsp.index(place, tmp_path / "killed", encoder=encoder, settings=settings)
-    for name in ("encoder.safetensors", "quantiser.safetensors"):
-        one, other = (load_file(tmp_path / made / name) for made in ("straight", "killed"))
-        assert all(torch.equal(one[key], other[key]) for key in one)
-    assert (tmp_path / "straight" / "codes.npy").read_bytes() == (tmp_path / "killed" / "codes.npy").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ from clsp.recipes.names import recipe_names
 from clsp.settings.values import build
 
 ROOT = Path(__file__).parents[2]
+SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
+MORE = {"classify": {"consistency.weight": 0.3}, "text": {"progressive.last": 0.5}}
+"""What a task has of its own that a kill should leave alone."""
 TASKS = {command.task: name for name, command in COMMANDS.items() if command.task}
 
 
@@ -39,3 +42,20 @@ def test_a_task_has_a_page_that_shows_its_command_and_readers_of_what_it_made(ta
     made = import_module(f"clsp.tasks.{task}.run").TASK
     assert (made.name, made.command) == (task, TASKS[task]) and made.recipe is COMMANDS[TASKS[task]].settings
     assert task in READERS
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(tmp_path, monkeypatch, task):
+    made, section = import_module(f"clsp.tasks.{task}.run").TASK, COMMANDS[TASKS[task]].section
+    own = {"epochs": 3, "batch_size": 64, "checkpoint_minutes": 0, "backbone.args": SMALL, **MORE.get(task, {})}
+    settings = {"images.limit": 200, **{f"{section}.{name}": value for name, value in own.items()}}
+    made.run("digits", tmp_path / "straight", settings=settings)
+    monkeypatch.setenv("CLSP_FAULT", "step:7:eio")
+    with pytest.raises(OSError, match="Input/output"):
+        made.run("digits", tmp_path / "killed", settings=settings)
+    monkeypatch.delenv("CLSP_FAULT")
+    made.run("digits", tmp_path / "killed", settings=settings)
+    tensors = sorted(path.name for path in (tmp_path / "straight").glob("*.safetensors"))
+    assert "encoder.safetensors" in tensors
+    for name in (*tensors, made.measures):
+        assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name

@@ -84,8 +84,8 @@ class DiffusionConfig:
     horizontal_flip: bool = True
     """Flip half of the images (not for digits and letters)."""
     crop_scale: Interval = field(default_factory=lambda: [1.0, 1.0])
-    """Smallest and largest area of a random crop, as fractions of the image, that the model learns in its place. Of few
-    images a model draws copies; crops make more of them. [1, 1]: the whole images."""
+    """Smallest and largest area of a random crop, as fractions of the image, that the model learns in its place, for
+    few images. [1, 1]: the whole images."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """auto: bf16 autocast where the hardware has bf16 arithmetic, else 32 bit."""
     sample_every: Annotated[NonNegativeInt, Incidental] = 5000

@@ -47,6 +47,12 @@ class EncoderConfig:
     pretrained_cfg: _Input
     clsp: _Ours
 
+    def __post_init__(self) -> None:
+        about = self.pretrained_cfg
+        channels, mean, std = about["input_size"][0], len(about["mean"]), len(about["std"])
+        if not channels == mean == std:
+            raise ValueError(f"images of {channels} channels, mean and std of {mean} and {std}")
+
 
 @dataclass(kw_only=True)
 class EncoderSpec:

@@ -63,12 +63,15 @@ def load_classifier(folder: Path) -> Saved:
     if not (folder / HEAD).is_file():
         raise UserError(f"--classifier {folder}: no {HEAD} there; give a folder that 'clsp classify' wrote")
     with files.foreign(folder / "config.json", _FIX, what="is not a classifier's"):
-        classes = tuple(str(name) for name in read_config(folder).clsp["classes"])  # type: ignore[typeddict-item]
+        config = read_config(folder)
+        classes = tuple(str(name) for name in config.clsp["classes"])  # type: ignore[typeddict-item]
     encoder, tensors = load_encoder(folder), files.read_tensors(folder / HEAD, fix=_FIX)[0]
     with files.foreign(folder / HEAD, _FIX):
         weight, bias = tensors["weight"], tensors["bias"]
         if weight.ndim != 2 or bias.shape != (len(classes),) or len(weight) != len(classes):
             raise ValueError(f"its head is of {tuple(weight.shape)} values, not of {len(classes)} classes")
+        if weight.shape[1] != config.num_features:
+            raise ValueError(f"its head takes {weight.shape[1]} features, not the encoder's {config.num_features}")
         head = nn.Linear(weight.shape[1], len(classes))
         head.load_state_dict({"weight": weight, "bias": bias})
     return Saved(nn.Sequential(encoder, head).eval(), read_spec(folder), classes)

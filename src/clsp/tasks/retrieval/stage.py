@@ -118,12 +118,10 @@ def _pictures(path: Path, index: Index, features: Tensor, images: Images, seed: 
     parts = [split for _, split in parts_of(images)]
     pixels, first = files.Joined([split.images for split in parts]), len(index) - len(parts[-1])
     asking = subset(len(parts[-1]), _EXAMPLES, seed=seed + 10)
-    rows, scores = [], []
+    rows = []
     for place, table in zip(asking, index.quantiser.table(features[asking]), strict=True):
-        found, score = index.search(table, _RESULTS + 1)
-        others = found != first + place
-        rows.append(np.concatenate(([first + place], found[others][:_RESULTS])))
-        scores.append([round(float(value), 4) for value in score[others][:_RESULTS]])
+        found, _ = index.search(table, _RESULTS + 1)
+        rows.append(np.concatenate(([first + place], found[found != first + place][:_RESULTS])))
     sheet = draw(path, pixels, rows, side=_THUMBNAIL)
     shown = [[index.names[int(place)] for place in row] for row in rows]
-    return {"sheet": sheet, "names": shown, "scores": scores}
+    return {"sheet": sheet, "names": shown}
