@@ -213,7 +213,7 @@ def compare(call: Call) -> int:
 
     out, arms = Path(call.own["out"]), parse_arms(call.own["methods"])
     baseline = parse_arm(call.own["baseline"]) if "baseline" in call.own else arms[0]
-    seeds = range(whole_number("seeds", call.own.get("seeds", "5")))
+    count = whole_number("seeds", call.own.get("seeds", "5"))
     data, bank = call.own["data"], Path(call.own["positives"]) if "positives" in call.own else None
     prepared = prepare(data, recipe=call.own.get("recipe"), overrides=call.overrides, store=out / "images")
     command = command_line("compare", call.own, call.overrides)
@@ -221,7 +221,8 @@ def compare(call: Call) -> int:
         raise UserError(f"clsp compare evaluates encoders by their labels, and {prepared.images.source} has none")
     if baseline not in arms:
         raise UserError(f"--baseline {baseline.name} is none of the arms {', '.join(arm.name for arm in arms)}")
-    result = conduct(prepared, out, data, arms, list(seeds), command=command, baseline=baseline, bank=bank, shared=True)
+    seeds = [prepared.recipe.seed + run for run in range(count)]
+    result = conduct(prepared, out, data, arms, seeds, command=command, baseline=baseline, bank=bank, shared=True)
     if result:
         _tell(result, out)
     return 0

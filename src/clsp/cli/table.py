@@ -253,7 +253,7 @@ MEANINGS = {
     "pairs": "a benchmark of key points: the folder of SPair-71k, PF-PASCAL or PF-WILLOW",
     "layer": "the backbone's stage that is matched, from the end (-2)",
     "methods": "the arms: METHOD[+SOURCE[+OBJECTIVE or PLACEMENT]], as simclr,nnclr,simclr+bank+nt_xent",
-    "seeds": "runs an arm (5)",
+    "seeds": "runs an arm (5), with the seeds from --seed on",
     "baseline": "the arm that the others are compared with (the first)",
     "gpu": "a GPU that the run is planned for: a100-40gb, h100, rtx-4090, ...",
     "hours": "time that the run may take, for the recipe folder: 1, 0.5 or 15m (an hour on a CPU, two on a GPU)",

@@ -1,6 +1,6 @@
-"""A task in rows and columns: every way to train in every condition, with every seed, by the commands of a user.
+"""A command in rows and columns: every way to train in every condition, with every seed, as a user would type it.
 
-    python experiments/tasks.py --plan experiments/tasks/noisy-labels.yaml --work WORK --out studies/tasks-noisy-labels
+    python experiments/grid.py --plan experiments/grids/noisy-labels.yaml --work WORK --out studies/tasks-noisy-labels
 
 The plan names the command, what is made before it (encoders, banks), and the options of every row and column. What is
 finished in OUT/runs is not repeated. OUT/result.json holds the mean of every measure with its interval over the seeds,
@@ -39,7 +39,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Task:
+class Grid:
     """The plan of the YAML file, and where its work lies."""
 
     plan: dict[str, Any]
@@ -53,12 +53,12 @@ class Task:
 
     def run(self, cell: Cell) -> None:
         """Train a cell, and keep what was measured."""
-        options = {**self.plan["common"], **self.plan["columns"][cell.column], **self.plan["rows"][cell.row]}
+        options = {"data": self.plan.get("data"), **self.plan["common"], **self.plan["columns"][cell.column], **self.plan["rows"][cell.row]}
         options = {**options, "seed": cell.seed}
         for value in options.values():
             self.prepare(str(value), cell.seed)
         place = self.work / cell.name
-        self.clsp(self.plan["command"], {**options, "data": self.plan["data"], "out": place}, cell.seed)
+        self.clsp(self.plan["command"], {**options, "out": place}, cell.seed)
         found = files.read_json(place / self.plan.get("measures", "metrics.json"))
         values = {name: number for name, number in _numbers(found) if name in self.plan["keep"]}
         files.write_json(self.path(cell), {"row": cell.row, "column": cell.column, "seed": cell.seed, "values": values})
@@ -126,12 +126,12 @@ def main() -> None:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th cell")
     given = parser.parse_args()
-    task = Task(yaml.safe_load(given.plan.read_text()), given.work, given.out)
+    grid = Grid(yaml.safe_load(given.plan.read_text()), given.work, given.out)
     number, parts = map(int, given.part.split("/"))
-    for cell in list(task.cells())[number::parts]:
-        if not task.path(cell).exists():
-            task.run(cell)
-        files.write_json(given.out / "result.json", task.collect())
+    for cell in list(grid.cells())[number::parts]:
+        if not grid.path(cell).exists():
+            grid.run(cell)
+        files.write_json(given.out / "result.json", grid.collect())
 
 
 if __name__ == "__main__":
