@@ -53,12 +53,12 @@ class Grid:
 
     def run(self, cell: Cell) -> None:
         """Train a cell, and keep what was measured."""
-        options = {"data": self.plan.get("data"), **self.plan["common"], **self.plan["columns"][cell.column], **self.plan["rows"][cell.row]}
-        options = {**options, "seed": cell.seed}
+        places = self.plan["columns"][cell.column], self.plan["rows"][cell.row]
+        options = {**self.plan["common"], **places[0], **places[1], "seed": cell.seed}
         for value in options.values():
             self.prepare(str(value), cell.seed)
         place = self.work / cell.name
-        self.clsp(self.plan["command"], {**options, "out": place}, cell.seed)
+        self.clsp(self.plan["command"], {"data": self.plan.get("data"), **options, "out": place}, cell.seed)
         found = files.read_json(place / self.plan.get("measures", "metrics.json"))
         values = {name: number for name, number in _numbers(found) if name in self.plan["keep"]}
         files.write_json(self.path(cell), {"row": cell.row, "column": cell.column, "seed": cell.seed, "values": values})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -66,6 +67,34 @@ def test_parquet_as_the_hub_keeps_it(tmp_path):
     assert "splits test, train; images from the column 'image'" in images.notes[0]
     again = open_images(source)
     assert again.fingerprint == images.fingerprint
+
+
+@pytest.mark.parametrize(("name", "several"), [("caption", False), ("text", False), ("sentences", True)])
+def test_captions_come_along(tmp_path, name, several):
+    said = ["one", None, "three", "four"]
+    kind = datasets.Sequence(datasets.Value("string")) if several else datasets.Value("string")
+    values = [[text, "again"] if text else [] for text in said] if several else said
+    images = open_images(parquet(tmp_path / "set", train=rows_of(pixels(4), values, kind, name=name)))
+    assert images.train.column("caption").tolist() == ["one", "", "three", "four"] and images.train.labels is None
+    assert f"captions from the column '{name}'" in images.notes
+
+
+def test_shards_of_webdataset(tmp_path):
+    (tmp_path / "set").mkdir()
+    for shard in range(2):
+        with tarfile.open(tmp_path / "set" / f"{shard:05d}.tar", "w") as archive:
+            for number, array in enumerate(pixels(3, seed=shard)):
+                for suffix, data in (
+                    ("png", png(array)),
+                    ("txt", f"{shard} {number}".encode()),
+                    ("cls", b"%d" % shard),
+                ):
+                    entry = tarfile.TarInfo(f"{shard}{number}.{suffix}")
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+    images = open_images(f"hf:{tmp_path / 'set'}")
+    assert len(images.train) == 6 and images.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert images.train.column("caption").tolist() == [f"{shard} {number}" for shard in (0, 1) for number in range(3)]
 
 
 def test_a_folder_of_files(tmp_path):

@@ -160,3 +160,16 @@ def test_no_near_duplicate_of_the_real_set_lies_in_two_parts(name):
     owner = np.repeat(np.arange(3), [len(part) for part in parts])
     pairs = near_duplicates(thumbnails.astype(np.uint8))
     assert (owner[pairs[:, 0]] != owner[pairs[:, 1]]).mean() < 0.01
+
+
+def test_drawings_have_the_titles_and_keywords_of_their_authors(monkeypatch, tmp_path):
+    monkeypatch.setattr(openclipart, "WORDS", tmp_path / "svg")
+    with pytest.raises(UserError, match="openclipart-svg"):
+        builtin.said_of("openclipart", ["food/apple.png"])
+    (tmp_path / "svg/food").mkdir(parents=True)
+    agent = "<dc:creator><cc:Agent><dc:title>Somebody</dc:title></cc:Agent></dc:creator>"
+    words = "".join(f"<rdf:li>{word}</rdf:li>" for word in ("hash", "", "red_fruit", "unsorted", "a &amp; b"))
+    (tmp_path / "svg/food/apple.svg").write_text(f"<svg><dc:title>An\n apple</dc:title>{words}{agent}</svg>")
+    said = builtin.said_of("openclipart", ["food/apple.png", "food/pear.png"])
+    assert said == ["An apple, red fruit, a & b", ""]
+    assert builtin.said_of("digits", ["x"]) == []

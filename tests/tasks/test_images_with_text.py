@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from clsp import files
 from clsp.cli.main import dispatch
 from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
+from clsp.images.sources import open_images
 from clsp.objectives.progressive import progressive_clip
 from clsp.positives.positive import Positive
 from clsp.tasks.text.captions import captions_of, sentences
@@ -192,10 +194,24 @@ def test_captions_beside_the_images_are_learnt_and_name_classes(folder, tmp_path
     capsys.readouterr()
 
 
+def test_captions_are_made_from_the_classes_where_that_is_asked_for(folder, tmp_path):
+    labelled = tmp_path / "labelled"
+    for number, name in enumerate(sorted(folder.rglob("*.png"))[:40]):
+        place = labelled / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        for file in (name, name.with_suffix(".txt")):
+            shutil.copy(file, place)
+    images = open_images(str(labelled))
+    written, made = (captions_of(images, TextConfig(column=column), seed=0) for column in ("caption", "label"))
+    assert "beside" in written.note and not written.made and {"a red bar", "a green bar"} & set(written.train)
+    assert made.made and all(text.endswith(("cat", "dog")) for text in made.train)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["text", "--data", "digits", "--out", "x", "--images.labels", "none"], "no captions"),
+        (["text", "--data", "digits", "--out", "x", "--column", "titel"], "no column 'titel'"),
         (["text", "--data", "digits", "--out", "x", "--templates", "[a cat]"], "{}"),
         (["text", "--data", "digits", "--out", "x", "--tower.heads", "3"], "must divide"),
         (["text", "--data", "digits", "--out", "x", "--progressive.last", "2"], "at most 1"),

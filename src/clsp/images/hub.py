@@ -17,8 +17,11 @@ from clsp.images.labels import numbered
 from clsp.images.pictures import Pictures, open_pictures
 from clsp.images.tones import Tones
 
-LABELS = ("label", "labels", "fine_label", "class")
+LABELS = ("label", "labels", "fine_label", "class", "cls")
 """Columns that are taken as the label, the first that is there; else the only column of class names."""
+
+CAPTIONS = ("caption", "captions", "text", "txt", "sentence", "sentences")
+"""Columns of text that are taken as the caption, the first that is there; of several captions the first."""
 
 TESTS = ("test", "validation", "valid", "val", "dev")
 """Splits that are taken as the test part: the first that is there and has labels, where train has them."""
@@ -51,11 +54,14 @@ def open_hub(source: str, config: ImagesConfig, *, seed: int = 0, store: Path | 
         f"read by datasets.load_dataset: splits {', '.join(sorted(splits))}; images from the column '{column}'",
         f"labels from the column '{label}'" if labels else "no labels",
     ]
+    caption = _caption_column(train)
+    if caption is not None:
+        notes.append(f"captions from the column '{caption}'")
     return open_pictures(
         source,
-        {part: _pictures(rows, column, labels.get(part), config) for part, rows in chosen.items()},
+        {part: _pictures(rows, column, labels.get(part), caption, config) for part, rows in chosen.items()},
         config,
-        identity=[source, {part: rows._fingerprint for part, rows in chosen.items()}],
+        identity=[source, {part: rows._fingerprint for part, rows in chosen.items()}, caption],
         classes=classes,
         notes=notes,
         seed=seed,
@@ -138,6 +144,25 @@ def _label_column(rows: Any) -> str | None:
     return classed[0] if len(classed) == 1 else None
 
 
+def _caption_column(rows: Any) -> str | None:
+    """The first column of captions: a text, or several of them."""
+    import datasets
+
+    def texts(kind: Any) -> bool:
+        kind = getattr(kind, "feature", kind)
+        return isinstance(kind, datasets.Value) and kind.dtype in ("string", "large_string")
+
+    return next((name for name in CAPTIONS if name in rows.features and texts(rows.features[name])), None)
+
+
+def _captions(rows: Any, column: str | None) -> dict[str, list[str]]:
+    """The captions of a split as a column; empty where it lacks them."""
+    if column is None or column not in rows.features:
+        return {}
+    found = [next(iter(value), None) if isinstance(value, list) else value for value in rows[column][:]]
+    return {"caption": [value or "" for value in found]}
+
+
 def _values(rows: Any, label: str | None) -> list[Any]:
     """What a split has for labels: nothing without a column, None for each row without the column that train has."""
     if label is None:
@@ -174,7 +199,7 @@ def _numbered(
     return labels, classes
 
 
-def _pictures(rows: Any, column: str, labels: np.ndarray | None, config: ImagesConfig) -> Pictures:
+def _pictures(rows: Any, column: str, labels: np.ndarray | None, caption: str | None, config: ImagesConfig) -> Pictures:
     import datasets
 
     files = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
@@ -195,4 +220,5 @@ def _pictures(rows: Any, column: str, labels: np.ndarray | None, config: ImagesC
         decoded = decode_file(file(index), size=size, channels=channels, max_pixels=config.max_pixels, tones=tones)
         return decoded, -1 if labels is None else int(labels[index])
 
-    return Pictures(count=len(rows), look=look, read=read, labelled=labels is not None, file=file)
+    columns = _captions(rows, caption)
+    return Pictures(count=len(rows), look=look, read=read, labelled=labels is not None, file=file, columns=columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Pictures:
     """The file of picture ``i`` or its content, where there is one; pictures without are of 8 bits."""
     names: Sequence[str] | None = None
     """Names of all pictures; None: they are numbered."""
+    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    """What else is known of every picture, by name; the caller's ``identity`` tells it from another's."""
 
 
 def open_pictures(
@@ -122,4 +124,5 @@ def _part(name: str, part: Pictures, rows: np.ndarray, size: int, channels: int,
         return part.read(int(rows[index]), size, channels, tones)
 
     names = row_names(name, rows) if part.names is None else tuple(part.names[row] for row in rows)
-    return Part(names=names, read=read, labelled=part.labelled)
+    columns = {column: [values[int(row)] for row in rows] for column, values in part.columns.items()}
+    return Part(names=names, read=read, labelled=part.labelled, columns=columns)

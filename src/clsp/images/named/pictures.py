@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, read_header
-from clsp.images.imageset import Column, Images, Split
+from clsp.images.imageset import Images
 from clsp.images.named.parts import part_of_groups
 from clsp.images.pictures import Pictures, open_pictures
 from clsp.images.tones import Tones
@@ -102,11 +102,11 @@ def open_listed(
     classes = sorted(set(pictures.labels))
     part = part_of_groups(source, pictures.groups, pictures.labels)
     rows = {"train": np.flatnonzero(part != "test"), "test": np.flatnonzero(part == "test")}
-    images = open_pictures(
+    return open_pictures(
         source,
-        {name: _pictures(root, pictures, chosen, classes, config) for name, chosen in rows.items()},
+        {name: _pictures(root, pictures, chosen, classes, part, config) for name, chosen in rows.items()},
         config,
-        identity=[source, str(root), pictures.names],
+        identity=[source, str(root), pictures.names, pictures.groups, part.tolist()],
         classes=tuple(classes),
         notes=[
             f"read from {root}",
@@ -116,20 +116,11 @@ def open_listed(
         seed=seed,
         store=store,
     )
-    group, held = dict(zip(pictures.names, pictures.groups)), dict(zip(pictures.names, part == "validation"))
-    train = _with_columns(images.train, group, held)
-    return replace(images, train=train, test=images.test and _with_columns(images.test, group, held))
 
 
-def _with_columns(split: Split, group: dict[str, str], held: dict[str, bool]) -> Split:
-    columns: dict[str, Column] = {
-        "group": [group[name] for name in split.names],
-        "validation": [held[name] for name in split.names],
-    }
-    return replace(split, columns={**split.columns, **columns})
-
-
-def _pictures(root: Path, pictures: Listed, rows: np.ndarray, classes: Sequence[str], config: ImagesConfig) -> Pictures:
+def _pictures(
+    root: Path, pictures: Listed, rows: np.ndarray, classes: Sequence[str], part: np.ndarray, config: ImagesConfig
+) -> Pictures:
     number = {name: index for index, name in enumerate(classes)}
     names = [pictures.names[row] for row in rows]
     labels = [number[pictures.labels[row]] for row in rows]
@@ -145,4 +136,5 @@ def _pictures(root: Path, pictures: Listed, rows: np.ndarray, classes: Sequence[
         decoded = decode_file(path, size=size, channels=channels, max_pixels=limit, tones=tones)
         return decoded, labels[index]
 
-    return Pictures(count=len(names), look=look, read=read, names=names)
+    columns = {"group": [pictures.groups[row] for row in rows], "validation": (part[rows] == "validation").tolist()}
+    return Pictures(count=len(names), look=look, read=read, names=names, columns=columns)

@@ -11,11 +11,14 @@ import torch
 
 from clsp import files, randomness
 from clsp.errors import UserError
+from clsp.images.builtin import said_of
 from clsp.images.imageset import Images, Split, subset
 from clsp.tasks.text.config import TextConfig
 
 _TABLES = ("caption", "text")
 """Columns that hold captions where none is named."""
+CLASS_NAMES = "label"
+"""The column to name where captions are to be made from the classes though there are others."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,10 @@ def captions_of(images: Images, config: TextConfig, *, seed: int) -> Captions:
 
 def _found(split: Split, images: Images, config: TextConfig, seed: int) -> tuple[list[str], str, bool]:
     """Captions of one part, empty where an image has none; where they come from; and whether they were made."""
-    for name in dict.fromkeys((config.column, *(_TABLES if config.column in _TABLES else ()))):
-        if split.has(name):
-            return [str(text).strip() for text in split.column(name)], f"captions of the column '{name}'", False
-    beside = _beside(split.names, Path(images.source))
-    if any(beside):
-        return beside, "captions of the .txt files beside the images", False
+    if config.column != CLASS_NAMES:
+        found, note = _written(split, images.source, config.column)
+        if any(found):
+            return found, note, False
     if split.labels is None or images.classes is None:
         raise UserError(
             f"{images.source} has no captions: give a column '{config.column}' in metadata.csv, or a NAME.txt beside "
@@ -78,6 +79,16 @@ def _found(split: Split, images: Images, config: TextConfig, seed: int) -> tuple
         for place, label in zip(chosen, split.labels, strict=True)
     ]
     return made, "captions made from the class names, by templates", True
+
+
+def _written(split: Split, source: str, column: str) -> tuple[list[str], str]:
+    """Captions that somebody wrote, empty where an image has none, and where they stand."""
+    for name in dict.fromkeys((column, *(_TABLES if column in _TABLES else ()))):
+        if split.has(name) or name not in _TABLES:  # a column that was named and is not there is refused
+            return [str(text).strip() for text in split.column(name)], f"captions of the column '{name}'"
+    if said := said_of(source, split.names):
+        return said, f"titles and keywords of the files of {source}"
+    return _beside(split.names, Path(source)), "captions of the .txt files beside the images"
 
 
 def _beside(names: Sequence[str], folder: Path) -> list[str]:

@@ -57,7 +57,7 @@ class TextConfig:
     """Captioned train images that serve, chosen at random by the seed; null: all."""
     column: str = "caption"
     """The column of captions in the table of the images; where there is none, a NAME.txt beside each NAME.png is read,
-    and else captions are made from the class names by ``templates``."""
+    and else captions are made from the class names by ``templates``. ``label``: they are made so in any case."""
     templates: list[str] = field(default_factory=lambda: ["a picture of {}", "a photo of {}", "{}", "this is {}"])
     """Sentences for class names, in zero-shot classification."""
     shuffled: ProperFraction = 0.0
