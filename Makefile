@@ -6,7 +6,7 @@ DEMO ?= demo
 WORKERS ?= 2
 BIN := $(VENV)/bin
 MODEL := studies/generators/20-pixels/diffusion
-BENCHMARKS := generation pretraining augmentation evaluation data
+BENCHMARKS := generation pretraining augmentation evaluation data search
 
 .PHONY: help demo test test-all bench lint format check audit clean
 .DELETE_ON_ERROR:

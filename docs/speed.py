@@ -10,7 +10,7 @@ from studies import SCORES, about, result, rows, trained
 from clsp.study.table import shown
 
 MEASURES = ("agreement", "squared pixel distance in a row", "KID")
-ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data")
+ORDER = ("generation", "pretraining", "augmentation", "evaluation", "data", "search")
 REFERENCE = {"sampler", "steps", "candidates", "clip_sample", "eta"}
 """What a setting of the ablations changes to draw as the paper does."""
 FEWEST = {"candidates", "strength", "start", "guidance_scale"}

@@ -135,14 +135,15 @@ def test_near_starts_are_nearer_than_any_other(tmp_path):
 
 def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path, monkeypatch):
     """Two ways in one condition, one of which begins with an encoder that is made before."""
-    import tasks  # of experiments/
+    import grid  # of experiments/
+
     from clsp.cli.main import dispatch
 
     def run():
-        monkeypatch.setattr(sys, "argv", ["tasks.py", *map(str, words)])
-        tasks.main()
+        monkeypatch.setattr(sys, "argv", ["grid.py", *map(str, words)])
+        grid.main()
 
-    monkeypatch.setattr(tasks.subprocess, "run", lambda command, check: dispatch(command[3:]))
+    monkeypatch.setattr(grid.subprocess, "run", lambda command, check: dispatch(command[3:]))
     small = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
     plan = {
         "data": "digits",
@@ -167,8 +168,8 @@ def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path, monkeypatch):
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("plan", sorted((EXPERIMENTS / "tasks").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_plans_of_the_tasks_name_options_that_are_there(plan):
+@pytest.mark.parametrize("plan", sorted((EXPERIMENTS / "grids").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_plans_name_options_that_are_there(plan):
     from clsp.cli.table import COMMANDS
     from clsp.settings.values import options_of
 

@@ -17,6 +17,8 @@ from clsp.tasks.retrieval.config import QuantiserConfig
 from clsp.tasks.retrieval.quantiser import WORDS, Quantiser
 
 QUANTISER, CODES, NAMES, FAISS = "quantiser.safetensors", "codes.npy", "names.json", "index.faiss"
+_BLOCK = 1 << 14
+"""Images whose scores are summed at a time."""
 _FIX = "give --index the folder that 'clsp index' wrote, or make it again"
 
 
@@ -35,23 +37,35 @@ class Index:
     def __len__(self) -> int:
         return self.codes.shape[1]
 
-    def scores(self, table: np.ndarray) -> np.ndarray:
-        """The score of every image for one query: float32 [N], at most the number of parts.
+    def scores(self, table: np.ndarray, images: slice = slice(None)) -> np.ndarray:
+        """The scores of images for one query: float32 [N], at most the number of parts.
 
         Args:
             table: of the query, float32 [parts, WORDS], see `Quantiser.table`.
+            images: which; all of them if not said.
         """
-        found = np.take(table[0], self.codes[0])
+        found = np.take(table[0], self.codes[0, images], mode="clip")  # a byte is never outside of its table
         for part in range(1, len(table)):
-            found += np.take(table[part], self.codes[part])
+            found += np.take(table[part], self.codes[part, images], mode="clip")
         return found
 
     def search(self, table: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k best images for one query: places int64 [k] and scores float32 [k], the best first."""
-        scores, k = self.scores(table), min(k, len(self))
-        top = np.argpartition(-scores, k - 1)[:k]
-        order = top[np.lexsort((top, -scores[top]))]
-        return order, scores[order]
+        """The k best images for one query: places int64 [k] and scores float32 [k], the best first.
+
+        The images are gone through in blocks that stay in the processor's cache; of each block only what beats the
+        k-th best so far is looked at. Of equal scores the first image is the better.
+        """
+        places, scores, least = np.empty(0, np.int64), np.empty(0, np.float32), -np.inf
+        for first in range(0, len(self), _BLOCK):
+            block = self.scores(table, slice(first, first + _BLOCK))
+            better = np.flatnonzero(block > least)
+            if len(better):
+                places = np.concatenate((places, better + first))
+                scores = np.concatenate((scores, block[better]))
+                best = np.lexsort((places, -scores))[:k]
+                places, scores = places[best], scores[best]
+                least = scores[-1] if len(scores) == k else least
+        return places, scores
 
     def save(self, folder: Path) -> None:
         """Write quantiser, codes and names; for faiss, too, where that is installed."""
@@ -101,19 +115,27 @@ def _quantiser(tensors: dict[str, torch.Tensor], about: dict[str, str]) -> Quant
 
 
 def write_for_faiss(index: Index, path: Path) -> bool:
-    """Write codes and words as faiss's IndexPQ by inner product; return whether faiss is installed.
-
-    A query for it is what `Quantiser.query` returns, its parts joined.
-    """
+    """Write codes and words as faiss's IndexPQ, see `for_faiss`; return whether faiss is installed."""
     try:
         import faiss
     except ModuleNotFoundError:
         return False
+    made = for_faiss(index)
+    with files.replaced(path) as temporary:
+        faiss.write_index(made, str(temporary))
+    return True
+
+
+def for_faiss(index: Index) -> Any:
+    """Make faiss's IndexPQ of codes and words, by inner product.
+
+    A query for it is what `Quantiser.query` returns, its parts joined.
+    """
+    import faiss
+
     quantiser = index.quantiser
     made = faiss.IndexPQ(quantiser.parts * quantiser.width, quantiser.parts, 8, faiss.METRIC_INNER_PRODUCT)
     faiss.copy_array_to_vector(quantiser.unit_words.detach().cpu().numpy().ravel(), made.pq.centroids)
     made.is_trained = True
     made.add_sa_codes(np.ascontiguousarray(index.codes.T))
-    with files.replaced(path) as temporary:
-        faiss.write_index(made, str(temporary))
-    return True
+    return made
