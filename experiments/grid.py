@@ -59,9 +59,22 @@ class Grid:
             self.prepare(str(value), cell.seed)
         place = self.work / cell.name
         self.clsp(self.plan["command"], {"data": self.plan.get("data"), **options, "out": place}, cell.seed)
-        found = files.read_json(place / self.plan.get("measures", "metrics.json"))
-        values = {name: number for name, number in _numbers(found) if name in self.plan["keep"]}
-        files.write_json(self.path(cell), {"row": cell.row, "column": cell.column, "seed": cell.seed, "values": values})
+        measured = place / self.plan.get("measures", "metrics.json")
+        curves = self.curves(measured) if measured.suffix == ".jsonl" else {}
+        last = {name: values[-1][1] for name, values in curves.items()}
+        found = last if curves else dict(_numbers(files.read_json(measured)))
+        values = {name: number for name, number in found.items() if name in self.plan["keep"]}
+        about = {"row": cell.row, "column": cell.column, "seed": cell.seed, "values": values}
+        files.write_json(self.path(cell), about | ({"curves": curves} if curves else {}))
+
+    def curves(self, log: Path) -> dict[str, list[tuple[int, float]]]:
+        """What is kept of a log: by name, steps and values."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for line in files.read_jsonl(log):
+            for name in self.plan["keep"]:
+                if line.get(name) is not None:
+                    found.setdefault(name, []).append((line["step"], round(line[name], 4)))
+        return found
 
     def prepare(self, text: str, seed: int) -> None:
         """Make what an option names, such as ``{encoder}``, before it is used."""

@@ -13,6 +13,7 @@ from clsp.objectives import OBJECTIVES
 from clsp.objectives.correlation import feature_agreement
 from clsp.objectives.info_nce import info_nce
 from clsp.objectives.redundancy import barlow_twins, vicreg
+from clsp.objectives.simple import simple
 from clsp.objectives.sup_con import sup_con
 from gloo import Flat, two
 
@@ -38,6 +39,7 @@ CALLS = {
 WHOLE = {
     "barlow": lambda z1, z2: barlow_twins(z1, z2, 0.01),
     "vicreg": lambda z1, z2: sum(vicreg(z1, z2)),
+    "simple": lambda z1, z2: simple(z1, z2, 1.0),
     "features": lambda z1, z2: feature_agreement(z1, z2, z2, z1),
 }
 NAMES = (*CALLS, *(f"weighted {name}" for name in CALLS), *WHOLE)

@@ -11,6 +11,7 @@ from clsp import files
 from clsp.engine.fit import Callback
 from clsp.engine.hardware import HardwareConfig
 from clsp.methods import METHODS
+from clsp.methods.simple import SimpleSettings
 from clsp.training.config import PositiveConfig
 from clsp.training.pretrain import build, pretrain, training_flops
 from tiny import for_method
@@ -71,3 +72,23 @@ def test_the_saved_encoders_statistics_are_those_at_the_end_of_the_training(make
     assert number == 9 and last
     for name, value in last.items():
         assert torch.equal(saved[name], value), name
+
+
+def warnings_of(folder, capsys, images, config):
+    """The warnings of a training, and the last line of its log."""
+    pretrain(images, config, CPU, seed=0, folder=folder)
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    return told, files.read_jsonl(folder / "metrics.jsonl")[-1]
+
+
+def test_a_collapse_is_told_once_before_a_tenth_of_the_training(make_images, tiny_pretrain, tmp_path, capsys):
+    alone = for_method("simple", epochs=100, lr=0.5, log_every=5, simple=SimpleSettings(center_weight=0.0))
+    (line,), last = warnings_of(tmp_path, capsys, make_images(), tiny_pretrain(**alone))
+    assert "this is collapse" in line and int(line.split("step ")[1].split(":")[0]) <= 300 // 10
+    assert last["center_norm"] > 0.99 and last["residual_ratio"] < 0.02
+
+
+def test_what_does_not_collapse_is_not_warned_of(make_images, tiny_pretrain, tmp_path, capsys):
+    config = tiny_pretrain(**for_method("vicreg", epochs=40, lr=0.01, log_every=5))
+    told, last = warnings_of(tmp_path, capsys, make_images(), config)
+    assert not told and last["feature_std"] > 0.3

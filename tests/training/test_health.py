@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from clsp.settings.values import options_of
 from clsp.training.config import PretrainConfig
@@ -52,3 +53,33 @@ def test_effective_rank_and_alignment_are_the_formulas(gaussian):
     assert state.effective_rank == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-4)
     assert state.alignment == pytest.approx(((z1 - z2) ** 2).sum(1).mean(), rel=1e-5)
     assert state.feature_std == pytest.approx(z1.std(0, ddof=1).mean() * 32**0.5, rel=1e-5)
+
+
+def test_the_common_stability_mechanism_is_its_formulas(gaussian):
+    """E cos = |c|^2 over pairs of one image, |s|^2 over pairs of two, and |c|^2 = |s|^2 + |r|^2, image by image."""
+    first, second = gaussian + 1.0, gaussian + 1.0 + 0.5 * gaussian.flip(0)
+    state = health(first, second)
+    z1, z2 = (F.normalize(z.double(), dim=1) for z in (first, second))
+    views = torch.stack((z1, z2))
+    of_two = torch.einsum("and,bmd->abnm", views, views)[:, :, ~torch.eye(256, dtype=torch.bool)]
+    assert state.sample_norm**2 == pytest.approx(float((z1 * z2).sum(1).mean()), rel=1e-5)
+    assert state.center_norm**2 == pytest.approx(float(of_two.mean()), rel=1e-5)
+    assert state.sample_norm**2 == pytest.approx(state.center_norm**2 + state.residual_norm**2, rel=1e-6)
+    assert state.residual_ratio == pytest.approx(state.residual_norm**2 / state.sample_norm**2)
+    distances = 2 - 2 * (z1 @ z1.T)[~torch.eye(256, dtype=torch.bool)]
+    assert state.uniformity == pytest.approx(float((-2 * distances).exp().mean().log()), rel=1e-4)
+
+
+def test_a_small_batch_does_not_make_the_centre_long(gaussian):
+    """The mean of 8 random unit vectors is 0.35 long; what is logged is an estimate of the centre of all images."""
+    parts = [gaussian[rows] for rows in torch.arange(256).split(8)]
+    squares = [health(part, part + 0.1 * part.flip(0)).center_norm ** 2 for part in parts]
+    assert np.mean(squares) < 0.03 < np.mean([float(F.normalize(part, dim=1).mean(0).square().sum()) for part in parts])
+
+
+def test_no_centre_is_no_proof_of_health(gaussian):
+    """Half of the images at +v and half at -v: the centre vanishes, and the rank tells."""
+    halves = torch.where(torch.arange(256)[:, None] % 2 == 0, 1.0, -1.0) * torch.ones(32) + 1e-4 * gaussian
+    state = health(halves, halves)
+    assert state.center_norm < 0.05 and state.residual_ratio > 0.99
+    assert state.effective_rank < 1.1 and "dimensional collapse" in diagnose(state)

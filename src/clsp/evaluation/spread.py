@@ -26,3 +26,14 @@ def effective_rank(unit: Tensor) -> float:
     parts = values / values.sum().clamp_min(1e-12)
     entropy = -(parts * parts.clamp_min(1e-12).log()).sum()
     return float(entropy.exp())
+
+
+def uniformity(unit: Tensor) -> float:
+    """Return log of the mean of exp(-2 |z_i - z_j|^2) over pairs of unit embeddings float [N, D].
+
+    Wang and Isola, "Understanding contrastive representation learning through alignment and uniformity on the
+    hypersphere", ICML 2020 (arXiv 2005.10242).
+    """
+    if len(unit) < 2:
+        return 0.0
+    return float((-2.0 * torch.pdist(unit).square()).exp().mean().log())

@@ -7,11 +7,15 @@ import torch
 from clsp import console, distributed
 from clsp.engine.fit import Callback
 from clsp.evaluation.online import OnlineKNN
-from clsp.training.health import diagnose, health
+from clsp.evaluation.spread import COLLAPSED
+from clsp.training.health import Health, diagnose, health
 from clsp.training.step import Pretraining, Seen
 
-_SETTLED = 50
-"""Steps before which an embedding is not judged: every network starts with all images close together."""
+_SETTLED, _EARLY = 50, 20
+"""Steps before which an embedding is not judged by its state alone, and before which not by its fall: every network
+starts with all images close together."""
+_FALLEN = 0.5
+"""Fraction of its largest spread so far below which an embedding has fallen."""
 
 
 class HealthCheck(Callback[Seen]):
@@ -19,15 +23,23 @@ class HealthCheck(Callback[Seen]):
 
     def __init__(self) -> None:
         self._told: set[str] = set()
+        self._largest = 0.0
 
     def on_step(self, training: Pretraining, number: int, output: Seen) -> dict[str, float]:
         """Measure the embeddings of the two views."""
         state = health(output.output.first, output.output.second)
-        advice = diagnose(state) if number > max(training.steps // 5, _SETTLED) else None
-        if advice and advice.split("(")[0] not in self._told and distributed.rank() == 0:
-            self._told.add(advice.split("(")[0])
+        advice = diagnose(state) if self._to_be_judged(state, number, training.steps) else None
+        remedy = advice.rpartition(": ")[2] if advice else ""  # without the number, which differs each time
+        if advice and remedy not in self._told and distributed.rank() == 0:
+            self._told.add(remedy)
             console.say(f"warning: step {number}: {advice}")
         return state.metrics()
+
+    def _to_be_judged(self, state: Health, number: int, steps: int) -> bool:
+        """After a fifth of the training; before a tenth of it already where the images come together."""
+        self._largest = max(self._largest, state.feature_std)
+        fallen = state.feature_std < min(_FALLEN * self._largest, COLLAPSED)
+        return number > max(steps // 5, _SETTLED) or (fallen and number >= max(steps // 20, _EARLY))
 
 
 class NeighbourCheck(Callback[Seen]):

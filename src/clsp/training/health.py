@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, deviation, effective_rank
+from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, deviation, effective_rank, uniformity
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,18 @@ class Health:
     sphere evenly, 0 when all are equal."""
     effective_rank: float
     """exp of the entropy of the normalised singular values (Roy and Vetterli, 2007): directions that are in use."""
+    uniformity: float
+    """log of the mean of exp(-2 d^2) over the distances d of two images (Wang and Isola, 2020): about -4 when they fill
+    the sphere evenly, 0 when all are equal."""
     center_norm: float
-    """Length of the mean unit embedding: 1 when all are equal."""
+    """|s|, the length of the mean unit embedding over images and augmentations: 1 when all are equal. Estimated from
+    pairs of different images, so that a batch of whatever size gives the same on average."""
+    sample_norm: float
+    """|c|, the (root mean squared) length of an image's mean unit embedding over augmentations."""
+    residual_norm: float
+    """|r|, that of its part beside the centre: |c|^2 = |s|^2 + |r|^2."""
+    residual_ratio: float
+    """|r|^2 / |c|^2: which part of what an image's views share is the image's own; 0 when all are equal."""
 
     def metrics(self) -> dict[str, float]:
         """The values by name, for the log."""
@@ -33,15 +43,27 @@ class Health:
 
 @torch.no_grad()
 def health(first: Tensor, second: Tensor) -> Health:
-    """Measure embeddings float [B, D] of the two views of a batch; all is NaN where a value of theirs is not finite."""
+    """Measure embeddings float [B, D] of the two views of a batch; all is NaN where a value of theirs is not finite.
+
+    Centre, sample and residual are those of the common stability mechanism (Jha et al., arXiv 2402.14957).
+    """
     z1, z2 = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1)
     if not bool(z1.isfinite().all() and z2.isfinite().all()):  # nothing is measured of these; the loss will tell
-        return Health(*[math.nan] * 4)
+        return Health(*[math.nan] * len(fields(Health)))
+    count, both = len(z1), z1 + z2
+    cosine = float((z1 * z2).sum(dim=1).mean())
+    pairs = float((both.sum(dim=0).square().sum() - both.square().sum()) / (4 * count * max(count - 1, 1)))
+    sample, center = max(cosine, 0.0), min(max(pairs, 0.0), 1.0)
+    residual = max(sample - center, 0.0)
     return Health(
-        alignment=float((2.0 - 2.0 * (z1 * z2).sum(dim=1)).mean()),
+        alignment=2.0 - 2.0 * cosine,
         feature_std=deviation(z1),
         effective_rank=effective_rank(z1),
-        center_norm=float(z1.mean(dim=0).norm()),
+        uniformity=uniformity(z1),
+        center_norm=math.sqrt(center),
+        sample_norm=math.sqrt(sample),
+        residual_norm=math.sqrt(residual),
+        residual_ratio=residual / sample if sample else 0.0,
     )
 
 
