@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 MODEL := studies/generators/20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data search
 
-.PHONY: help demo test test-all bench lint format check audit clean
+.PHONY: help demo test test-all bench docs lint format check audit clean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
 	@echo "make test-all  the same, and those that take minutes: experiments, and the real data sets that are installed"
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
+	@echo "make docs    the documentation as a site that can be read from the disk: site/index.html"
 	@echo "make lint    style, format, types, which room may know which, and what runs code"
 	@echo "make check   lint and test"
 	@echo "make audit   known holes in the lowest and in the installed versions of the dependencies (asks PyPI)"
@@ -39,6 +40,9 @@ bench: $(VENV)/.installed-test
 	done
 	$(BIN)/python docs/tables.py
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,7 +63,7 @@ format: $(VENV)/.installed-test
 check: lint test
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -74,4 +78,8 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/pyvenv.cfg
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test,dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[docs]'
 	@touch $@ $(VENV)/.installed

@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import grids
 import numpy as np
 from colour import unjittered, ways
 from scipy import stats
@@ -246,6 +247,7 @@ def pages() -> dict[Path, str]:
             **{f"{part}-unjittered": unjittered(f"{part}-unjittered") for part in ("blue-marble", "openclipart")},
         },
         STUDIES / "digits" / "README.md": {"digits": arms(digits, tuple(row["arm"] for row in digits["arms"]))},
+        **{STUDIES / name / "README.md": grids.tables(name) for name in grids.names()},
     }
     return {path: put(path.read_text(encoding="utf-8"), filled) for path, filled in tables.items()}
 

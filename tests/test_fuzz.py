@@ -101,6 +101,7 @@ ALLOWED = {
     "faults.point": "a log for tests",
     "images.cache._remove": "a name in the cache: what cannot be read is removed",
     "images.named.blue_marble._pixels": "a file of an installed package",
+    "images.named.openclipart._said": "a file of an installed package",
     "images.named.pictures.read": "the package's own",
     "images.npz._data_of": "called within files.foreign, by open_arrays",
     "images.npz.arrays_in": "called within files.foreign, by open_arrays",

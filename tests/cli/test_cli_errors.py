@@ -85,7 +85,7 @@ def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):
         ("--pretrain.epochs", "1.5", "a whole number"),
         ("--pretrain.epochs", "0", "at least 1"),
         ("--pretrain.batch_size", "1", "at least 2"),
-        ("--pretrain.method", "simclrr", "simclr, simsiam, supcon, swav, vicreg; did you mean 'simclr'?"),
+        ("--pretrain.method", "simclrr", "simclr, simple, simsiam, supcon, swav, vicreg; did you mean 'simclr'?"),
         ("--method", "byol2", "did you mean 'byol'?"),
         ("--pretrain.batch_norm", "none", "joint, split, views"),
         ("--pretrain.backbone.name", "resnet19", "did you mean 'resnet18'?"),

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from clsp import files
 from clsp.errors import UserError
 from clsp.images.catalogue import PACKAGED
 from clsp.images.config import ImagesConfig
@@ -76,7 +75,7 @@ def said_of(names: Sequence[str]) -> list[str]:
 def _said(path: Path) -> str:
     if not path.is_file():
         return ""
-    text = files.read_text(path, errors="replace")
+    text = path.read_text(encoding="utf-8", errors="replace")
     title, keywords = _TITLE.search(text), _KEYWORD.findall(text)
     words = [_plain(title[1]) if title else "", *map(_plain, keywords)]
     return ", ".join(dict.fromkeys(word for word in words if not _NO_WORD.fullmatch(word)))
