@@ -14,15 +14,17 @@ from clsp.cli.calls import parse_call
 from clsp.cli.table import COMMANDS
 from clsp.recipes.names import recipe_for, recipe_names
 from clsp.recipes.recipe import load_recipe
+from clsp.settings.values import options_of
 from workshop import shared
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUDIES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "studies").rglob("README.md"))
-DOCUMENTS = (
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/extending.md", "docs/images.md", "docs/positives.md",
-    "docs/speed.md", *STUDIES,
-)  # fmt: skip
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES, *STUDIES)
+OWN = {name for command in COMMANDS.values() for name in (*command.required, *command.optional)} | {"help", "help-all"}
+OTHERS = set("nnodes nproc_per_node signal no-deps faults kills each part work json rounds".split())  # noqa: SIM905
+"""Options of other programs, and of the scripts of this repository, that its pages name."""
 
 
 def blocks(language, text=README):
@@ -41,13 +43,29 @@ CALLS = [line for line in commands() if line.startswith("clsp ")]
 
 def test_there_is_nothing_else_to_type():
     others = [line for line in commands() if not line.startswith(("clsp ", "make "))]
-    assert others == ["pip install ."]
+    assert {line.partition("[")[0] for line in others} == {"pip install .", "pip install 'clsp"}
+
+
+@pytest.mark.parametrize("name", ["README.md", *PAGES])
+def test_options_that_a_page_names_are_there(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = set(re.findall(r"(?<![\w-])--([a-z][a-z_.-]*[a-z])", text))
+    known = {option for command in COMMANDS.values() if command.recipe for option in spelled(command)}
+    assert found - known - OWN - OTHERS == set()
+
+
+def spelled(command):
+    """All settings of a command, with and without the prefix of its section."""
+    names = [name for name, _, _ in options_of(command.settings)]
+    names += [name.rpartition(".")[0] for name in names]
+    return {*names, *(name.removeprefix(f"{command.section}.") for name in names)}
 
 
 @pytest.mark.parametrize("line", CALLS)
 def test_commands_parse(line, tmp_path, monkeypatch):
     """Names, options and values are right; without running hours of training."""
-    (tmp_path / "photos").mkdir()
+    for place in ("photos", "new_photos"):
+        (tmp_path / place).mkdir()
     monkeypatch.chdir(tmp_path)
     name, *arguments = shlex.split(line)[1:]
     assert name in COMMANDS
