@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clsp import files
+from clsp.cli.main import dispatch
 from workshop import shared
 
 SMALL = ("--data", "digits", "--recipe", "smoke", "--pretrain.epochs", "2", "--pretrain.predictor.hidden", "16")
@@ -155,3 +156,12 @@ def test_arms_of_an_earlier_call_stand_in_the_table_with_their_own_seeds(grid, t
     assert [row["arm"] for row in files.read_json(tmp_path / "R" / "comparison.json")["arms"]] == ["nnclr"]
     taken, trained = (tmp_path / "R" / place / "encoder.safetensors" for place in ("encoder", "arms/nnclr/seed-0"))
     assert taken.read_bytes() == trained.read_bytes()
+
+
+@pytest.mark.parametrize(("more", "seeds"), [((), [0, 1]), (("--seed", "3"), [3, 4])])
+def test_the_seeds_begin_with_the_one_that_is_given(monkeypatch, tmp_path, more, seeds):
+    asked = []
+    monkeypatch.setattr("clsp.study.engine.conduct", lambda *given, **how: asked.append(given[4]))
+    words = ("--data", "digits", "--recipe", "smoke", "--methods", "simclr", "--seeds", "2")
+    assert dispatch(["compare", *words, *more, "--out", str(tmp_path / "out")]) == 0
+    assert asked == [seeds]
