@@ -550,8 +550,9 @@ def _read_rates(folder: Path) -> None:
 
 def _budget(folder: Path) -> None:
     planned = {"diffusion": 40.0, "bank": 10.0, "simclr+bank": 30.0, "rest": 10.0}
-    plan = {"seconds": 90.0, "count": 100, "size": 16, "extent": {"images": 100, "steps": 50, "epochs": 5},
-            "controls": False, "accelerated": False, "planned": planned, "said": ["so"], "spent": 1.5}  # fmt: skip
+    extent = {"images": 100, "steps": 50, "epochs": 5}
+    plan = {"seconds": 90.0, "count": 100, "size": 16, "channels": 1, "extent": extent, "controls": False,
+             "accelerated": False, "planned": planned, "said": ["so"], "spent": 1.5}  # fmt: skip
     files.write_json(folder / "budget.json", plan)
 
 

@@ -134,6 +134,7 @@ PLAN = Budget(
     seconds=1000.0,
     count=100,
     size=16,
+    channels=1,
     extent=Extent(100, 50, 5),
     controls=True,
     accelerated=False,

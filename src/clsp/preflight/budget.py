@@ -37,6 +37,8 @@ class Budget:
     """Train images."""
     size: Side
     """Side in pixels that the images are brought to."""
+    channels: Annotated[int, Ge(1), Le(16)]
+    """Of the images."""
     extent: Extent
     controls: bool
     """Whether the controls are trained, unless a setting says otherwise."""
@@ -55,7 +57,8 @@ class Budget:
             opened: opens the images.
         """
         given = dict(overrides or {})
-        sized = size_to_data(RECIPE, self.count, self.size, accelerated=self.accelerated, extent=self.extent)
+        shape: dict[str, Any] = {"accelerated": self.accelerated, "channels": self.channels, "extent": self.extent}
+        sized = size_to_data(RECIPE, self.count, self.size, **shape)
         more = nested({"images.size": self.size, "controls": self.controls})
         recipe = load_recipe(RECIPE, given, merge(Recipe, sized, more))
         return Prepared(recipe, RECIPE, opened(recipe), given)
@@ -132,7 +135,7 @@ def fit_to_time(
             fitting = Fitting(given, seen, accelerated=accelerated, gpu=card, own_model=own_model)
             size, extent, planned = fitting.choose(seconds)
             said = _told(fitting, seconds, f"the {gpu}" if gpu else "this machine as it is now")
-        budget = Budget(seconds, len(seen.train), size, extent, controls, accelerated, planned, said)
+        budget = Budget(seconds, len(seen.train), size, seen.channels, extent, controls, accelerated, planned, said)
     return distributed.agreed(budget)
 
 

@@ -31,7 +31,7 @@ BATCH = 64
 
 
 def size_to_data(
-    recipe: str, count: int, size: int, *, accelerated: bool, extent: Extent | None = None
+    recipe: str, count: int, size: int, *, accelerated: bool, channels: int = 1, extent: Extent | None = None
 ) -> dict[str, Any]:
     """Return nested settings for ``count`` train images of ``size`` pixels; empty for recipes with fixed sizes.
 
@@ -40,6 +40,7 @@ def size_to_data(
         count: train images.
         size: their side in pixels.
         accelerated: whether there is a GPU.
+        channels: of the images; views of colour images keep more of their colours.
         extent: how much there is time for; None: what is usual for so many images.
     """
     if recipe == "smoke":
@@ -48,7 +49,8 @@ def size_to_data(
     if recipe != "folder":
         return {}
     extent = extent or usual_extent(count, accelerated=accelerated)
-    return nested((_large if accelerated else _small)(count, size, extent))
+    sized = _large(count, size, extent) if accelerated else {**_small(count, size, extent), **_views(channels)}
+    return nested(sized)
 
 
 def usual_extent(count: int, *, accelerated: bool) -> Extent:
@@ -82,6 +84,14 @@ def view_size(size: int) -> int:
     Views of seven tenths cost half, and show things about as large as the whole images do (FixRes, arXiv 1906.06423).
     """
     return size if size < 24 else 8 * round(0.7 * size / 8) if size > 32 else 4 * round(0.7 * size / 4)
+
+
+def _views(channels: int) -> dict[str, Any]:
+    """Views of colour images change their colours half as much as SimCLR's (studies/views)."""
+    if channels != 3:
+        return {}
+    half = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05, "gray": 0.1}
+    return {f"pretrain.augment.{name}": value for name, value in half.items()}
 
 
 def _small(count: int, size: int, extent: Extent) -> dict[str, Any]:
