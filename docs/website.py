@@ -7,6 +7,7 @@ a link to any other file of the repository becomes its name, as the site can be 
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from posixpath import dirname, normpath, relpath
 from typing import Any
@@ -29,6 +30,7 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
+@cache
 def pages() -> dict[str, str]:
     """All pages by the path in the repository of the file that they are made of."""
     studies = {path.parent.name: path for path in sorted((ROOT / "studies").glob("*/README.md"))}

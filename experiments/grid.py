@@ -59,16 +59,19 @@ class Grid:
             self.prepare(str(value), cell.seed)
         place = self.work / cell.name
         self.clsp(self.plan["command"], {"data": self.plan.get("data"), **options, "out": place}, cell.seed)
-        measured = place / self.plan.get("measures", "metrics.json")
-        curves = self.curves(measured) if measured.suffix == ".jsonl" else {}
-        last = {name: values[-1][1] for name, values in curves.items()}
-        found = last if curves else dict(_numbers(files.read_json(measured)))
-        values = {name: number for name, number in found.items() if name in self.plan["keep"]}
-        about = {"row": cell.row, "column": cell.column, "seed": cell.seed, "values": values}
-        files.write_json(self.path(cell), about | ({"curves": curves} if curves else {}))
+        found = self.measured(place / self.plan.get("measures", "metrics.json"))
+        files.write_json(self.path(cell), {"row": cell.row, "column": cell.column, "seed": cell.seed, **found})
+
+    def measured(self, path: Path) -> dict[str, Any]:
+        """What is kept of a file of measures; of a log the last values, and their curves."""
+        if path.suffix == ".jsonl":
+            curves = self.curves(path)
+            return {"values": {name: points[-1][1] for name, points in curves.items()}, "curves": curves}
+        numbers = _numbers(files.read_json(path))
+        return {"values": {name: number for name, number in numbers if name in self.plan["keep"]}}
 
     def curves(self, log: Path) -> dict[str, list[tuple[int, float]]]:
-        """What is kept of a log: by name, steps and values."""
+        """The kept values of a log with their steps, by name."""
         found: dict[str, list[tuple[int, float]]] = {}
         for line in files.read_jsonl(log):
             for name in self.plan["keep"]:

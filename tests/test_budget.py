@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from clsp import files
 from clsp.cli.main import dispatch
 from clsp.errors import UserError
 from clsp.images.imageset import Images, Split
@@ -134,7 +136,6 @@ PLAN = Budget(
     seconds=1000.0,
     count=100,
     size=16,
-    channels=1,
     extent=Extent(100, 50, 5),
     controls=True,
     accelerated=False,
@@ -208,3 +209,10 @@ def test_a_run_keeps_to_its_time_goes_on_by_its_plan_and_takes_no_other(tmp_path
     assert second.out == first.out and "measuring" not in second.err and "steps done" not in second.err
     assert dispatch([*command, "--hours", "2"]) == 2
     assert "was begun with a time of 15 s; leave --hours out" in capsys.readouterr().err
+
+
+def test_a_plan_from_before_channels_were_kept_is_read(tmp_path):
+    kept = asdict(PLAN) | {"spent": 1.0}
+    files.write_json(tmp_path / "budget.json", {name: value for name, value in kept.items() if name != "channels"})
+    read = read_budget(tmp_path)
+    assert read is not None and read[0] == PLAN and PLAN.channels == 1

@@ -168,6 +168,18 @@ def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path, monkeypatch):
     assert not (tmp_path / "w").exists()
 
 
+def test_of_a_log_the_last_values_and_the_curves_are_kept(tmp_path):
+    from grid import Grid  # of experiments/
+
+    log = [{"step": 1, "knn": 10.0, "lr": 1}, {"step": 2, "center": 0.5}, {"step": 3, "knn": 30.0, "center": None}]
+    files.write_text(tmp_path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in log))
+    found = Grid({"keep": ["knn", "center"]}, tmp_path, tmp_path).measured(tmp_path / "metrics.jsonl")
+    assert found == {
+        "values": {"knn": 30.0, "center": 0.5},
+        "curves": {"knn": [(1, 10.0), (3, 30.0)], "center": [(2, 0.5)]},
+    }
+
+
 @pytest.mark.parametrize("plan", sorted((EXPERIMENTS / "grids").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_plans_name_options_that_are_there(plan):
     from clsp.cli.table import COMMANDS

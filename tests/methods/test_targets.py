@@ -8,9 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clsp.encoders.config import ProjectorConfig
+from clsp.encoders.config import PredictorConfig, ProjectorConfig
+from clsp.encoders.heads import Heads
 from clsp.encoders.prototypes import Prototypes
 from clsp.methods.base import Views, embed_local
+from clsp.methods.simsiam import SimSiam, SimSiamSettings
 from clsp.objectives import redundancy
 from clsp.objectives.distribution import sinkhorn
 from tiny import Tiny
@@ -68,6 +70,22 @@ def test_byol_moves_predictions_alone_its_targets_hold_still():
     p1, p2 = (method.predictor(method.network(x)) for x in (batch.first, batch.second))
     expected = sum((2 - 2 * F.cosine_similarity(p, t, dim=1)).mean() for p, t in ((p1, t2), (p2, t1)))
     loss, moved = method(batch).terms["byol"], [p for p in method.parameters() if p.requires_grad]
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, moved), torch.autograd.grad(expected, moved))
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+@pytest.mark.parametrize("stops", [True, False])
+def test_simsiams_switches_leave_out_the_predictor_and_let_targets_move(predicts, stops):
+    heads = Heads(projector=ProjectorConfig(hidden=12, dim=8), predictor=PredictorConfig(hidden=16))
+    settings = SimSiamSettings(predictor=predicts, stop_gradient=stops)
+    method, batch = SimSiam(Tiny(), heads, settings, seed=0).eval(), views()
+    z1, z2, _ = embedded(method, batch)
+    p1, p2 = (method.predictor(z) if predicts else z for z in (z1, z2))
+    t1, t2 = (z1.detach(), z2.detach()) if stops else (z1, z2)
+    expected = -0.5 * sum(F.cosine_similarity(p, t, dim=1).mean() for p, t in ((p1, t2), (p2, t1)))
+    loss, moved = method(batch).terms["simsiam"], [p for group in method.groups() for p in group.parameters]
+    assert any(p is q for p in method.predictor.parameters() for q in moved) == predicts
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(torch.autograd.grad(loss, moved), torch.autograd.grad(expected, moved))
 

@@ -53,6 +53,17 @@ def test_a_score_is_the_product_of_the_query_with_the_words_of_the_code(quantise
         assert set(places) == set(best) or len(set(np.round(scores, 6))) < 7
 
 
+def test_a_search_over_many_blocks_is_the_whole_order_and_the_first_of_equals_wins(quantiser):
+    """40,000 codes of few kinds: most scores stand in several blocks."""
+    codes = np.random.default_rng(0).integers(0, 3, (4, 40_000), dtype=np.uint8)
+    index, table = Index(quantiser, codes, []), np.random.default_rng(1).random((4, 256), dtype=np.float32)
+    expected = np.argsort(-index.scores(table), kind="stable")
+    for k in (1, 300, 20_000, 50_000):
+        places, scores = index.search(table, k)
+        assert np.array_equal(places, expected[:k])
+        assert np.array_equal(scores, index.scores(table)[places])
+
+
 def test_a_hard_choice_is_the_nearest_word_and_a_soft_one_goes_there(features):
     torch.manual_seed(0)
     hard = Quantiser(12, QuantiserConfig(bits=32, width=5, hardness=1e5))

@@ -50,6 +50,21 @@ class Command:
         return status
 
 
+def _training(
+    task: str, section: str, summary: str, *more: str, required: tuple[str, ...] = ("data", "out")
+) -> Command:
+    """The command that trains a task; ``more``: options besides those of all of them."""
+    return Command(
+        summary=summary,
+        function="train",
+        module="tasks",
+        required=required,
+        optional=tuple(name for name in ("encoder", "positives", *more, "recipe") if name not in required),
+        section=section,
+        task=task,
+    )
+
+
 COMMANDS = {
     "run": Command(
         summary="all stages: images in, an encoder, its numbers and a report out; again: what is missing",
@@ -119,14 +134,8 @@ COMMANDS = {
         required=("data", "out", "methods"),
         optional=("recipe", "seeds", "baseline", "positives"),
     ),
-    "classify": Command(
-        summary="a classifier from labels of which some may be wrong, and the list of those",
-        function="train",
-        module="tasks",
-        required=("data", "out"),
-        optional=("encoder", "positives", "recipe"),
-        section="classify",
-        task="classify",
+    "classify": _training(
+        "classify", "classify", "a classifier from labels of which some may be wrong, and the list of those"
     ),
     "predict": Command(
         summary="the class of every image and how sure it is, as .csv, by what 'clsp classify' made",
@@ -135,14 +144,11 @@ COMMANDS = {
         required=("classifier", "data", "out"),
         recipe=False,
     ),
-    "index": Command(
-        summary="a short code of every image, to search by: an encoder and its quantiser, trained together",
-        function="train",
-        module="tasks",
+    "index": _training(
+        "retrieval",
+        "index",
+        "a short code of every image, to search by: an encoder and its quantiser, trained together",
         required=("encoder", "data", "out"),
-        optional=("positives", "recipe"),
-        section="index",
-        task="retrieval",
     ),
     "search": Command(
         summary="the images of an index that are most like one, with their scores",
@@ -152,14 +158,12 @@ COMMANDS = {
         optional=("k", "html"),
         recipe=False,
     ),
-    "dense": Command(
-        summary="an encoder whose feature map tells which place of an image is which of another, beside other features",
-        function="train",
-        module="tasks",
-        required=("data", "out"),
-        optional=("encoder", "positives", "diffusion", "pairs", "recipe"),
-        section="dense",
-        task="correspondence",
+    "dense": _training(
+        "correspondence",
+        "dense",
+        "an encoder whose feature map tells which place of an image is which of another, beside other features",
+        "diffusion",
+        "pairs",
     ),
     "correspond": Command(
         summary="draw which points of one image are which points of another",
@@ -170,15 +174,7 @@ COMMANDS = {
         positional="A.png B.png",
         recipe=False,
     ),
-    "text": Command(
-        summary="an image and a text encoder side by side, from images with captions",
-        function="train",
-        module="tasks",
-        required=("data", "out"),
-        optional=("encoder", "positives", "recipe"),
-        section="text",
-        task="text",
-    ),
+    "text": _training("text", "text", "an image and a text encoder side by side, from images with captions"),
     "zeroshot": Command(
         summary="the class of every image by the names of classes alone, as .csv, by what 'clsp text' made",
         function="zeroshot",

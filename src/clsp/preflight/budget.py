@@ -37,8 +37,6 @@ class Budget:
     """Train images."""
     size: Side
     """Side in pixels that the images are brought to."""
-    channels: Annotated[int, Ge(1), Le(16)]
-    """Of the images."""
     extent: Extent
     controls: bool
     """Whether the controls are trained, unless a setting says otherwise."""
@@ -48,6 +46,8 @@ class Budget:
     """Seconds by stage, in their order: ``diffusion``, ``bank``, the arms by name, ``rest``."""
     said: tuple[str, ...]
     """What was chosen and why, and what more time would change."""
+    channels: Annotated[int, Ge(1), Le(16)] = 1
+    """Of the images; 1 in plans from before it mattered."""
 
     def prepare(self, overrides: Tree | None, opened: Callable[[Recipe], Images]) -> Prepared:
         """Resolve the recipe, and open the images as it says.
@@ -57,8 +57,10 @@ class Budget:
             opened: opens the images.
         """
         given = dict(overrides or {})
-        shape: dict[str, Any] = {"accelerated": self.accelerated, "channels": self.channels, "extent": self.extent}
-        sized = size_to_data(RECIPE, self.count, self.size, **shape)
+        accelerated, extent = self.accelerated, self.extent
+        sized = size_to_data(
+            RECIPE, self.count, self.size, channels=self.channels, accelerated=accelerated, extent=extent
+        )
         more = nested({"images.size": self.size, "controls": self.controls})
         recipe = load_recipe(RECIPE, given, merge(Recipe, sized, more))
         return Prepared(recipe, RECIPE, opened(recipe), given)
@@ -135,7 +137,7 @@ def fit_to_time(
             fitting = Fitting(given, seen, accelerated=accelerated, gpu=card, own_model=own_model)
             size, extent, planned = fitting.choose(seconds)
             said = _told(fitting, seconds, f"the {gpu}" if gpu else "this machine as it is now")
-        budget = Budget(seconds, len(seen.train), size, seen.channels, extent, controls, accelerated, planned, said)
+        budget = Budget(seconds, len(seen.train), size, extent, controls, accelerated, planned, said, seen.channels)
     return distributed.agreed(budget)
 
 

@@ -72,8 +72,8 @@ class Fitting:
 
     def recipe(self, size: int, extent: Extent) -> Recipe:
         """The recipe of a run."""
-        shape: dict[str, Any] = {"accelerated": self.accelerated, "channels": self.seen.channels, "extent": extent}
-        sized = size_to_data("folder", len(self.seen.train), size, **shape)
+        count, channels = len(self.seen.train), self.seen.channels
+        sized = size_to_data("folder", count, size, channels=channels, accelerated=self.accelerated, extent=extent)
         return load_recipe("folder", self.given, merge(Recipe, sized, nested({"images.size": size})))
 
     def arms(self, recipe: Recipe) -> list[Arm]:

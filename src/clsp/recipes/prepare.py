@@ -93,6 +93,6 @@ def prepare_with(
     first = load_recipe(name, overrides)
     images = opened(first)
     accelerated = accelerated or device_of(first.hardware).type != "cpu"
-    shape: dict[str, Any] = {"accelerated": accelerated, "channels": images.channels}
-    sized = size_to_data(name, len(images.train), images.size, **shape)
+    count, channels = len(images.train), images.channels
+    sized = size_to_data(name, count, images.size, channels=channels, accelerated=accelerated)
     return Prepared(load_recipe(name, overrides, sized), name, images, dict(overrides or {}))
