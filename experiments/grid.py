@@ -3,8 +3,9 @@
     python experiments/grid.py --plan experiments/grids/noisy-labels.yaml --work WORK --out studies/tasks-noisy-labels
 
 The plan names the command, what is made before it (encoders, banks), and the options of every row and column. What is
-finished in OUT/runs is not repeated. OUT/result.json holds the mean of every measure with its interval over the seeds,
-and the differences to the first row, paired by seed. Several processes share the work: --part 0/2 and --part 1/2.
+finished in OUT/runs is not repeated; what failed is said at the end, and tried again by the next call. OUT/result.json
+holds the mean of every measure with its interval over the seeds, and the differences to the first row, paired by seed.
+Several processes share the work: --part 0/2 and --part 1/2.
 """
 
 from __future__ import annotations
@@ -50,6 +51,16 @@ class Grid:
         for seed in range(self.plan["seeds"]):
             for column, row in itertools.product(self.plan["columns"], self.plan["rows"]):
                 yield Cell(row, column, seed)
+
+    def finish(self, cell: Cell) -> bool:
+        """Run a cell that is not finished, and write the table anew; False: the cell failed, and the others go on."""
+        if not self.path(cell).exists():
+            try:
+                self.run(cell)
+            except subprocess.CalledProcessError:
+                return False
+        files.write_json(self.out / "result.json", self.collect())
+        return True
 
     def run(self, cell: Cell) -> None:
         """Train a cell, and keep what was measured."""
@@ -144,10 +155,9 @@ def main() -> None:
     given = parser.parse_args()
     grid = Grid(yaml.safe_load(given.plan.read_text()), given.work, given.out)
     number, parts = map(int, given.part.split("/"))
-    for cell in list(grid.cells())[number::parts]:
-        if not grid.path(cell).exists():
-            grid.run(cell)
-        files.write_json(given.out / "result.json", grid.collect())
+    failed = [cell.name for cell in list(grid.cells())[number::parts] if not grid.finish(cell)]
+    if failed:
+        sys.exit(f"failed, and left out of the table: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

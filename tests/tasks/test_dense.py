@@ -18,6 +18,7 @@ from clsp.engine.pixels import Pixels
 from clsp.errors import UserError
 from clsp.objectives.nt_xent import nt_xent
 from clsp.positives.bank import PositiveBank
+from clsp.positives.named import Named
 from clsp.tasks.correspondence.config import CycleConfig, DenseConfig, DenseRecipe
 from clsp.tasks.correspondence.features import maps_and_features
 from clsp.tasks.correspondence.stage import _nearest, _same_class, make_dense, nearest_others
@@ -114,7 +115,9 @@ def made(tmp_path_factory):
 
 
 def job(images, config, folder, bank=None, **more):
-    return Job(images, DenseRecipe(dense=config, hardware=CPU), folder, bank=bank, more=more)
+    return Job(
+        images, DenseRecipe(dense=config, hardware=CPU), folder, positives=bank and Named("bank", bank), more=more
+    )
 
 
 QUICK = {"batch_size": 8, "epochs": 2, "measure": {"pairs": 6, "time": 10}, "checkpoint_minutes": 0,

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from readers import READERS  # of experiments/
 
+from clsp import files
 from clsp.cli.table import COMMANDS
+from clsp.errors import UserError
+from clsp.positives.sources import SOURCES
 from clsp.recipes.names import recipe_names
 from clsp.settings.values import build
 
@@ -16,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 MORE = {"classify": {"consistency.weight": 0.3}, "text": {"progressive.last": 0.5}}
 """What a task has of its own that a kill should leave alone."""
+WITH_POSITIVES = {"classify": {"consistency.weight": 0.3}, "correspondence": {"cycle.other": "candidate"}}
+"""What asks a task to use the images that --positives gives."""
 TASKS = {command.task: name for name, command in COMMANDS.items() if command.task}
 
 
@@ -59,3 +64,20 @@ def test_a_run_that_was_killed_and_resumed_is_the_run_that_was_not(tmp_path, mon
     assert "encoder.safetensors" in tensors
     for name in (*tensors, made.measures):
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_trains_with_the_positives_that_it_is_given_and_refuses_those_that_need_more(tmp_path, task):
+    made, section = import_module(f"clsp.tasks.{task}.run").TASK, COMMANDS[TASKS[task]].section
+    own = {"epochs": 1, "batch_size": 64, "log_every": 1, "backbone.args": SMALL, **WITH_POSITIVES.get(task, {})}
+    settings = {"images.limit": 200, **{f"{section}.{name}": value for name, value in own.items()}}
+    losses = {}
+    for source in ("view", "nearest"):
+        made.run("digits", tmp_path / source, positives=source, settings=settings)
+        losses[source] = [line["loss"] for line in files.read_jsonl(tmp_path / source / "metrics.jsonl")]
+        assert made.run("digits", tmp_path / source, positives=source, settings=settings) == tmp_path / source
+    assert losses["view"] != losses["nearest"]  # what it was given is what it sees
+    for name, source in SOURCES.items():
+        if not source.plain() or source.needs_bank:
+            with pytest.raises(UserError, match=f"--positives '?{name}"):
+                made.run("digits", tmp_path / "refused", positives=name, settings=settings)

@@ -63,8 +63,15 @@ class Source:
     """Whether it shows generated images, and so costs what the generator costs."""
     one_anchor: ClassVar[bool] = True
     """Whether a positive belongs to one anchor alone; else it cannot stand in the second view's place."""
+    weighted: ClassVar[bool] = False
+    """Whether its positives count by weights of their own."""
     level: ClassVar[Literal["image", "embedding"]] = "image"
     """What it gives: another image, or another embedding for one that was computed."""
+
+    @classmethod
+    def plain(cls) -> bool:
+        """Whether it gives one other image of each anchor, without labels or weights: what every task can take."""
+        return cls.level == "image" and cls.one_anchor and not (cls.needs_labels or cls.weighted)
 
     def build(self, material: Material, *, seed: int, device: torch.device) -> Draw:
         """Make what draws images from ``material``; a source of images has it.

@@ -9,9 +9,8 @@ from clsp.encoders.export import read_spec
 from clsp.engine import threads
 from clsp.engine.course import Pace
 from clsp.engine.hardware import device_of
-from clsp.errors import UserError, suggest
 from clsp.positives.bank import PositiveBank
-from clsp.positives.sources import SOURCES
+from clsp.positives.named import named_positives
 from clsp.recipes.arms import EXTRA, Arm
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.recipes.recipe import Recipe
@@ -75,17 +74,8 @@ def _arm(recipe: Recipe, positives: str | Path | None) -> tuple[Arm, PositiveBan
     method = recipe.pretrain.method
     if positives is None:
         return Arm(method, recipe.pretrain.positive.source, extra=recipe.pretrain.extra), None
-    text = str(positives)
-    name, colon, place = text.partition(":")
-    known = (*SOURCES.names(), EXTRA)
-    if name not in known or (name == "bank" and not colon):
-        if not Path(text).exists():
-            raise UserError(
-                f"--positives '{text}' is neither a bank's folder nor one of {', '.join(known)}{suggest(name, known)}"
-            )
-        name, place = "bank", text
-    bank = PositiveBank.open(place) if place else None
-    return (Arm(method, extra=True) if name == EXTRA else Arm(method, name)), bank
+    named = named_positives(str(positives), more=(EXTRA,))
+    return (Arm(method, extra=True) if named.source == EXTRA else Arm(method, named.source)), named.bank
 
 
 def encoder_folder(place: str | Path) -> Path:

@@ -20,7 +20,7 @@ from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
 from clsp.images.imageset import Images
-from clsp.positives.bank import PositiveBank
+from clsp.positives.named import Named, require_plain
 from clsp.positives.source import Draw, Material
 from clsp.positives.sources import SOURCES
 from clsp.tasks.prepare import TaskRecipe
@@ -41,27 +41,27 @@ class Job(Generic[R]):
     """Where the result goes."""
     encoder: str | None = None
     """What the encoder begins as, see `clsp.tasks.start.find_beginning`."""
-    bank: PositiveBank | None = None
-    """Synthetic candidates; None: there are none."""
+    positives: Named | None = None
+    """Where another image of each one comes from, such as a bank of synthetic candidates; None: there is none."""
     more: Mapping[str, str | None] = field(default_factory=dict)
     """The task's further options."""
 
     def candidates(self, pixels: Pixels, ids: np.ndarray) -> Draws | None:
-        """What draws candidates of the images trained on, once the device is known; None without a bank.
+        """What draws candidates of the images trained on, once the device is known; None where no positives are named.
 
         Args:
             pixels: the images.
             ids: their dataset indices, int64 [N].
         """
-        if self.bank is None:
+        if self.positives is None:
             return None
         train = self.images.train
-        material = Material(pixels, ids, None, train.images, train.names, self.bank)
-        return partial(_drawing, material, self.recipe.seed)
+        material = Material(pixels, ids, None, train.images, train.names, self.positives.bank)
+        return partial(_drawing, self.positives.source, material, self.recipe.seed)
 
 
-def _drawing(material: Material, seed: int, device: torch.device) -> Draw:
-    return SOURCES["bank"]().build(material, seed=seed, device=device)
+def _drawing(source: str, material: Material, seed: int, device: torch.device) -> Draw:
+    return SOURCES[source]().build(material, seed=seed, device=device)
 
 
 class TrainedConfig(Protocol):
@@ -110,7 +110,7 @@ def train(
     """Train what ``build`` makes into the job's folder, and keep it; what is finished there is not done again.
 
     Args:
-        job: images, folder, encoder and bank.
+        job: images, folder, encoder and positives.
         config: the task's section of the recipe.
         title: of the stage.
         section: the name of that section, for messages.
@@ -129,9 +129,11 @@ def train(
         raise UserError(f"--{section}.batch_size {config.batch_size} is larger than the {count} images; choose less")
     beginning = find_beginning(job.encoder, job.images, config.backbone)
     inputs = {**beginning.made, **(made or {})}
-    if job.bank is not None:
-        job.bank.require_data(job.images.fingerprint, job.images.source)
-        inputs["bank"] = job.bank.fingerprint
+    if job.positives is not None:
+        require_plain(job.positives)
+        inputs |= job.positives.made
+        if job.positives.bank is not None:
+            job.positives.bank.require_data(job.images.fingerprint, job.images.source)
     seed, every = job.recipe.seed, ("encoder.safetensors", "config.json", "snippet.py", "metrics.jsonl")
     about: dict[str, Any] = {"data": job.images.fingerprint, "made": inputs}
     about["makes"] = (*every, "checkpoints/last.safetensors", *makes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from clsp import distributed, files
-from clsp.positives.bank import PositiveBank
+from clsp.positives.named import named_positives
 from clsp.report.folder import mapping
 from clsp.report.html import Html, code, element, join, paragraph
 from clsp.report.page import page
@@ -74,7 +74,7 @@ class Task(Generic[R]):
             data: a SOURCE.
             out: the result's folder.
             encoder: a pretrained encoder's folder, a run, ``timm``, or None for random weights.
-            positives: a bank's folder.
+            positives: a bank's folder, the name of a source, or ``NAME:BANK``.
             recipe: a recipe of the task or a file; None: the SOURCE's own, else ``folder``.
             settings: nested, or by their dotted names.
             more: the task's further options.
@@ -93,9 +93,9 @@ class Task(Generic[R]):
         wanted: dict[str, Any] = {"recipe": recipe, "overrides": overrides, "encoder": given["encoder"]}
         prepared = prepare_task(self.name, self.recipe, str(data), store=folder / "images", **wanted)
         describe(prepared.images, folder / "images.json")
-        bank = None if positives is None else PositiveBank.open(str(positives))
+        named = None if positives is None else named_positives(str(positives))
         further = {name: given[name] for name in more}
-        self.make(Job(prepared.images, prepared.recipe, folder, given["encoder"], bank, further))
+        self.make(Job(prepared.images, prepared.recipe, folder, given["encoder"], named, further))
         unseal(folder)
         write_record(folder, prepared, str(data), command)
         if distributed.rank() == 0:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from clsp.settings.types import NonNegativeInt
 @settings
 class Frames(Source):
     """Another frame of the anchor's video; the farther away, the less it counts."""
+
+    weighted: ClassVar[bool] = True
 
     window: NonNegativeInt = 10
     """d: how many frames two frames may be apart."""

@@ -24,6 +24,7 @@ class Mixture(Source):
     """A blend with another anchor of the batch, and a positive of both by their weights."""
 
     one_anchor: ClassVar[bool] = False
+    weighted: ClassVar[bool] = True
 
     def build(self, material: Material, *, seed: int, device: torch.device) -> Draw:
         """Return what blends."""

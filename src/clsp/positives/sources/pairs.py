@@ -12,7 +12,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class PairList:
 @settings
 class Pairs(Source):
     """The anchor's partner in a file of pairs."""
+
+    weighted: ClassVar[bool] = True
 
     file: Annotated[str | None, Incidental] = None
     """A CSV file with the columns first and second, names of images, and perhaps weight; `clsp pairs` makes one. What

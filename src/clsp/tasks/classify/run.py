@@ -63,7 +63,7 @@ def classify(
         data: a SOURCE with labels.
         out: the classifier's folder.
         encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates may be neighbours.
+        positives: a bank's folder or another source, whose candidates may be neighbours.
         recipe: a recipe of the task, or a file.
         settings: by their names, such as ``{"classify.consistency.weight": 0.3}``.
     """

@@ -78,7 +78,7 @@ def classify(job: Job[ClassifyRecipe]) -> Stage:
     """
     config = job.recipe.classify
     data = divided(job.images, config, seed=job.recipe.seed)
-    if job.bank is not None and not config.consistency.weight:
+    if job.positives is not None and not config.consistency.weight:
         raise UserError("--positives: candidates serve as neighbours; give --classify.consistency.weight, such as 0.3")
     about: dict[str, Any] = {"title": "classifier", "section": "classify", "makes": MAKES, "count": len(data.train)}
     return train(job, config, build=partial(build, job, data), **about)

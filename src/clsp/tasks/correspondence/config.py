@@ -34,7 +34,8 @@ class CycleConfig:
     """By which a patch is turned at most, either way; half of the patches are mirrored."""
     other: Literal["nearest", "class", "candidate", "view"] = "nearest"
     """The other image of the way. nearest: the image whose features were nearest when the training began; class: any of
-    the same label; candidate: one of the anchor's in the bank; view: another view of the image itself."""
+    the same label; candidate: what --positives gives, such as one of the anchor's in a bank; view: another view
+    of the image itself."""
 
 
 @settings

@@ -66,7 +66,7 @@ def dense(
         data: a SOURCE.
         out: the encoder's folder.
         encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates are the other images.
+        positives: a bank's folder or another source, whose candidates are the other images.
         diffusion: a diffusion model's folder, whose features are compared.
         pairs: the folder of SPair-71k, PF-PASCAL or PF-WILLOW, on which all are measured as well.
         recipe: a recipe of the task, or a file.

@@ -81,11 +81,11 @@ def _require_together(config: DenseConfig, job: Job[DenseRecipe]) -> None:
     Raises:
         UserError: names the option.
     """
-    other, used, bank = config.cycle.other, bool(config.cycle.weight and config.epochs), job.bank
-    if used and other == "candidate" and bank is None:
-        raise UserError("--dense.cycle.other candidate needs a bank: --positives BANK")
-    if bank is not None and not (used and other == "candidate"):
-        raise UserError("--positives: a bank serves --dense.cycle.other candidate alone; give that, too")
+    other, used, named = config.cycle.other, bool(config.cycle.weight and config.epochs), job.positives
+    if used and other == "candidate" and named is None:
+        raise UserError("--dense.cycle.other candidate needs positives: --positives BANK")
+    if named is not None and not (used and other == "candidate"):
+        raise UserError("--positives serves --dense.cycle.other candidate alone; give that, too")
     if used and other == "class" and job.images.train.labels is None:
         raise UserError(f"--dense.cycle.other class: {job.images.source} has no labels; choose nearest")
 

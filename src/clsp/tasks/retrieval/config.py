@@ -74,7 +74,7 @@ class IndexConfig:
     codebook: NonNegative = 0.1
     """Weight of the mean cosine between the words of a codebook: it keeps them apart (MeCoQ: 0.5)."""
     positive_weight: NonNegative = 1.0
-    """lambda: weight of the pull of a synthetic candidate, where there is a bank."""
+    """lambda: weight of the pull of a candidate, where --positives names them."""
     queries: Count = 1000
     """Test images that search, at most, where labels can tell what is found."""
     first: Count = 1000

@@ -58,7 +58,7 @@ def index(
         data: a SOURCE.
         out: the index's folder.
         encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates are further positives.
+        positives: a bank's folder or another source, whose candidates are further positives.
         recipe: a recipe of the task, or a file.
         settings: by their names, such as ``{"index.quantiser.bits": 32}``.
     """

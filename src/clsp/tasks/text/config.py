@@ -81,7 +81,7 @@ class TextConfig:
     smoothing: ProperFraction = 0.0
     """Label smoothing, for comparison."""
     positive_weight: NonNegative = 1.0
-    """lambda: weight of the same contrast between a caption and a synthetic candidate, where there is a bank."""
+    """lambda: weight of the same contrast between a caption and a candidate, where --positives names them."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """auto: bf16 autocast where the hardware has bf16 arithmetic, else 32 bit."""
     log_every: Annotated[Count, Incidental] = 10

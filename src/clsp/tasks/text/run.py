@@ -50,7 +50,7 @@ def train_text(
         data: a SOURCE with captions, or with classes.
         out: the folder.
         encoder: a pretrained encoder's folder, a run, or ``timm``; None: random weights.
-        positives: a bank's folder, whose candidates are paired with their anchors' captions.
+        positives: a bank's folder or another source, whose candidates are paired with their anchors' captions.
         recipe: a recipe of the task, or a file.
         settings: by their names, such as ``{"text.progressive.last": 0.5}``.
     """
