@@ -57,12 +57,19 @@ def bits(seed: int, stream: str, coordinates: Sequence[Coordinate], count: int) 
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
     device = next((c.device for c in coordinates if isinstance(c, Tensor)), torch.device("cpu"))
-    rows = [torch.as_tensor(c, dtype=torch.int64, device=device).reshape(-1, 1) for c in coordinates]
+    rows = [_row(c, device) for c in coordinates]
     rows += [torch.zeros(1, 1, dtype=torch.int64, device=device)] * (3 - len(rows))
     blocks = torch.arange(-(-count // 4), device=device).reshape(1, -1)
     c0, c1, c2, c3 = torch.broadcast_tensors(blocks, *rows)
     words = torch.stack(philox((c0, c1, c2, c3), key), dim=-1)
     return words.flatten(1)[:, :count]
+
+
+def _row(coordinate: Coordinate, device: torch.device) -> Tensor:
+    """A coordinate as int64 [B, 1]. A number is filled in on the device: to copy it would wait for the device."""
+    if isinstance(coordinate, Tensor):
+        return coordinate.to(device, torch.int64).reshape(-1, 1)
+    return torch.full((1, 1), coordinate, dtype=torch.int64, device=device)
 
 
 def uniform(seed: int, stream: str, coordinates: Sequence[Coordinate], count: int) -> Tensor:

@@ -128,13 +128,14 @@ def test_a_study_measures_on_the_recipes_device(make_images, monkeypatch, tmp_pa
 @pytest.fixture
 def fake(monkeypatch):
     """A GPU for tensors without values: an operation on tensors of two devices fails, as it does on a real one."""
-    positions = classifier._Alone.positions
+    positions = classifier._Alone._positions
 
     def real(self, step):
         with unset_fake_temporarily():
             return positions(self, step)
 
-    monkeypatch.setattr(classifier._Alone, "positions", real)
+    monkeypatch.setattr(classifier._Alone, "_positions", real)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     monkeypatch.setattr(console.Progress, "figures", "")
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: None)  # autograd's threads ask for a real one
     monkeypatch.setattr(bottleneck, "add_noise", lambda scheduler, clean, noise, time: clean + noise)  # reads values

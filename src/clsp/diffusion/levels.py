@@ -28,7 +28,7 @@ def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int
     levels = max(round(config.timesteps * config.max_strength), 1)
     if not config.stratified_levels:
         return randomness.integers(seed, "diffusion time", (step, place), levels)[:, 0]
-    start = randomness.uniform(seed, "diffusion time", (step,), 1)[0, 0].to(place.device)
+    start = randomness.uniform(seed, "diffusion time", (place.new_full((1,), step),), 1)[0, 0]
     return ((place.double() / config.batch_size + start) % 1.0 * levels).long()
 
 

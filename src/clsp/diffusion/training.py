@@ -29,6 +29,7 @@ from clsp.engine.launch import launch
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
 from clsp.engine.stage import Stage, stage
+from clsp.engine.transfer import send
 from clsp.images.augment import CROP_DRAWS, crop_boxes, resized_crop
 from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, subset
@@ -65,9 +66,9 @@ class DiffusionTraining(Training[StepOutput]):
     def step(self, number: int) -> StepOutput:
         """Predict the noise (or v) in a batch of noised images; mean squared error, weighted by noise level."""
         device = self.unet.device
-        rows = self.batches.positions(number).to(device)
+        rows = self.batches.positions(number, device)
         # A row may occur twice in one batch (more images a step than there are images): its place tells them apart.
-        place = self.batches.rows().to(device)
+        place = send(self.batches.rows(), device)
         clean = self._clean(rows, place, number)
         t = noise_levels(self.config, number, place, seed=self.seed)
         noise = randomness.normal(self.seed, "diffusion noise", (number, place), clean.shape[1:])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clsp import distributed, randomness
+from clsp.engine.transfer import send
 from clsp.errors import UserError
 
 
@@ -52,8 +53,17 @@ class Batches:
         each = self.batch_size // world
         return torch.arange(each) + each * distributed.rank()
 
-    def positions(self, step: int) -> Tensor:
-        """Return the images of this process's part of the batch of ``step``: int64 [batch_size / processes]."""
+    def positions(self, step: int, device: torch.device | None = None) -> Tensor:
+        """Return the images of this process's part of the batch of ``step``: int64 [batch_size / processes].
+
+        Args:
+            step: from 0.
+            device: where they are wanted; None: on the CPU.
+        """
+        found = self._positions(step)
+        return found if device is None else send(found, device)
+
+    def _positions(self, step: int) -> Tensor:
         rows = self.rows()
         if self.drop_last:
             epoch, within = divmod(step, self.steps_per_epoch)

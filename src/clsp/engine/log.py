@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -40,8 +41,11 @@ class Log:
         if distributed.rank() != 0 or (done % every and not metrics):
             return
         terms = {name: term.detach() for name, term in training.output.terms.items()}
-        values: dict[str, Any] = {"loss": loss.detach(), **terms, **metrics, "gradient_norm": norm}
-        values = {name: float(value) for name, value in values.items()} | {"lr": schedule.get_last_lr()[0]}
+        computed = {"loss": loss.detach(), **terms, "gradient_norm": norm}
+        numbers = torch.stack([value.float() for value in computed.values()]).tolist()  # the device is asked once
+        known = dict(zip(computed, numbers))
+        last = known.pop("gradient_norm")
+        values = {**known, **metrics, "gradient_norm": last, "lr": schedule.get_last_lr()[0]}
         clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._lines.append({"step": done, **clean, "epoch": (done - 1) // training.steps_per_epoch})
         if len(self._lines) >= 20:

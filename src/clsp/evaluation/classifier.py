@@ -58,7 +58,7 @@ def fit_classifier(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=steps)
     with console.progress(title, steps, "steps") as bar:
         for step in range(steps):
-            places = batches.positions(step).to(device)
+            places = batches.positions(step, device)
             drawn = augment(pixels[places], MILD, seed=seed, step=step, ids=places, views=torch.zeros_like(places))
             loss = F.cross_entropy(model((drawn - mean) / std), targets[places])
             optimizer.zero_grad()

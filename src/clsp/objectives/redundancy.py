@@ -55,8 +55,14 @@ def vicreg(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     gathered = [distributed.gather(z) for z in (z1, z2)]
     deviations = [torch.sqrt(z.var(dim=0) + _VARIANCE_EPSILON) for z in gathered]
     variance = torch.stack([F.relu(1.0 - deviation).mean() for deviation in deviations]).mean()
-    covariance = torch.stack([off_diagonal(z.T.cov()) / z.shape[1] for z in gathered]).sum()
+    covariance = torch.stack([off_diagonal(_covariance(z)) / z.shape[1] for z in gathered]).sum()
     return F.mse_loss(z1, z2), variance, covariance
+
+
+def _covariance(rows: Tensor) -> Tensor:
+    """Unbiased covariance [D, D] of rows [B, D]; torch's own asks the device for a number on its way."""
+    centred = rows - rows.mean(dim=0)
+    return centred.T @ centred / (len(rows) - 1)
 
 
 def off_diagonal(square: Tensor) -> Tensor:

@@ -188,7 +188,7 @@ def training_flops(training: Pretraining) -> float:
     the statistics of BatchNorm are what they were.
     """
     kept = {name: buffer.clone() for name, buffer in training.named_buffers()}
-    places = training.batches.positions(0).to(training.mean.device)
+    places = training.batches.positions(0, training.mean.device)
     flops = count_flops(lambda: training.step(0, places, 0.5).loss.backward())
     for name, buffer in training.named_buffers():
         buffer.copy_(kept[name])

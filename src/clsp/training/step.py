@@ -106,7 +106,7 @@ class Pretraining(Training[Seen]):
         Where the positive takes the second view's place there is no third one.
         """
         if positions is None:
-            positions = self.batches.positions(number).to(self.mean.device)
+            positions = self.batches.positions(number, self.mean.device)
         progress = self.course.at(number) / self.course.planned if progress is None else progress
         ids, anchors = self.ids[positions], self.material.pixels[positions]
         positive, third = self._positive(positions, anchors, ids, progress, number), None

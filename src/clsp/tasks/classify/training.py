@@ -116,7 +116,7 @@ class Classifying(Training[Said]):
         config, device = self.config, self.drawing.device
         if self._frozen:
             self.classifier.encoder.eval()
-        positions = self.batches.positions(number).to(device)
+        positions = self.batches.positions(number, device)
         ids, labels, pixels = self.ids[positions], self.labels[positions], self.pixels[positions]
         images = self.drawing(pixels, ids, number, 0)
         targets = F.one_hot(labels, self.classifier.head.out_features).float()

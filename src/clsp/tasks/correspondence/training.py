@@ -67,7 +67,7 @@ class Corresponding(Training[StepOutput]):
 
     def step(self, number: int) -> StepOutput:
         """Compute a step; ``number`` names all draws."""
-        positions = self.batches.positions(number).to(self.drawing.device)
+        positions = self.batches.positions(number, self.drawing.device)
         ids, pixels = self.ids[positions], self.pixels[positions]
         views = torch.cat([self.drawing(pixels, ids, number, view) for view in (0, 1)])
         _, features = maps_and_features(self.encoder, views, self.config.layer)

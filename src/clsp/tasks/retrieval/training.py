@@ -65,7 +65,7 @@ class Quantising(Training[StepOutput]):
 
     def step(self, number: int) -> StepOutput:
         """Compute a step; ``number`` names all draws."""
-        config, positions = self.config, self.batches.positions(number).to(self.drawing.device)
+        config, positions = self.config, self.batches.positions(number, self.drawing.device)
         if config.encoder_lr == 0.0:
             self.encoder.eval()
         ids, pixels = self.ids[positions], self.pixels[positions]

@@ -65,7 +65,7 @@ class Captioning(Training[StepOutput]):
 
     def step(self, number: int) -> StepOutput:
         """Compute a step; ``number`` names all draws."""
-        positions = self.batches.positions(number).to(self.drawing.device)
+        positions = self.batches.positions(number, self.drawing.device)
         ids, pixels = self.ids[positions], self.pixels[positions]
         images = [self.drawing(pixels, ids, number, 0)]
         if self.draw is not None:
