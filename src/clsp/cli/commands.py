@@ -257,8 +257,8 @@ def explore(call: Call) -> int:
     times = ", ".join(f"{name} {console.duration(seconds)}" for name, seconds in written.seconds.items())
     console.result(
         f"page: {written.path.resolve()}, {written.images:,} images, {written.bytes / 1e6:.1f} MB ({times})\n"
-        "Open it in a browser: point at a dot to see its image, click it for its neighbours and candidates, draw a lasso.\n"
-        "Lists of near-duplicates, outliers, clusters and doubtful labels lie below the map; a selection is saved as CSV."
+        "Open it in a browser: point at a dot to see its image, click it for its neighbours and candidates.\n"
+        "Below the map are near-duplicates, outliers, clusters and doubtful labels; a lasso selects, for a CSV file."
     )
     return 0
 

@@ -190,7 +190,7 @@ COMMANDS = {
         recipe=False,
     ),
     "explore": Command(
-        summary="one self-contained HTML page to look through the images of a run: map, neighbours, candidates, findings",
+        summary="one self-contained HTML page to look through a run's images: map, neighbours, candidates, findings",
         function="explore",
         optional=("data", "out"),
         positional="RUN",

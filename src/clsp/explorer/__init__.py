@@ -1,7 +1,7 @@
 """The page on which a person looks through their images: a map, neighbours, candidates, and what was found.
 
-``content`` is what the page shows, ``found`` and ``neighbours`` search it, ``projection`` draws the map, ``sprites`` the
-pictures, and ``page`` writes all of it into one HTML file.
+``content`` is what the page shows, ``found`` and ``neighbours`` search it, ``projection`` draws the map, ``sprites``
+the pictures, and ``page`` writes all of it into one HTML file.
 """
 
 from clsp.explorer.content import Content, limited

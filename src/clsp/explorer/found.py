@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from clsp.evaluation.embeddings import Embeddings
 from clsp.evaluation.findings import clusters, duplicates, outliers
 from clsp.evaluation.findings.search import listed, nearest_others
 from clsp.text import cell
+
+Key = tuple[str, str]
+"""Name and part of an image, as a table of findings writes them."""
 
 _NEIGHBOURS = 10
 """Nearest others of each image that are looked at, as in a run."""
@@ -70,51 +74,52 @@ def read_found(folder: Path, embeddings: Embeddings, rows: np.ndarray) -> Found:
     Raises:
         UserError: one of them is damaged, or tells of other images.
     """
-    names = zip(embeddings.names, embeddings.parts)
-    keys = [(cell(name), part) for name, part in names]
+    keys = [(cell(name), part) for name, part in zip(embeddings.names, embeddings.parts)]
     place = {keys[row]: number for number, row in enumerate(rows)}
-
-    def known(*columns: str) -> Callable[[dict[str, str]], bool]:
-        """Whether the images that a line names are on the page."""
-        return lambda line: all((line[name], line[part]) in place for name, part in zip(columns[::2], columns[1::2]))
-
-    kinds = _lines(folder / "clusters.csv")
-    with files.foreign(folder / "clusters.csv"):
-        if [(line["name"], line["part"]) for line in kinds] != keys:
-            raise ValueError("it tells of other images")
-        cluster = np.array([int(line["cluster"]) - 1 for line in kinds], np.int64)[rows]
-        typical = np.array([float(line["distance"]) for line in kinds], np.float32)[rows]
-        if (cluster < 0).any() or not np.isfinite(typical).all():
-            raise ValueError("its clusters begin with 1")
-    with files.foreign(folder / "duplicates.csv"):
-        columns = ("first", "first_part", "second", "second_part")
-        copies = list(filter(known(*columns), _lines(folder / "duplicates.csv")))
-        pairs = [[place[line["first"], line["first_part"]], place[line["second"], line["second_part"]]]
-                 for line in copies]  # fmt: skip
-        group, cosine = [int(line["group"]) for line in copies], [float(line["cosine"]) for line in copies]
-    with files.foreign(folder / "outliers.csv"):
-        far = list(filter(known("name", "part"), _lines(folder / "outliers.csv")))
-        distance = [float(line["distance"]) for line in far]
-        places = [place[line["name"], line["part"]] for line in far]
-        outstanding = sum(line["stands_out"] == "yes" for line in far)
-    return Found(
-        cluster=cluster,
-        typical=typical,
-        pairs=np.array(pairs, np.int64).reshape(-1, 2),
-        group=np.array(group, np.int64),
-        cosine=_finite(cosine, folder / "duplicates.csv"),
-        outliers=np.array(places, np.int64),
-        distance=_finite(distance, folder / "outliers.csv"),
-        outstanding=outstanding,
-    )
+    cluster, typical = _clusters(folder / "clusters.csv", keys, rows)
+    pairs, group, cosine = _duplicates(folder / "duplicates.csv", place)
+    farthest, distance, outstanding = _outliers(folder / "outliers.csv", place)
+    return Found(cluster, typical, pairs, group, cosine, farthest, distance, outstanding)
 
 
-def _finite(values: Sequence[float], path: Path) -> np.ndarray:
-    """The values as float32, none of them NaN or infinite."""
-    made = np.array(values, np.float32)
+def _clusters(path: Path, keys: Sequence[Key], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cluster of each of ``rows``, and its distance from the centre; ``keys`` are those of all images."""
+    lines = _lines(path)
     with files.foreign(path):
-        if not np.isfinite(made).all():
-            raise ValueError("a value is no number")
+        if [(line["name"], line["part"]) for line in lines] != keys:
+            raise ValueError("it tells of other images")
+        cluster = np.array([int(line["cluster"]) - 1 for line in lines], np.int64)[rows]
+        if not 0 <= cluster.min() <= cluster.max() < len(keys):
+            raise ValueError("it names a cluster that there cannot be")
+        return cluster, _finite([line["distance"] for line in lines])[rows]
+
+
+def _duplicates(path: Path, place: Mapping[Key, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, group and cosine of the pairs whose images are on the page."""
+    lines = _lines(path)
+    with files.foreign(path):
+        named = [((line["first"], line["first_part"]), (line["second"], line["second_part"])) for line in lines]
+        here = [one in place and two in place for one, two in named]
+        pairs = [(place[one], place[two]) for one, two in compress(named, here)]
+        group = np.array([int(line["group"]) for line in compress(lines, here)], np.uint32)
+        cosine = _finite([line["cosine"] for line in compress(lines, here)])
+        return np.array(pairs, np.int64).reshape(-1, 2), group.astype(np.int64), cosine
+
+
+def _outliers(path: Path, place: Mapping[Key, int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows and distances of the outliers that are on the page, and how many of them stand out."""
+    lines = _lines(path)
+    with files.foreign(path):
+        here = [line for line in lines if (line["name"], line["part"]) in place]
+        rows = np.array([place[line["name"], line["part"]] for line in here], np.int64)
+        return rows, _finite([line["distance"] for line in here]), sum(line["stands_out"] == "yes" for line in here)
+
+
+def _finite(values: Sequence[str]) -> np.ndarray:
+    """The values as float32, none of them NaN or infinite."""
+    made = np.array([float(value) for value in values], np.float32)
+    if not np.isfinite(made).all():
+        raise ValueError("a value is no number")
     return made
 
 

@@ -75,7 +75,7 @@ def find_suspects(neighbours: Neighbours, labels: np.ndarray, classes: int) -> S
 
 
 def _shares(neighbours: Neighbours, labels: np.ndarray, classes: int, some: slice) -> np.ndarray:
-    """The share of each class in the vote on some images, float32 [n, classes]; neighbours without a label are silent."""
+    """The share of each class in the vote on some images, float32 [n, classes]; who has no label is silent."""
     near = labels[neighbours.places[some]]
     near[near < 0] = classes
     cosines, count = torch.from_numpy(neighbours.cosines[some]), near.shape[1]

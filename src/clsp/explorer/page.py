@@ -121,9 +121,11 @@ def _lead(content: Content, suspects: int | None) -> str:
     told = [
         plural(int(found.cluster.max(initial=-1)) + 1, "cluster"),
         f"{plural(len(found.pairs), 'pair')} of near-duplicates" if len(found.pairs) else "no near-duplicates",
-        plural(found.outstanding, "image that stands out", "images that stand out") if found.outstanding else "no outliers",
+        plural(found.outstanding, "image that stands out", "images that stand out")
+        if found.outstanding
+        else "no outliers",
     ]
-    told += [] if suspects is None else [f"{plural(suspects, 'label')} that the neighbours do not share"]
+    told += [] if not suspects else [f"{plural(suspects, 'label')} that the neighbours do not share"]
     return f"{plural(len(content), 'image')}: {', '.join(told)}."
 
 

@@ -12,9 +12,10 @@ import torch
 from clsp import console, explorer, files
 from clsp.engine import threads
 from clsp.engine.hardware import device_of
+from clsp.engine.record import read_record
 from clsp.errors import UserError
 from clsp.evaluation.embeddings import Embeddings, parts_of
-from clsp.images.imageset import Images
+from clsp.images.imageset import Images, split_fingerprint
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.study import stages
@@ -29,8 +30,8 @@ _FEWEST = 3
 def explore(place: str | Path, out: Path | None = None, data: str | None = None) -> explorer.Written:
     """Write the page of a run's images.
 
-    The images are those that the run was made from. Their embeddings, findings and candidates are the run's; where it has
-    no embeddings, or ``data`` are other images, the encoder embeds them and they are searched now.
+    The images are those that the run was made from. Their embeddings, findings and candidates are the run's; where it
+    has no embeddings, or ``data`` are other images, the encoder embeds them and they are searched now.
 
     Args:
         place: the folder of a run or a comparison, or an encoder's.
@@ -61,7 +62,9 @@ def explore(place: str | Path, out: Path | None = None, data: str | None = None)
         found = explorer.search_found(embeddings, rows, seed=seed)
     else:
         found = explorer.read_found(folder / "findings", embeddings, rows)
-    content = explorer.Content(_title(images.source), embeddings, rows, found, seed, _bank(folder, images) if own else None)
+    content = explorer.Content(
+        _title(images.source), embeddings, rows, found, seed, _bank(folder, images) if own else None
+    )
     return explorer.write_page(content, out)
 
 
@@ -114,13 +117,15 @@ def _is_own(folder: Path, images: Images, data: str | None) -> bool:
     path = folder / "images.json"
     if not path.exists():
         return False
-    made = files.read_json(path, dict[str, Any]).get("fingerprint")
-    if made != images.fingerprint and data is None:
+    made, record = files.read_json(path, dict[str, Any]).get("fingerprint"), read_record(folder / "findings")
+    test = "none" if images.test is None else split_fingerprint(images.test)
+    same = made == images.fingerprint and (record is None or record.inputs.get("test", test) == test)
+    if not same and data is None:
         raise UserError(
-            f"the images of {images.source} are not those that {folder} was made from (fingerprint {images.fingerprint}, "
-            f"then {made}); say where those lie, or which others are to be shown: --data FOLDER"
+            f"the images of {images.source} are not those that {folder} was made from; say where those lie, or which "
+            "others are to be shown: --data FOLDER"
         )
-    return bool(made == images.fingerprint)
+    return same
 
 
 def _embedded(folder: Path, prepared: Prepared) -> Embeddings:
