@@ -31,7 +31,7 @@ class PointMap {
       canvas: document.getElementById("canvas"), width: "auto", height: "auto", spatialIndexUseWorker: false,
       pointSize: total > 5000 ? 3 : total > 800 ? 5 : 7, pointSizeSelected: 2, pointOutlineWidth: 2, opacity: .85,
       lassoOnLongPress: true, lassoInitiator: false, deselectOnDblClick: false, deselectOnEscape: false, showReticle: false,
-      actionKeyMap: {lasso: "shift", merge: "ctrl", remove: "alt"}, cameraDistance: 1.1, ...this.theme(),
+      actionKeyMap: {lasso: "shift", merge: "ctrl", remove: "alt"}, cameraDistance: this.far(), ...this.theme(),
     });
     this.listen();
   }
@@ -80,7 +80,10 @@ class PointMap {
     this.plot.zoomToLocation([x + right * distance, y + up * distance], distance * farther);
   }
 
-  whole() { this.plot.zoomToLocation([0, 0], 1.1); }
+  // The distance from which all points are in sight, also where the map is higher than wide.
+  far() { return 1.1 * Math.max(1, this.box.clientHeight / this.box.clientWidth); }
+
+  whole() { this.plot.zoomToLocation([0, 0], this.far()); }
 
   show(row) {
     this.plot.zoomToLocation([this.points.x[row], this.points.y[row]], .12);
@@ -90,6 +93,7 @@ class PointMap {
   // Colours by a column; images without a value are grey.
   async colour(column) {
     const {values, codes} = columns[column];
+    this.column = column;
     this.colours = [NONE, ...hues(values.length)];
     this.plot.set({colorBy: "valueA", pointColor: this.colours});
     await this.plot.draw({...this.points, valueA: Array.from(codes, code => code + 1)}, {zDataType: "categorical", preventFilterReset: true});
@@ -142,8 +146,13 @@ class PointMap {
       made.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px) translate(-50%, -50%)`;
       laid.push(made);
     };
-    if (seen.length <= CLOSE && seen.length < total) for (const row of seen) put(thumb(0, row, 40), row);
-    if (this.marked != null) put(element("span", {class: "ring"}), this.marked);
+    const close = seen.length <= CLOSE && seen.length < total;
+    for (const row of close ? seen : []) {
+      const made = thumb(0, row, 40);
+      made.style.outlineColor = this.colours[columns[this.column].codes[row] + 1];
+      put(made, row);
+    }
+    if (this.marked != null) put(element("span", {class: close ? "ring close" : "ring"}), this.marked);
     this.over.replaceChildren(...laid);
   }
 }
