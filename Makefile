@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 MODEL := studies/generators/20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data search
 
-.PHONY: help demo test test-all bench docs lint format check audit clean
+.PHONY: help demo test test-all bench docs vendor lint format check audit clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test-all  the same, and those that take minutes: experiments, and the real data sets that are installed"
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
 	@echo "make docs    the documentation as a site that can be read from the disk: site/index.html"
+	@echo "make vendor  the plotting library of 'clsp explore' anew, from npm (asks its registry; needs node)"
 	@echo "make lint    style, format, types, which room may know which, and what runs code"
 	@echo "make check   lint and test"
 	@echo "make audit   known holes in the lowest and in the installed versions of the dependencies (asks PyPI)"
@@ -42,6 +43,9 @@ bench: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+vendor:
+	src/clsp/explorer/vendor/build.sh
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

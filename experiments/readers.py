@@ -517,6 +517,34 @@ def _read_cells(folder: Path) -> None:
     require_same_data(folder, _images())
 
 
+def _explored(folder: Path) -> None:
+    from clsp.evaluation.embeddings import Embeddings
+
+    images = _images()
+    embeddings = Embeddings(images, np.eye(len(images.train.names), 3, dtype=np.float32))
+    embeddings.save(folder / "embeddings.parquet")
+    names = embeddings.names
+    clusters = "".join(f"{name},train,{place % 2 + 1},0.5\n" for place, name in enumerate(names))
+    files.write_text(folder / "findings" / "clusters.csv", f"name,part,cluster,distance\n{clusters}")
+    pair = f"1,{names[0]},{names[1]},train,train,0.99,1.5\n"
+    head = "group,first,second,first_part,second_part,cosine,difference\n"
+    files.write_text(folder / "findings" / "duplicates.csv", head + pair)
+    far = f"name,part,distance,stands_out\n{names[0]},train,0.7,yes\n{names[1]},train,0.5,no\n"
+    files.write_text(folder / "findings" / "outliers.csv", far)
+    files.write_json(folder / "images.json", {"fingerprint": images.fingerprint})
+
+
+def _read_explored(folder: Path) -> None:
+    from clsp.explorer import read_found
+    from clsp.study.explore import _is_own, read_embeddings
+
+    images = _images()
+    _is_own(folder, images, None)
+    embeddings = read_embeddings(folder / "embeddings.parquet", images)
+    if embeddings is not None:
+        read_found(folder / "findings", embeddings, np.arange(len(embeddings)))
+
+
 def _gate(folder: Path) -> None:
     from clsp.positives.verdict import Judged, Verdict
 
@@ -592,6 +620,7 @@ READERS = {
     "table": Reader(_table, _read_table),
     "report": Reader(_study, _read_report, writes=("report.html",)),
     "cells": Reader(_study, _read_cells),
+    "explore": Reader(_explored, _read_explored),
     "gate": Reader(_gate, _read_gate),
     "rates": Reader(_rates, _read_rates),
     "budget": Reader(_budget, _read_budget, writes=("budget.json",)),
@@ -618,6 +647,10 @@ COVERED = {
     "engine.log.rewind": "log",
     "engine.record.read_record": "stage",
     "evaluation.trained._read": "features",
+    "explorer.found._clusters": "explore",
+    "explorer.found._duplicates": "explore",
+    "explorer.found._lines": "explore",
+    "explorer.found._outliers": "explore",
     "images.arrays.open_arrays": "arrays",
     "images.store._open_split": "store",
     "images.store.build": "store",
@@ -645,6 +678,9 @@ COVERED = {
     "study.collect.metrics": "cells",
     "study.engine._take_away": "encoder",
     "study.evaluation.evaluate_cell": "cells",
+    "study.explore._is_own": "explore",
+    "study.explore._prepared": "recipe",
+    "study.explore.read_embeddings": "explore",
     "study.findings.headline": "report",
     "study.onward.find_training": "weights",
     "study.record.require_same_data": "cells",

@@ -98,6 +98,8 @@ ALLOWED = {
     "memory._limit": "the system's",
     "engine.peers._line": "what another process of this run says",
     "engine.peers.read": "what another process of this run says",
+    "explorer.found._lines": "the text that files.read_text read",
+    "explorer.page._page": "the package's own",
     "faults.point": "a log for tests",
     "images.cache._remove": "a name in the cache: what cannot be read is removed",
     "images.named.blue_marble._pixels": "a file of an installed package",

@@ -12,6 +12,7 @@ from clsp._version import __version__
 
 if TYPE_CHECKING:
     from clsp.api import evaluate as evaluate
+    from clsp.api import explore as explore
     from clsp.api import pretrain as pretrain
     from clsp.api import run as run
     from clsp.api import synthesize as synthesize
@@ -38,6 +39,7 @@ _PUBLIC = {
     "correspond": "clsp.tasks.correspondence.run",
     "dense": "clsp.tasks.correspondence.run",
     "evaluate": "clsp.api",
+    "explore": "clsp.api",
     "index": "clsp.tasks.retrieval.run",
     "load_encoder": "clsp.encoders.export",
     "open_images": "clsp.images.sources",
@@ -60,6 +62,7 @@ __all__ = [
     "correspond",
     "dense",
     "evaluate",
+    "explore",
     "index",
     "load_encoder",
     "open_images",

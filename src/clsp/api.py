@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clsp.diffusion.config import DiffusionConfig
     from clsp.evaluation.config import EvaluateConfig
     from clsp.evaluation.evaluate import Result
+    from clsp.explorer import Written
     from clsp.positives.bank import PositiveBank
     from clsp.positives.config import SynthesizeConfig
     from clsp.training.config import PretrainConfig
@@ -170,3 +171,16 @@ def evaluate(
     prepared = stages.prepare_for(folder, str(data), recipe=recipe, overrides=overrides)
     describe(prepared.images)
     return stages.evaluate_stage(folder, prepared)
+
+
+def explore(run: Place, *, out: Place | None = None, data: Place | None = None) -> Written:
+    """Write the page on which a person looks through their images; see `clsp.study.explore.explore`.
+
+    Args:
+        run: the folder of a run or a comparison, or an encoder's.
+        out: the HTML file; default ``explore.html`` in ``run``.
+        data: a SOURCE, where it is not the run's own or lies elsewhere now.
+    """
+    from clsp.study.explore import explore as write
+
+    return write(run, None if out is None else Path(out), None if data is None else str(data))

@@ -121,14 +121,16 @@ def test_an_encoder_that_is_damaged_names_the_embeddings_as_made_from_it(copy):
     assert {copy / "findings", copy / "embeddings.parquet"} <= set(finding.dependents)
 
 
-def test_the_screen_names_three_commands_that_work(place, tmp_path, monkeypatch):
+def test_the_screen_names_four_commands_that_work(place, tmp_path, monkeypatch):
     told = (place / "told").read_text().splitlines()
     found = files.read_json(place / "run/findings/findings.json")["told"]["headline"]
     assert any(line == f"images:  {found}" for line in told)
     first = next(number for number, line in enumerate(told) if line.startswith("next:"))
-    lines = [line.removeprefix("next:").strip() for line in told[first : first + 3]]
-    commands = [shlex.split(line, comments=True) for line in lines]
+    lines = [line.removeprefix("next:").strip() for line in told[first : first + 4]]
+    explore, *commands = [shlex.split(line, comments=True) for line in lines]
     assert [command[:2] for command in commands] == [["clsp", "embed"], ["clsp", "export"], ["clsp", "evaluate"]]
+    assert explore == ["clsp", "explore", str(place / "run")]
+    assert clsp(*explore[1:], "--out", tmp_path / "page.html") == 0
     (tmp_path / "LABELLED_FOLDER").mkdir()  # stand-ins for what the user names
     monkeypatch.chdir(tmp_path)
     for command in commands[1:]:

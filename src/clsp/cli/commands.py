@@ -56,9 +56,10 @@ def _tell(result: dict[str, Any], out: Path) -> None:
 
 
 def _onward(out: Path) -> str:
-    """The three commands that go on from a run, a line each."""
+    """The commands that go on from a run, a line each."""
     run, model = quoted(str(out)), quoted(f"{out}-model")
     commands = {
+        f"clsp explore {run}": "a page to look through your images",
         f"clsp embed --encoder {run} --data NEW_FOLDER --out new.parquet": "embeddings of other images",
         f"clsp export --encoder {run} --out {model}": "the encoder for timm, and as ONNX",
         f"clsp evaluate --encoder {run} --data LABELLED_FOLDER": "how well it tells classes",
@@ -245,6 +246,20 @@ def report(call: Call) -> int:
         console.result(build_report(folders[0], out).resolve())
     else:
         console.result(build_report_of_several(folders, out or Path("report.html")).resolve())
+    return 0
+
+
+def explore(call: Call) -> int:
+    """``clsp explore``."""
+    if len(call.positional) != 1:
+        raise UserError(f"clsp explore takes one RUN, not {len(call.positional)}")
+    written = api.explore(call.positional[0], **call.own)
+    times = ", ".join(f"{name} {console.duration(seconds)}" for name, seconds in written.seconds.items())
+    console.result(
+        f"page: {written.path.resolve()}, {written.images:,} images, {written.bytes / 1e6:.1f} MB ({times})\n"
+        "Open it in a browser: point at a dot to see its image, click it for its neighbours and candidates.\n"
+        "Below the map are near-duplicates, outliers, clusters and doubtful labels; a lasso selects, for a CSV file."
+    )
     return 0
 
 

@@ -189,6 +189,13 @@ COMMANDS = {
         positional="RUN",
         recipe=False,
     ),
+    "explore": Command(
+        summary="one self-contained HTML page to look through a run's images: map, neighbours, candidates, findings",
+        function="explore",
+        optional=("data", "out"),
+        positional="RUN",
+        recipe=False,
+    ),
     "verify": Command(
         summary="compare the files of a run with the hashes they were made with; --repair makes damaged ones again",
         function="verify",

@@ -83,8 +83,7 @@ class Findings:
 
     def _outliers(self) -> tuple[list[str], Iterable[list[str]]]:
         names, parts, found = self.embeddings.names, self.embeddings.parts, self.outliers
-        least, most = _LISTED
-        count = min(max(found.count, len(self.searched) // 100, least), most)
+        count = listed(found.count, len(self.searched))
         return ["name", "part", "distance", "stands_out"], (
             [names[row], parts[row], f"{distance:.6f}", "yes" if place < found.count else "no"]
             for place, (row, distance) in enumerate(zip(self.farthest[:count], found.distance[:count], strict=True))
@@ -192,6 +191,12 @@ def search(trained: Trained, embeddings: Embeddings, config: AugmentConfig, *, s
         clusters=clusters.find_clusters(unit.numpy(), seed=seed),
         state=look_at(trained, pixels, some, config, seed=seed),
     )
+
+
+def listed(outstanding: int, searched: int) -> int:
+    """How many outliers are listed where so many stand out of those that were searched."""
+    least, most = _LISTED
+    return min(max(outstanding, searched // 100, least), most, searched)
 
 
 def nearest_others(unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
