@@ -85,7 +85,7 @@ def _require(name: str, command: Command, own: Mapping[str, str], rest: Iterable
             f"unexpected argument '{positional[0]}'; options begin with --, take one value, and lists are written "
             f"'[1, 2]' (clsp {name} --help)"
         )
-    if command.positional and not positional:
+    if command.positional and not positional and command.instead not in own:
         raise UserError(f"clsp {name} needs {command.positional}: clsp {name} {command.positional}")
 
 
