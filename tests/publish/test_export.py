@@ -125,13 +125,6 @@ def test_a_card_claims_nothing_that_was_not_measured_of_these_weights(run, tmp_p
         assert "model-index" not in front and not re.search(r"\d %|\d%", text)
 
 
-def test_without_a_format_the_folder_is_that_of_before(run, tmp_path):
-    export(Wish(run / "run", tmp_path / "x"))
-    names = {path.name for path in (tmp_path / "x").iterdir()}
-    assert {"encoder.safetensors", "config.json", "snippet.py", "README.md"} <= names
-    assert clsp.load_encoder(tmp_path / "x")
-
-
 def test_a_diffusion_model_is_loaded_and_has_a_card(run, tmp_path):
     from diffusers import DDPMPipeline
 

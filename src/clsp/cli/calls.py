@@ -130,7 +130,7 @@ def _settings(name: str, command: Command, rest: Mapping[str, str | None]) -> di
         UserError: an option that neither the command nor a recipe has; the nearest one is suggested.
     """
     if not command.recipe:
-        known = ", ".join(f"--{option}" for option in command.required + command.optional)
+        known = ", ".join(f"--{option}" for option in command.required + command.optional) or "no options"
         raise UserError(f"unknown option --{next(iter(rest))}; clsp {name} takes {known}")
     from clsp.settings.values import nearest, nested, options_of
 

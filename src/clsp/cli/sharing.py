@@ -1,4 +1,4 @@
-"""The command that takes results out into the world."""
+"""The command that takes results out into the world, and the one that looks at where clsp runs."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def export(call: Call) -> int:
     for line in found.said:
         console.result(line)
     return 0
+
+
+def doctor(call: Call) -> int:
+    """``clsp doctor``: 0 where nothing stops a run, else 1."""
+    from clsp.doctor import examine
+
+    found = examine()
+    console.result(found.text())
+    return 1 if found.stops else 0

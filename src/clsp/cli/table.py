@@ -203,6 +203,12 @@ COMMANDS = {
         positional="PATH",
         recipe=False,
     ),
+    "doctor": Command(
+        summary="what is here: versions, devices, cores, memory, disk, extras, data; and what would stop a run",
+        function="doctor",
+        module="sharing",
+        recipe=False,
+    ),
     "check": Command(
         summary="what would run, what is wrong, how much time, memory and disk it takes, here or on a GPU by name",
         function="check",

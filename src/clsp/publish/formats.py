@@ -51,6 +51,8 @@ class Encoder:
     """The SOURCE of images that a format may need; None: the run's own."""
     plain: Plain | None = field(default=None, init=False)
     """Once the format timm made it."""
+    onnx: Path | None = field(default=None, init=False)
+    """Once the format onnx wrote it."""
     loss: Loss | None = field(default=None, init=False)
     """Once the format onnx-int8 measured it."""
 
@@ -135,13 +137,14 @@ def write_torch(encoder: Encoder, out: Path) -> list[str]:
 
 def write_onnx(encoder: Encoder, out: Path) -> list[str]:
     """ONNX: images in [0, 1], any batch, to features."""
-    export_onnx(encoder.model, encoder.spec, out / "encoder.onnx")
+    encoder.onnx = out / "encoder.onnx"
+    export_onnx(encoder.model, encoder.spec, encoder.onnx)
     return ["encoder.onnx"]
 
 
 def write_int8(encoder: Encoder, out: Path) -> list[str]:
     """ONNX with weights, and where that keeps more also activations, in 8 bit, and what that loses."""
-    encoder.loss = quantise(encoder.model, encoder.spec, encoder.origin, encoder.data, out)
+    encoder.loss = quantise(encoder.model, encoder.spec, encoder.origin, encoder.data, out, encoder.onnx)
     for line in encoder.loss.lines():
         console.result(line)
     return [encoder.loss.file]

@@ -79,7 +79,9 @@ class Loss:
         return found
 
 
-def quantise(encoder: nn.Module, spec: EncoderSpec, origin: Origin, data: str | None, out: Path) -> Loss:
+def quantise(
+    encoder: nn.Module, spec: EncoderSpec, origin: Origin, data: str | None, out: Path, exact: Path | None = None
+) -> Loss:
     """Write ``encoder-int8.onnx`` and measure what it loses on the run's own images.
 
     Ranges and the way are chosen on train images; the loss is measured on test images, or without any on train images
@@ -91,6 +93,7 @@ def quantise(encoder: nn.Module, spec: EncoderSpec, origin: Origin, data: str | 
         origin: its run's.
         data: a SOURCE; None: the run's own.
         out: the folder.
+        exact: the encoder as ONNX in 32 bit, where it is there already.
 
     Raises:
         UserError: onnxruntime is not installed, or the images are not there.
@@ -98,11 +101,14 @@ def quantise(encoder: nn.Module, spec: EncoderSpec, origin: Origin, data: str | 
     _require_packages()
     task, tested, config = _task(spec, origin, data)
     with tempfile.TemporaryDirectory() as scratch, _quiet():
-        exact, ways = Path(scratch) / "exact.onnx", {"static": Path(scratch) / "s", "dynamic": Path(scratch) / "d"}
-        export_onnx(encoder, spec, exact)
+        ready, ways = Path(scratch) / "ready.onnx", {"static": Path(scratch) / "s", "dynamic": Path(scratch) / "d"}
+        if exact is None:
+            exact = Path(scratch) / "exact.onnx"
+            export_onnx(encoder, spec, exact)
         calibrated, rest = _parts(task.train)
-        _static(exact, ways["static"], calibrated)
-        _dynamic(exact, ways["dynamic"])
+        _prepare(exact, ready)
+        _static(ready, ways["static"], calibrated)
+        _dynamic(ready, ways["dynamic"])
         reference = _Session(exact, task)
         wanted = reference.features(rest)
         chosen = {name: _cosines(wanted, _Session(path, task).features(rest)) for name, path in ways.items()}
@@ -142,10 +148,16 @@ def _parts(train: Split) -> tuple[np.ndarray, np.ndarray]:
     return files.take(train.images, first), files.take(train.images, second)
 
 
-def _static(exact: Path, target: Path, images: np.ndarray) -> None:
+def _prepare(exact: Path, ready: Path) -> None:
+    """Join layers and note the shapes, which the quantiser asks for."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(str(exact), str(ready))
+
+
+def _static(ready: Path, target: Path, images: np.ndarray) -> None:
     """Weights by channel and activations in 8 bit; their ranges are those that the images show."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -155,17 +167,14 @@ def _static(exact: Path, target: Path, images: np.ndarray) -> None:
             batch = next(self._batches, None)
             return None if batch is None else {"images": batch.astype(np.float32) / 255.0}
 
-    ready = exact.with_name("ready.onnx")
-    quant_pre_process(str(exact), str(ready))
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     quantize_static(str(ready), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
 
 
-def _dynamic(exact: Path, target: Path) -> None:
+def _dynamic(ready: Path, target: Path) -> None:
     """Weights in 8 bit; the range of each activation is taken when it is there."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    ready = exact.with_name("ready.onnx")
     quantize_dynamic(str(ready), str(target), weight_type=QuantType.QUInt8)
 
 
