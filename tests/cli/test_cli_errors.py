@@ -68,7 +68,7 @@ def pictures(folder, count, start=0):
         (("run", *DIGITS, "--out", "r", "--pretrain.lr"), ("--pretrain.lr needs a value",)),
         (("run", *DIGITS, "--out", "r", "--pretrain.lr", "1", "2"), ("unexpected argument '2'",)),
         (("report",), ("needs RUN",)),
-        (("export", "--encoder", "e", "--out", "o", "--pretrain.lr", "1"), ("--pretrain.lr", "--encoder, --out")),
+        (("export", "--encoder", "e", "--out", "o", "--pretrain.lr", "1"), ("--pretrain.lr", "--out, --encoder")),
     ],
 )
 def test_options_that_do_not_exist_or_lack_something(fails, arguments, words):

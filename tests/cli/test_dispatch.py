@@ -18,7 +18,7 @@ def test_every_command_exists_and_has_help(name, capsys):
     assert callable(getattr(import_module(f"clsp.cli.{command.module}"), command.function))
     assert dispatch([name, "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"usage: clsp {name} ")
+    assert text.split("\n")[0].split(" ")[:3] == ["usage:", "clsp", name]
     assert max(map(len, text.splitlines())) <= 120
 
 

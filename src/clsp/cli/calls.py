@@ -85,7 +85,7 @@ def _require(name: str, command: Command, own: Mapping[str, str], rest: Iterable
             f"unexpected argument '{positional[0]}'; options begin with --, take one value, and lists are written "
             f"'[1, 2]' (clsp {name} --help)"
         )
-    if command.positional and not positional:
+    if command.positional and not positional and command.instead not in own:
         raise UserError(f"clsp {name} needs {command.positional}: clsp {name} {command.positional}")
 
 
@@ -130,7 +130,7 @@ def _settings(name: str, command: Command, rest: Mapping[str, str | None]) -> di
         UserError: an option that neither the command nor a recipe has; the nearest one is suggested.
     """
     if not command.recipe:
-        known = ", ".join(f"--{option}" for option in command.required + command.optional)
+        known = ", ".join(f"--{option}" for option in command.required + command.optional) or "no options"
         raise UserError(f"unknown option --{next(iter(rest))}; clsp {name} takes {known}")
     from clsp.settings.values import nearest, nested, options_of
 

@@ -189,24 +189,6 @@ def _features(folder: Path, prepared: Prepared, splits: list[Split]) -> list[Ten
     return encode_by(folder, [split.images for split in splits], device=device_of(prepared.recipe.hardware))
 
 
-def export(call: Call) -> int:
-    """``clsp export``."""
-    from clsp.encoders.export import export_onnx, load_encoder, read_config, read_spec, save_encoder
-
-    folder, out = stages.encoder_folder(call.own["encoder"]), Path(call.own["out"])
-    encoder, spec = load_encoder(folder), read_spec(folder)
-    ours = read_config(folder).clsp
-    save_encoder(out, encoder, spec, {n: v for n, v in ours.items() if n not in ("stem", "args")})
-    try:
-        export_onnx(encoder, spec, out / "encoder.onnx")
-    except UserError as error:
-        console.say(f"encoder.onnx was not written: {error}")
-    console.result(
-        f"exported: {', '.join(sorted(str(path) for path in out.iterdir() if path.is_file() and path.name[0] != '.'))}"
-    )
-    return 0
-
-
 def compare(call: Call) -> int:
     """``clsp compare``."""
     from clsp.recipes.arms import parse_arm, parse_arms

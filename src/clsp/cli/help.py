@@ -58,7 +58,7 @@ def help_of(name: str, arguments: Sequence[str] = ()) -> str:
     line = " ".join(part for part in parts if part)
     text = textwrap.fill(line, 110, subsequent_indent="       ", break_on_hyphens=False) + f"\n\n{command.summary}\n"
     own = [f"  --{option:<12}{MEANINGS[option]}" for option in (*command.required, *command.optional)]
-    text += "\n" + "\n".join(own) + "\n"
+    text += "\n" + "\n".join(own) + "\n" if own else ""
     return text + _settings(name, command, arguments) if command.recipe else text
 
 

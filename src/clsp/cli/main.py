@@ -27,7 +27,7 @@ def dispatch(arguments: list[str]) -> int:
             print(overview())
             return 0
         if arguments[0] in ("-V", "--version"):
-            print(f"clsp {__version__}")
+            print(version_line())
             return 0
         name, rest = arguments[0], arguments[1:]
         if name not in COMMANDS:
@@ -42,6 +42,20 @@ def dispatch(arguments: list[str]) -> int:
         return _guarded(name, parse_call(name, rest))
     except UserError as error:
         return _fail(str(error))
+
+
+def version_line() -> str:
+    """The text of ``clsp --version``: clsp and what decides its numbers; nothing of it is imported."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = [f"clsp {__version__}", f"Python {platform.python_version()}"]
+    for package in ("torch", "lightning", "timm", "diffusers"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} missing")
+    return ", ".join(found)
 
 
 def _guarded(name: str, call: Call) -> int:

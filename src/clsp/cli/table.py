@@ -23,6 +23,8 @@ class Command:
     """The recipe's section whose options it takes without a prefix; None: no recipe."""
     positional: str | None = None
     """Name of the positional arguments it takes."""
+    instead: str | None = None
+    """The option that stands for the positional argument, where one does."""
     flags: tuple[str, ...] = ()
     """Those of the optional ones that take no value."""
     recipe: bool = field(default=True)
@@ -123,9 +125,13 @@ COMMANDS = {
         section="images",
     ),
     "export": Command(
-        summary="safetensors that plain timm loads, and ONNX",
+        summary="what was made as a folder for others, with a card: for timm, torch or ONNX; --hub uploads it",
         function="export",
-        required=("encoder", "out"),
+        module="sharing",
+        required=("out",),
+        optional=("encoder", "format", "hub", "data", "license"),
+        positional="PLACE",
+        instead="encoder",
         recipe=False,
     ),
     "compare": Command(
@@ -204,6 +210,12 @@ COMMANDS = {
         positional="PATH",
         recipe=False,
     ),
+    "doctor": Command(
+        summary="what is here: versions, devices, cores, memory, disk, extras, data; and what would stop a run",
+        function="doctor",
+        module="sharing",
+        recipe=False,
+    ),
     "check": Command(
         summary="what would run, what is wrong, how much time, memory and disk it takes, here or on a GPU by name",
         function="check",
@@ -235,6 +247,9 @@ METAVARS = {
     "hours": "TIME",
     "between": "LOW,HIGH",
     "repair": "",
+    "format": "NAME,NAME,...",
+    "hub": "USER/NAME",
+    "license": "NAME",
 }
 
 
@@ -261,5 +276,8 @@ MEANINGS = {
     "gpu": "a GPU that the run is planned for: a100-40gb, h100, rtx-4090, ...",
     "hours": "time that the run may take, for the recipe folder: 1, 0.5 or 15m (an hour on a CPU, two on a GPU)",
     "between": "smallest and largest cosine of a pair (0.97,0.99)",
+    "format": "of an encoder: clsp, timm, torch, onnx, onnx-int8 (clsp,onnx); of a bank: shards, parquet (shards)",
+    "hub": "upload the folder to the Hugging Face hub, as a private repository where it is new",
+    "license": "the licence that the card names, as the hub spells it: apache-2.0, cc-by-4.0, ... (unknown)",
     "repair": "make again what is damaged or missing, the same bytes, and leave the rest as it is",
 }

@@ -1,0 +1,165 @@
+"""Where an exported encoder, diffusion model or bank comes from: what its own run wrote down, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from clsp import files
+from clsp.engine.record import Record, read_record
+from clsp.errors import UserError
+
+_ABOVE = 4
+"""Folders above an encoder in which its run is looked for: RUN/arms/ARM/seed-N."""
+
+_PATH = re.compile(r"(?<![\w.:/])(?:~|\.\.?|[A-Za-z]:)?(?:[/\\][^/\\\s]+)*[/\\]([^/\\\s]+)")
+"""A path with folders, and its last part."""
+
+_SECRET = ("weights", "labels", "file")
+"""Settings that may name a file of the user's."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a result; what is not known is empty, and no card speaks of it."""
+
+    run: Path | None = None
+    """The folder with ``recipe.yaml`` and ``images.json``."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What ``recipe.yaml`` says."""
+    images: Mapping[str, Any] = field(default_factory=dict)
+    """What ``images.json`` says of the data."""
+    record: Record | None = None
+    """The stage that made it."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """``metrics.json`` of the evaluation of just these weights."""
+
+    @property
+    def data(self) -> str | None:
+        """The SOURCE, as the user named it; None where it is not known."""
+        told = self.recipe.get("data")
+        return str(told["source"]) if isinstance(told, Mapping) and "source" in told else None
+
+    @property
+    def measures(self) -> list[Measured]:
+        """What was measured, in the order of the run's table."""
+        told = self.metrics.get("measures", {})
+        found = [(facts, self.metrics.get(name)) for name, facts in told.items()]
+        return [Measured.of(facts, row) for facts, row in found if isinstance(row, Mapping) and facts["metric"] in row]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the stage was made with; of the user's files the names alone."""
+        return {} if self.record is None else _shareable(self.record.settings)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number of ``metrics.json`` with how it was measured."""
+
+    title: str
+    quantity: str
+    unit: str
+    value: float
+    low: float | None
+    high: float | None
+    limits: str
+    protocol: str
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], row: Mapping[str, Any]) -> Measured:
+        """Join what a measure is with what it found."""
+        title, quantity, unit, limits = (str(facts[name]) for name in ("title", "quantity", "unit", "limits"))
+        value, low, high = float(row[facts["metric"]]), row.get("low"), row.get("high")
+        return cls(title, quantity, unit, value, low, high, limits, str(row["protocol"]))
+
+
+def origin_of(folder: Path, weights: str | None = None) -> Origin:
+    """Find what a run wrote down about the result in ``folder``.
+
+    Args:
+        folder: of an encoder, a diffusion model or a bank.
+        weights: the encoder's file; its hash tells which training and which evaluation are its own.
+
+    Raises:
+        UserError: a file of the run is damaged.
+    """
+    here = folder.resolve()
+    run = next((place for place in (here, *here.parents[:_ABOVE]) if _is_run(place)), None)
+    if weights is None:
+        return _told(run, read_record(folder), {})
+    sha256 = files.file_hash(folder / weights)
+    cells = [here] if run is None else [here, *sorted((run / "arms").glob("*/seed-*"))]
+    made = next((cell for cell in cells if _made(cell, weights) == sha256), None)
+    record = None if made is None else read_record(made)
+    return _told(run, record, next((found for cell in cells if (found := _metrics(cell, sha256))), {}))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "recipe.yaml").is_file() and (folder / "images.json").is_file()
+
+
+def _told(run: Path | None, record: Record | None, metrics: Mapping[str, Any]) -> Origin:
+    if run is None:
+        return Origin(record=record, metrics=metrics)
+    images = files.read_json(run / "images.json", dict[str, Any])
+    return Origin(run, files.read_yaml(run / "recipe.yaml"), images, record, metrics)
+
+
+def _made(cell: Path, weights: str) -> str | None:
+    """The hash that a training wrote its weights with."""
+    record = read_record(cell)
+    made = None if record is None else record.files.get(weights)
+    return None if made is None else made.sha256
+
+
+def _metrics(cell: Path, sha256: str) -> Mapping[str, Any]:
+    """What an evaluation found of the weights with this hash; nothing where it evaluated others, or is not done."""
+    folder = cell / "evaluation"
+    record = read_record(folder)
+    if record is None or not record.finished or record.inputs.get("encoder") != sha256[:16]:
+        return {}
+    path = folder / "metrics.json"
+    return files.read_json(path, dict[str, Any]) if path.is_file() else {}
+
+
+def require_origin(origin: Origin, what: str) -> str:
+    """Return the SOURCE that a result was made from.
+
+    Raises:
+        UserError: nothing says it.
+    """
+    if origin.data is None:
+        raise UserError(f"{what} needs images, and nothing says which ones it was trained on; give --data SOURCE")
+    return origin.data
+
+
+def _shareable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the user's folders."""
+    return {name: _without_folders(name, value) for name, value in settings.items()}
+
+
+def _without_folders(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {inner: _without_folders(inner, one) for inner, one in value.items()}
+    return shared_name(value) if name in _SECRET and isinstance(value, str) else value
+
+
+def shared_text(text: str) -> str:
+    """Return a sentence with the last parts of its paths alone."""
+    return _PATH.sub(lambda found: found[1], text)
+
+
+def shared_name(source: str) -> str:
+    """What others may read of a SOURCE: of a path its last part alone, which says nothing of this machine.
+
+    Args:
+        source: a folder, a file, ``hf:NAME``, or a data set's name.
+    """
+    kind, colon, rest = source.partition(":")
+    if colon and kind == "hf" and not PurePath(rest).is_absolute() and not rest.startswith((".", "~")):
+        return source
+    return PurePath(source.replace("\\", "/")).name or source
