@@ -135,12 +135,12 @@ class _InNotebook(_Live):
         from rich import get_console
 
         bar = _bar(get_console())
-        self._cell = display(bar.make_tasks_table([]), display_id=True)
+        self._cell = display(bar.make_tasks_table([]), display_id=True, metadata={"progress": True})
         return bar
 
     def _show(self) -> None:
         super()._show()
-        self._cell.update(self._bar.make_tasks_table(self._bar.tasks))
+        self._cell.update(self._bar.make_tasks_table(self._bar.tasks), metadata={"progress": True})
 
 
 def _bar(console: Any) -> Any:

@@ -52,6 +52,8 @@ class Result:
     def __str__(self) -> str:
         return tabular.plain(*self._table()) or str(self.skipped or "nothing was measured")
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """The same for a notebook."""
         return tabular.as_html(*self._table()) or tabular.paragraph(str(self))
