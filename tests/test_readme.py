@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUDIES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "studies").rglob("README.md"))
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES, *STUDIES)
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", *PAGES, *STUDIES)
+NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").iterdir() if path.is_file())
 OWN = {name for command in COMMANDS.values() for name in (*command.required, *command.optional)} | {"help", "help-all"}
 OTHERS = set("nnodes nproc_per_node signal no-deps faults kills each part work json rounds".split())  # noqa: SIM905
 """Options of other programs, and of the scripts of this repository, that its pages name."""
@@ -93,10 +94,15 @@ def test_commands_of_the_stages_run_as_they_stand(tmp_path, first, made):
 
 
 def test_scripts_run_in_their_order(tmp_path):
-    scripts = [*blocks("python"), *blocks("python", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))]
+    pages = [
+        README,
+        *((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("extending", "own-loop")),
+    ]
+    scripts = [block for page in pages for block in blocks("python", page)]
     done = shared().python("\n".join(scripts), tmp_path)
     assert done.status == 0, done.err
     assert "[4, 2, 1, 16, 16]" in done.out
+    assert "torch.Size([16, 1, 16, 16]) torch.Size([16, 1, 16, 16]) torch.Size([16]) 16" in done.out
     promised = re.findall(
         r"^\| `([\w./]+)` \|", README[README.index("| file |") : README.index("## The table")], re.MULTILINE
     )
@@ -127,7 +133,7 @@ def test_links_lead_somewhere(name):
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("name", [*DOCUMENTS, "Makefile", "pyproject.toml", ".ci/run"])
+@pytest.mark.parametrize("name", [*DOCUMENTS, "Makefile", "pyproject.toml", ".ci/run", *NOTEBOOKS])
 def test_no_machine_paths(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert re.findall(r"(?<![\w.])/(?:home|work|root|tmp|Users)/\S+", text) == []

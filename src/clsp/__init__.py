@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clsp._version import __version__
 
 if TYPE_CHECKING:
+    from clsp.api import compare as compare
     from clsp.api import evaluate as evaluate
     from clsp.api import explore as explore
     from clsp.api import pretrain as pretrain
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from clsp.errors import UserError as UserError
     from clsp.images.sources import open_images as open_images
     from clsp.positives.bank import PositiveBank as PositiveBank
+    from clsp.positives.dataset import PositivePairs as PositivePairs
+    from clsp.positives.dataset import collate_pairs as collate_pairs
+    from clsp.positives.epochs import SetEpoch as SetEpoch
+    from clsp.study.opened import images_of as images_of
     from clsp.tasks.classify.run import classify as classify
     from clsp.tasks.classify.run import predict as predict
     from clsp.tasks.correspondence.run import correspond as correspond
@@ -33,13 +38,18 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "PositiveBank": "clsp.positives.bank",
+    "PositivePairs": "clsp.positives.dataset",
+    "SetEpoch": "clsp.positives.epochs",
     "SyntheticPositivePipeline": "clsp.diffusion.pipeline",
     "UserError": "clsp.errors",
     "classify": "clsp.tasks.classify.run",
+    "collate_pairs": "clsp.positives.dataset",
+    "compare": "clsp.api",
     "correspond": "clsp.tasks.correspondence.run",
     "dense": "clsp.tasks.correspondence.run",
     "evaluate": "clsp.api",
     "explore": "clsp.api",
+    "images_of": "clsp.study.opened",
     "index": "clsp.tasks.retrieval.run",
     "load_encoder": "clsp.encoders.export",
     "open_images": "clsp.images.sources",
@@ -55,14 +65,19 @@ _PUBLIC = {
 
 __all__ = [
     "PositiveBank",
+    "PositivePairs",
+    "SetEpoch",
     "SyntheticPositivePipeline",
     "UserError",
     "__version__",
     "classify",
+    "collate_pairs",
+    "compare",
     "correspond",
     "dense",
     "evaluate",
     "explore",
+    "images_of",
     "index",
     "load_encoder",
     "open_images",

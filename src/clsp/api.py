@@ -7,17 +7,18 @@ values of its section; what ``settings`` say goes before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clsp import files
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import Tree, merge, nested, plain
 from clsp.study import stages
+from clsp.study.compare import compare as compare_study
 from clsp.study.onward import find_training, tell_schedule
 from clsp.study.record import command_line, describe, write_record
+from clsp.study.result import StudyResult
 from clsp.study.run import run as run_study
 from clsp.study.seal import seal, unseal
 
@@ -66,15 +67,51 @@ def run(
     config: Recipe | None = None,
     diffusion: str | None = None,
     hours: float | None = None,
-) -> dict[str, Any]:
+) -> StudyResult:
     """Do all stages; a second call finishes what is missing. See `clsp.study.run.run`.
 
     Returns:
-        What ``OUT/evaluation/metrics.json`` holds.
+        What ``OUT/evaluation/metrics.json`` holds, as a mapping: ``result["linear"]["top1"]``. It shows itself as a
+        table, and ``result.frame()`` is that table as a frame of pandas.
     """
     given = _overrides(settings, config=config)
     run_study(str(data), out, recipe=recipe, overrides=given, diffusion=diffusion, hours=hours)
-    return files.read_json(Path(out) / "evaluation" / "metrics.json", dict[str, Any])
+    return StudyResult.read(out, "evaluation/metrics.json")
+
+
+def compare(
+    data: Place,
+    out: Place,
+    *,
+    methods: str | Sequence[str],
+    baseline: str | None = None,
+    seeds: int = 5,
+    positives: Place | None = None,
+    recipe: str | None = None,
+    settings: Settings | None = None,
+    config: Recipe | None = None,
+) -> StudyResult:
+    """Train and evaluate several arms with several seeds. See `clsp.study.compare.compare`.
+
+    Args:
+        data: a SOURCE with labels.
+        out: the comparison's folder; a second call finishes what is missing, and may add arms and seeds.
+        methods: the arms: ``["simclr", "simclr+bank"]``, or one text with commas.
+        baseline: the arm that the others are compared with; None: the first.
+        seeds: how many, at least 1.
+        positives: a bank that exists; None: one is made if an arm needs it.
+        recipe: see `clsp.recipes.prepare.prepare`.
+        settings: by their names, such as ``{"pretrain.epochs": 10}``.
+        config: all values of the recipe.
+
+    Returns:
+        What ``OUT/comparison.json`` holds, as a mapping that shows itself as a table; see `clsp.run`.
+    """
+    arms = methods if isinstance(methods, str) else ",".join(methods)
+    given = _overrides(settings, config=config)
+    how = {"baseline": baseline, "seeds": seeds, "positives": positives, "recipe": recipe}
+    compare_study(str(data), out, methods=arms, overrides=given, **how)  # type: ignore[arg-type]
+    return StudyResult.read(out)
 
 
 def train_diffusion(

@@ -1,4 +1,4 @@
-"""What the user sees while a stage works: a live bar in a terminal, plain lines elsewhere (logs, CI, nohup)."""
+"""What the user sees while a stage works: a live bar in a terminal or notebook, plain lines elsewhere (logs, CI)."""
 
 from __future__ import annotations
 
@@ -103,14 +103,16 @@ class _Live(Progress):
 
     def __init__(self, title: str, total: int, unit: str, done: int) -> None:
         super().__init__(title, total, unit, done)
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
-        self._bar: Any = Bar(*columns, console=Console(stderr=True), refresh_per_second=4)
-        self._bar.start()
+        self._bar = self._begin()
         self._task = self._bar.add_task(title, total=total, completed=done, state="")
+
+    def _begin(self) -> Any:
+        """Return rich's bar, which redraws itself."""
+        from rich.console import Console
+
+        bar = _bar(Console(stderr=True))
+        bar.start()
+        return bar
 
     def _show(self) -> None:
         self._bar.update(
@@ -123,10 +125,47 @@ class _Live(Progress):
         self._bar.stop()
 
 
+class _InNotebook(_Live):
+    """The same below a notebook's cell, redrawn in place; unlike rich's own way this needs no widgets."""
+
+    _every = 0.5
+
+    def _begin(self) -> Any:
+        from IPython.display import display
+        from rich import get_console
+
+        bar = _bar(get_console())
+        self._cell = display(bar.make_tasks_table([]), display_id=True, metadata={"progress": True})
+        return bar
+
+    def _show(self) -> None:
+        super()._show()
+        self._cell.update(self._bar.make_tasks_table(self._bar.tasks), metadata={"progress": True})
+
+
+def _bar(console: Any) -> Any:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    return Bar(*columns, console=console, refresh_per_second=4)
+
+
+def _kind() -> type[Progress]:
+    """What shows progress here."""
+    if distributed.rank() != 0:
+        return Progress
+    if "ipykernel" in sys.modules:
+        from rich import get_console
+
+        return _InNotebook if get_console().is_jupyter else Progress
+    return _Live if sys.stderr.isatty() else Progress
+
+
 @contextmanager
 def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Progress]:
     """Show the progress of ``total`` units of work, of which ``done`` were finished before a restart."""
-    bar = (_Live if sys.stderr.isatty() and distributed.rank() == 0 else Progress)(title, total, unit, done)
+    bar = _kind()(title, total, unit, done)
     try:
         yield bar
     finally:

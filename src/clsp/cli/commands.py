@@ -10,9 +10,9 @@ import numpy as np
 from clsp import api, console, files
 from clsp.cli.calls import whole_number
 from clsp.errors import UserError
-from clsp.recipes.prepare import Prepared, prepare
+from clsp.recipes.prepare import Prepared
 from clsp.study import stages
-from clsp.study.record import command_line, describe
+from clsp.study.record import describe
 from clsp.study.run import run as run_study
 from clsp.study.seal import changing
 from clsp.text import quoted
@@ -191,23 +191,13 @@ def _features(folder: Path, prepared: Prepared, splits: list[Split]) -> list[Ten
 
 def compare(call: Call) -> int:
     """``clsp compare``."""
-    from clsp.recipes.arms import parse_arm, parse_arms
-    from clsp.study.engine import conduct
+    from clsp.study.compare import compare as compared
 
-    out, arms = Path(call.own["out"]), parse_arms(call.own["methods"])
-    baseline = parse_arm(call.own["baseline"]) if "baseline" in call.own else arms[0]
-    count = whole_number("seeds", call.own.get("seeds", "5"))
-    data, bank = call.own["data"], Path(call.own["positives"]) if "positives" in call.own else None
-    prepared = prepare(data, recipe=call.own.get("recipe"), overrides=call.overrides, store=out / "images")
-    command = command_line("compare", call.own, call.overrides)
-    if prepared.images.train.labels is None:
-        raise UserError(f"clsp compare evaluates encoders by their labels, and {prepared.images.source} has none")
-    if baseline not in arms:
-        raise UserError(f"--baseline {baseline.name} is none of the arms {', '.join(arm.name for arm in arms)}")
-    seeds = [prepared.recipe.seed + run for run in range(count)]
-    result = conduct(prepared, out, data, arms, seeds, command=command, baseline=baseline, bank=bank, shared=True)
+    own, seeds = call.own, whole_number("seeds", call.own.get("seeds", "5"))
+    given: dict[str, Any] = {name: own.get(name) for name in ("methods", "baseline", "positives", "recipe")}
+    result = compared(own["data"], own["out"], seeds=seeds, overrides=call.overrides, **given)
     if result:
-        _tell(result, out)
+        _tell(result, Path(own["out"]))
     return 0
 
 

@@ -45,7 +45,7 @@ def contact_sheet(
     if row_labels is not None and len(row_labels) != len(rows):
         raise ValueError(f"{len(row_labels)} row labels for {len(rows)} rows")
     count, columns, _, height, width = rows.shape
-    scale = scale or max(1, round(CELL / width))
+    scale = scale or cell_scale(width)
     height, width = height * scale, width * scale
     margin = _label_width(row_labels) + gap
     apart = max(3 * gap, width // 8) if separate_first and columns > 1 else 0
@@ -60,6 +60,11 @@ def contact_sheet(
             left = margin + column * (width + gap) + (apart if column else 0)
             sheet.paste(_enlarged(rows[row, column], scale), (left, top))
     return sheet
+
+
+def cell_scale(width: int) -> int:
+    """The factor of enlargement that makes a picture of ``width`` pixels about as wide as a cell."""
+    return max(1, round(CELL / width))
 
 
 def save_sheet(

@@ -76,6 +76,20 @@ class PositiveBank:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        height, width, channels = self.manifest["shape"]
+        shape = f"{len(self)} anchors x {self.candidates} candidates of {channels} x {height} x {width}"
+        return f"<{type(self).__name__} {shape} in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """Some anchors with their candidates, for a notebook."""
+        from clsp.positives.shown import bank_html
+
+        return bank_html(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PositiveBank.open, (self.folder,)  # another process maps the files: they are never copied
+
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = False) -> PositiveBank:
         """Open a finished bank.

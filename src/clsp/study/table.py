@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from clsp import console
+from clsp.tabular import markdown, plain
 
 Rows = list[list[str]]
 
@@ -79,18 +79,3 @@ def shown(value: dict[str, Any] | None, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     text = f"{mean:{sign}.2f}"
     return text if low is None else f"{text} ({low:{sign}.2f} to {high:{sign}.2f})"
-
-
-def plain(head: Sequence[str], rows: Rows) -> str:
-    """Lay a table out in columns; nothing where it has no rows."""
-    if not rows:
-        return ""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)) for line in (head, *rows))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def markdown(head: Sequence[str], rows: Rows) -> str:
-    """Lay a table out as Markdown."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])

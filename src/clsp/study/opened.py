@@ -1,0 +1,38 @@
+"""The images that a result was made from, opened as it saw them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clsp import files
+from clsp.errors import UserError
+from clsp.images.imageset import Images
+from clsp.images.sources import open_images
+from clsp.recipes.recipe import load_recipe
+
+
+def images_of(made: str | Path, data: str | Path | None = None) -> Images:
+    """Open the images that a run or the result of one stage was made from, with the same settings.
+
+    Args:
+        made: the folder of a run, of a comparison, or of a stage in it, such as ``run/positives``.
+        data: the SOURCE, where it lies elsewhere now.
+
+    Raises:
+        UserError: no recipe is there, or the images are gone or others.
+    """
+    folder = Path(made)
+    found = [path for path in (folder / "recipe.yaml", folder.parent / "recipe.yaml") if path.is_file()]
+    if not found:
+        raise UserError(f"{made}: no recipe.yaml there; give the --out of a command, such as 'clsp run'")
+    record = files.read_yaml(found[0], fix="give another folder")
+    with files.foreign(found[0], "give another folder", what="is not what clsp wrote"):
+        source, fingerprint = str(record["data"]["source"]), str(record["data"]["fingerprint"])
+    recipe = load_recipe(str(found[0]))
+    images = open_images(str(data or source), recipe.images, seed=recipe.seed)
+    if images.fingerprint != fingerprint:
+        raise UserError(
+            f"{made} was made from other images (fingerprint {fingerprint}) than {images.source} has now "
+            f"({images.fingerprint}); name those by data="
+        )
+    return images
