@@ -1,6 +1,8 @@
 """Draw what the study of stability found: the length of the centre against kNN, epoch by epoch.
 
     python experiments/centres.py studies/stability studies/stability/curves.svg
+
+One dot is an epoch, the mean over the seeds; the last one is dark and named.
 """
 
 from __future__ import annotations
