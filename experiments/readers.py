@@ -91,11 +91,16 @@ def _bank(folder: Path) -> None:
 
 def _read_bank(folder: Path) -> None:
     from clsp.positives.bank import PositiveBank
+    from clsp.positives.shown import bank_html
+    from clsp.publish.bank import bank_card
+    from clsp.publish.origin import origin_of
 
     bank = PositiveBank.open(folder, verify=True)
     bank.array(np.arange(len(bank)))
     bank.unet, bank.fingerprint  # noqa: B018
     bank.require_data(bank.manifest["data"]["fingerprint"], "made")
+    bank_html(bank)
+    bank_card(bank, origin_of(folder), ["shards"], license_="unknown", title="a bank")
 
 
 def _read_shards(folder: Path) -> None:
@@ -185,6 +190,33 @@ def _read_encoder(folder: Path) -> None:
     encoder, spec = load_encoder(folder), read_spec(folder)
     image, mean, std = np.zeros((1, spec.channels, 8, 8), np.uint8), torch.tensor(spec.mean), torch.tensor(spec.std)
     encode_images(encoder, image, mean, std)
+
+
+def _shared(folder: Path) -> None:
+    """A run with the evaluation of its encoder, and what a card says of it."""
+    _encoder(folder / "encoder")
+    weights = folder / "encoder" / "encoder.safetensors"
+    made, size = files.file_hash(weights), weights.stat().st_size
+    record = {"stage": "encoder simclr", "status": "finished", "seconds": 1.5, "settings": {"weights": "/a/b"},
+              "inputs": {"data": "abc"}, "facts": {"steps": 3}, "version": "0.1.0", "process": "1 of here",
+              "files": {"encoder.safetensors": {"size": size, "sha256": made}}}  # fmt: skip
+    files.write_json(folder / "encoder" / "stage.json", record)
+    done = {**record, "stage": "evaluation", "inputs": {"encoder": made[:16]}, "files": {}}
+    files.write_json(folder / "encoder" / "evaluation" / "stage.json", done)
+    told = {"linear": {"title": "linear", "quantity": "accuracy", "unit": "%", "metric": "top1", "limits": "95 %"}}
+    rated = {"top1": 50.0, "low": 40.0, "high": 60.0, "protocol": "of two"}
+    files.write_json(folder / "encoder" / "evaluation" / "metrics.json", {"measures": told, "linear": rated})
+    images = {"source": "/a/made", "fingerprint": "f" * 16, "train": 9, "test": 3, "classes": ["a"], "notes": ["one"],
+              "excluded": []}  # fmt: skip
+    files.write_json(folder / "images.json", images)
+    files.write_text(folder / "recipe.yaml", "command: clsp run\ndata: {source: x}\nversions: {torch: '2'}\nseed: 1\n")
+
+
+def _read_shared(folder: Path) -> None:
+    from clsp.publish.card import model_card
+    from clsp.publish.formats import Encoder
+
+    model_card(Encoder.open(folder / "encoder"), ["encoder.safetensors"])
 
 
 def _classifier(folder: Path) -> None:
@@ -324,8 +356,10 @@ def _diffusion(folder: Path) -> None:
 
 def _read_diffusion(folder: Path) -> None:
     from clsp.diffusion.pipeline import SyntheticPositivePipeline
+    from clsp.publish.generator import generator_card
 
     SyntheticPositivePipeline.from_pretrained(folder)
+    generator_card(folder, ["samples.png"], license_="unknown", title="a model")
 
 
 def _recipe(folder: Path) -> None:
@@ -605,6 +639,7 @@ READERS = {
     "cost": Reader(_cost, _read_cost),
     "log": Reader(_log, _read_log, writes=("metrics.jsonl",)),
     "encoder": Reader(_encoder, _read_encoder),
+    "export": Reader(_shared, _read_shared),
     "classify": Reader(_classifier, _read_classifier),
     "retrieval": Reader(_index, _read_index),
     "correspondence": Reader(_dense, _read_dense),
@@ -628,7 +663,6 @@ READERS = {
 """By what they read."""
 
 COVERED = {
-    "api.run": "cells",
     "cli.repair._interrupt": "stage",
     "diffusion.levels.trained_strength": "stage",
     "diffusion.pipeline.from_pretrained": "diffusion",
@@ -663,8 +697,16 @@ COVERED = {
     "positives.shards.finished_shard": "shards",
     "positives.shards.saturation": "shards",
     "positives.sources.pairs.read_pairs": "pairs",
+    "positives.shown._from_sheet": "bank",
     "positives.synthesize._finish": "bank",
     "preflight.rates._kept": "rates",
+    "publish.bank.bank_card": "bank",
+    "publish.card.model_card": "export",
+    "publish.copying.copy": "bank",
+    "publish.generator._card": "diffusion",
+    "publish.generator.generator_card": "diffusion",
+    "publish.origin._metrics": "export",
+    "publish.origin._told": "export",
     "recipes.recipe.read_recipe": "recipe",
     "report.folder.json": "report",
     "report.folder.lines": "report",
@@ -683,7 +725,9 @@ COVERED = {
     "study.explore.read_embeddings": "explore",
     "study.findings.headline": "report",
     "study.onward.find_training": "weights",
+    "study.opened.images_of": "recipe",
     "study.record.require_same_data": "cells",
+    "study.result.read": "cells",
     "study.seal.changing": "verify",
     "study.study.identity": "stage",
     "study.clock.read_budget": "budget",

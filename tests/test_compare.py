@@ -161,7 +161,7 @@ def test_arms_of_an_earlier_call_stand_in_the_table_with_their_own_seeds(grid, t
 @pytest.mark.parametrize(("more", "seeds"), [((), [0, 1]), (("--seed", "3"), [3, 4])])
 def test_the_seeds_begin_with_the_one_that_is_given(monkeypatch, tmp_path, more, seeds):
     asked = []
-    monkeypatch.setattr("clsp.study.engine.conduct", lambda *given, **how: asked.append(given[4]))
+    monkeypatch.setattr("clsp.study.compare.conduct", lambda *given, **how: asked.append(given[4]))
     words = ("--data", "digits", "--recipe", "smoke", "--methods", "simclr", "--seeds", "2")
     assert dispatch(["compare", *words, *more, "--out", str(tmp_path / "out")]) == 0
     assert asked == [seeds]

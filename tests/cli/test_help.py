@@ -28,7 +28,7 @@ def listed(text):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_fits_the_screen_and_explains_its_own_options(name):
     text = help_of(name)
-    assert text.startswith(f"usage: clsp {name} ")
+    assert text.split("\n")[0].split(" ")[:3] == ["usage:", "clsp", name]
     assert max(map(len, text.splitlines())) <= 120
     for option in (*COMMANDS[name].required, *COMMANDS[name].optional):
         assert METAVARS[option] in text

@@ -23,7 +23,7 @@ from clsp.publish.card import data_told, licence
 from clsp.publish.copying import copy
 from clsp.publish.formats import parse_formats
 from clsp.publish.markdown import code, document, listed, plain, section, table
-from clsp.publish.origin import Origin, origin_of, shared_name
+from clsp.publish.origin import FIX, Origin, origin_of, shared_name
 
 if TYPE_CHECKING:
     from clsp.publish.export import Exported, Wish
@@ -133,7 +133,15 @@ def bank_card(bank: PositiveBank, origin: Origin, formats: list[str], *, license
         formats: shards, parquet or both.
         license_: an identifier of the hub.
         title: the repository's name, or the folder's.
+
+    Raises:
+        UserError: a file of the bank or of its run says what none says.
     """
+    with files.foreign(bank.folder or title, FIX, what="holds what no run writes"):
+        return _card(bank, origin, formats, license_, title)
+
+
+def _card(bank: PositiveBank, origin: Origin, formats: list[str], license_: str, title: str) -> str:
     height, width, channels = bank.manifest["shape"]
     data = {"config_name": "default", "data_files": "data/*.parquet"}
     tags = ["clsp", "synthetic", "self-supervised-learning"]

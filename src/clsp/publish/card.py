@@ -6,10 +6,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from clsp import files
 from clsp.console import duration
 from clsp.publish.formats import Encoder
 from clsp.publish.markdown import code, document, listed, plain, section, table
-from clsp.publish.origin import Measured, Origin, shared_name, shared_text
+from clsp.publish.origin import FIX, Measured, Origin, shared_name, shared_text
 
 UNKNOWN = "unknown"
 """The hub's word where nobody has chosen a licence."""
@@ -33,7 +34,15 @@ def model_card(encoder: Encoder, names: list[str], *, license_: str = UNKNOWN, t
         names: the files.
         license_: an identifier of the hub, such as ``apache-2.0``.
         title: the repository's name, or the folder's.
+
+    Raises:
+        UserError: a file of the run says what no run writes.
     """
+    with files.foreign(encoder.origin.run or encoder.folder, FIX, what="holds what no run writes"):
+        return _model_card(encoder, names, license_, title)
+
+
+def _model_card(encoder: Encoder, names: list[str], license_: str, title: str) -> str:
     origin, spec = encoder.origin, encoder.spec
     channels = {1: "gray", 3: "RGB"}.get(spec.channels, f"{spec.channels}-channel")
     about = (

@@ -14,7 +14,7 @@ from clsp.errors import UserError
 from clsp.publish.card import data_told, licence
 from clsp.publish.copying import copy
 from clsp.publish.markdown import code, document, listed, plain, section
-from clsp.publish.origin import Origin, origin_of, shared_name
+from clsp.publish.origin import FIX, Origin, origin_of, shared_name
 
 if TYPE_CHECKING:
     from clsp.publish.export import Exported, Wish
@@ -49,7 +49,15 @@ def generator_card(folder: Path, names: list[str], *, license_: str, title: str)
         names: what is copied of it.
         license_: an identifier of the hub.
         title: the repository's name, or the folder's.
+
+    Raises:
+        UserError: a file of the model or of its run says what none says.
     """
+    with files.foreign(folder, FIX, what="holds what no run writes"):
+        return _card(folder, names, license_, title)
+
+
+def _card(folder: Path, names: list[str], license_: str, title: str) -> str:
     origin, unet = origin_of(folder), files.read_json(folder / "unet" / "config.json", dict[str, Any])
     settings = {} if origin.record is None else origin.record.settings
     patch = int(settings.get("patch", 1))

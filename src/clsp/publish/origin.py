@@ -12,6 +12,9 @@ from clsp import files
 from clsp.engine.record import Record, read_record
 from clsp.errors import UserError
 
+FIX = "run 'clsp verify' on the folder"
+"""What to do about a file of a run that no run writes so."""
+
 _ABOVE = 4
 """Folders above an encoder in which its run is looked for: RUN/arms/ARM/seed-N."""
 
