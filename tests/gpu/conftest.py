@@ -51,7 +51,9 @@ def gpu(place):
 
 
 @pytest.fixture(autouse=True)
-def exact(monkeypatch):
+def exact():
     """32 bit is 32 bit: no TF32, so that numbers can be compared with the CPU's."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
