@@ -8,7 +8,10 @@ BIN := $(VENV)/bin
 MODEL := studies/generators/20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data search
 
-.PHONY: help demo test test-all bench docs vendor lint format check audit clean
+PIECE ?= all
+WHEELS ?= .whl
+
+.PHONY: help demo test test-all bench gpu docs vendor lint format check audit clean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +19,7 @@ help:
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
 	@echo "make test-all  the same, and those that take minutes: experiments, and the real data sets that are installed"
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
+	@echo "make gpu     tests and benchmarks on this machine's GPU, without network: wheels come from $(WHEELS); PIECE=tests,generation; TINY=1"
 	@echo "make docs    the documentation as a site that can be read from the disk: site/index.html"
 	@echo "make vendor  the plotting library of 'clsp explore' anew, from npm (asks its registry; needs node)"
 	@echo "make lint    style, format, types, which room may know which, and what runs code"
@@ -40,6 +44,13 @@ bench: $(VENV)/.installed-test
 	  $(BIN)/python benchmarks/$$name.py $$more --json studies/benchmarks/result.json || exit 1; \
 	done
 	$(BIN)/python docs/tables.py
+
+# The machine's own Python, with what it has: torch, lightning and timm are there, what lacks comes from a folder of wheels.
+gpu:
+	if [ -d "$(WHEELS)" ]; then $(PYTHON) -m pip install --disable-pip-version-check -q --no-index --no-deps --no-compile \
+	  --upgrade --target build/gpu $(WHEELS)/*.whl; fi
+	PYTHONPATH=src:build/gpu:benchmarks:$$PYTHONPATH $(if $(TINY),CLSP_GPU_TESTS=cpu) \
+	  $(PYTHON) benchmarks/gpu.py --piece $(PIECE) $(if $(TINY),--tiny)
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -37,24 +38,25 @@ def reference(unet: torch.nn.Module, anchors: Tensor, *, steps: int = 100, eta: 
 
     Args:
         unet: the noise predictor.
-        anchors: float [B, C, H, W] in [-1, 1].
+        anchors: float [B, C, H, W] in [-1, 1], on the U-Net's device.
         steps: denoising steps.
         eta: DDIM's noise.
         seed: names the noise.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(anchors.device).manual_seed(seed)
     abars = torch.cat([torch.ones(1), build_scheduler_abars()])
     times = torch.linspace(len(abars) - 2, -1, steps + 1).round().long()
-    x = torch.randn(anchors.shape, generator=generator)
+    draw = partial(torch.randn, anchors.shape, generator=generator, device=anchors.device)
+    x = draw()
     for now, after in pairwise(times.tolist()):
         abar, next_abar = abars[now + 1], abars[after + 1]
-        noised = abar.sqrt() * anchors + (1 - abar).sqrt() * torch.randn(anchors.shape, generator=generator)
+        noised = abar.sqrt() * anchors + (1 - abar).sqrt() * draw()
         own, other = encode(unet, x, now), encode(unet, noised, now)
         noise = decode(unet, replace(own, middle=0.1 * own.middle + 0.9 * other.middle))
         clean = (x - (1 - abar).sqrt() * noise) / abar.sqrt()
         sigma = eta * ((1 - next_abar) / (1 - abar) * (1 - abar / next_abar)).sqrt()
         x = next_abar.sqrt() * clean + (1 - next_abar - sigma**2).sqrt() * noise
-        x = x + sigma * torch.randn(anchors.shape, generator=generator)
+        x = x + sigma * draw()
     return x.clamp(-1.0, 1.0)
 
 
