@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +125,17 @@ class Bare:
         self.optimizer.zero_grad()
 
 
+def _backward(loss: Callable[[], Tensor]) -> None:
+    loss().backward()
+
+
 def encoders(options: Options, peak: float) -> list[Result]:
     """Each encoder against its bare step and the peak."""
     results = []
     for net in nets(options.tiny):
         config = PretrainConfig(backbone=net.backbone, batch_size=net.batch, epochs=100, warmup_epochs=0, knn_every=0)
         bare = Bare(pretraining(net, config), options)
-        flops = count_flops(lambda bare=bare: bare.loss().backward())
+        flops = count_flops(partial(_backward, bare.loss))
         taken, alone = list[float](), list[float]()
         for _ in range(options.rounds):
             alone.append(seconds(bare))
@@ -205,7 +211,7 @@ def diffusion(options: Options, peak: float) -> list[Result]:
         one = made().to(options.device)
         one.to_device(options.device)
         with options.autocast():
-            flops = count_flops(lambda one=one: one.step(0).loss.backward())
+            flops = count_flops(partial(_backward, partial(one, 0)))
         taken = [in_the_loop(made(), options) for _ in range(options.rounds)]
         about = {"images a second": round(config.batch_size / min(taken))}
         results.append(share(f"{name}: diffusion, fraction of the peak", 0.4, flops, taken, peak, quality=about))
