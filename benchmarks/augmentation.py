@@ -60,7 +60,7 @@ def main() -> None:
             "equal to torchvision on each operation": "tests/images/test_augment.py",
         },
     )
-    finish([result], options)
+    finish([result], options.json)
 
 
 if __name__ == "__main__":

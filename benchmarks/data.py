@@ -127,7 +127,7 @@ def first_step() -> float:
 
 def main() -> None:
     options = arguments(__doc__ or "")
-    finish([*memory(), *start(options.rounds)], options)
+    finish([*memory(), *start(options.rounds)], options.json)
 
 
 if __name__ == "__main__":

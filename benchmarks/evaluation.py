@@ -132,7 +132,7 @@ def main() -> None:
 
         rounds = interleave(theirs, ours, options.rounds)
     probe = rounds.result("linear probe and kNN against 100 epochs of SGD", 50.0, quality={"linear": accuracy})
-    finish([probe, memory], options)
+    finish([probe, memory], options.json)
 
 
 if __name__ == "__main__":

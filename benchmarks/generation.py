@@ -120,7 +120,7 @@ def main() -> None:
             "reference": other,
             "seconds of this comparison": round(time.perf_counter() - begin),
         }
-    finish([result], options)
+    finish([result], options.json)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Piece:
 
 
 PIECES = {
-    "tests": Piece(("-m", "pytest", "-q", "-x", "tests/gpu"), 240),
+    "tests": Piece(("-m", "pytest", "-q", "tests/gpu"), 240),
     "generation": Piece(("benchmarks/gpu_generation.py", "--json", "{json}"), 120),
     "diffusion": Piece(("benchmarks/gpu_training.py", "--what", "diffusion", "--json", "{json}"), 90),
     "pretraining": Piece(("benchmarks/gpu_training.py", "--what", "pretraining", "--json", "{json}"), 180),

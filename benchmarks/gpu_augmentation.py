@@ -6,10 +6,12 @@ its own for each image, as training needs them, they are called image by image.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from gpu_harness import copy_rate, in_turns, keep, options_of, ratio, seconds
+from gpu_harness import options_of, seconds
 from gpu_training import Bare, nets, pretraining
-from harness import spread
+from harness import copy_rate, finish, interleave, spread
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -44,20 +46,22 @@ def main() -> None:
         def theirs(few: Tensor = few, view: v2.Compose = view) -> Tensor:
             return torch.stack([view(image) for image in few])
 
-        found = in_turns({"theirs": theirs, "ours": ours}, options.rounds)
-        found["theirs"] = [one * net.batch / len(few) for one in found["theirs"]]
+        rounds = interleave(partial(seconds, theirs), partial(seconds, ours), options.rounds)
         bare = Bare(pretraining(net, PretrainConfig(backbone=net.backbone, batch_size=net.batch, epochs=1)), options)
-        step, least = seconds(bare), 5 * pixels.numel() / copy_rate(options)
+        step = seconds(bare)
+        least = 5 * pixels.numel() / (2 * copy_rate(10_000_000 if options.tiny else 2_000_000_000, options.device))
         results += [
-            ratio(f"{net.name}: views against torchvision, image by image", 20.0, found, "theirs", "ours"),
+            rounds.result(
+                f"{net.name}: views against torchvision, image by image", 20.0, per=net.batch, their_per=len(few)
+            ),
             spread(
                 f"{net.name}: a step over both views",
                 20.0,
-                [step / (2 * one) for one in found["ours"]],
+                [step / (2 * one) for one in rounds.ours],
                 floor=f"reading uint8 and writing float once: {1e3 * least:.3g} ms a view",
             ),
         ]
-    keep("augmentation", results, options)
+    finish(results, options.json, "augmentation")
 
 
 if __name__ == "__main__":

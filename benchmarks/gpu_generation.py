@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from diffusers import UNet2DModel
 from generation import pipeline_of, reference
-from gpu_harness import Options, Work, in_turns, keep, options_of, product_rate, ratio
-from harness import Result
+from gpu_harness import Options, Work, options_of, seconds
+from harness import Result, Rounds, finish, interleave
 from torch import Tensor
 
 from clsp.diffusion.config import DiffusionConfig
@@ -67,34 +67,31 @@ def compare(case: Case, options: Options, peak: float) -> list[Result]:
         with torch.no_grad():
             return reference(unet, few)
 
-    found = in_turns({"reference": theirs, "ours": ours}, options.rounds)
-    each = len(few), count * case.candidates
-    found["reference"] = [one / each[0] * each[1] for one in found["reference"]]
-    flops = sampling_flops(unet, replace(config, anchors=count), count)
-    reached = f"{flops / min(found['ours']) / peak:.0%} of the peak"
-    weights = sum(value.numel() for value in unet.parameters())
-    about = {"weights": weights, "candidates a second": round(each[1] / min(found["ours"]))}
-    results = [
-        ratio(f"{case.name}: drawing against DDIM-100", 20.0, found, "reference", "ours", floor=reached, quality=about)
-    ]
-    return [*results, *compiled(case, unet, ours, options)]
+    rounds = interleave(lambda: seconds(theirs), lambda: seconds(ours), options.rounds)
+    best, each = min(rounds.ours), count * case.candidates
+    reached = f"{sampling_flops(unet, replace(config, anchors=count), count) / best / peak:.0%} of the peak"
+    about = {"weights": sum(value.numel() for value in unet.parameters()), "candidates a second": round(each / best)}
+    name = f"{case.name}: drawing against DDIM-100"
+    drawn = rounds.result(name, 20.0, per=each, their_per=len(few), floor=reached, quality=about)
+    return [drawn, *compiled(case, unet, ours, options)]
 
 
 def compiled(case: Case, unet: UNet2DModel, draw: Work, options: Options) -> list[Result]:
-    """Ours with the U-Net's parts compiled, against ours without."""
+    """Ours with the U-Net's parts compiled, against ours without, one after the other: they are compiled in place."""
     if options.device.type == "cpu":
         return []
-    plain = in_turns({"plain": draw}, options.rounds)["plain"]
+    plain = [seconds(draw) for _ in range(options.rounds)]
     hardware = HardwareConfig(accelerator="gpu", compile=True)
     hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
-    after = in_turns({"compiled": draw}, options.rounds)["compiled"]
-    return [ratio(f"{case.name}: compiled against not", 1.2, {"plain": plain, "compiled": after}, "plain", "compiled")]
+    after = [seconds(draw) for _ in range(options.rounds)]
+    return [Rounds(ours=after, theirs=plain).result(f"{case.name}: compiled against not", 1.2)]
 
 
 def main() -> None:
     options = options_of(__doc__)
-    peak = product_rate(options)
-    keep("generation", [one for case in cases(options.tiny) for one in compare(case, options, peak)], options)
+    peak = options.peak()
+    results = [one for case in cases(options.tiny) for one in compare(case, options, peak)]
+    finish(results, options.json, "generation")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from gpu_harness import keep, options_of, seconds, share
+from gpu_harness import options_of, seconds, share
+from harness import finish
 
 from clsp.engine.neighbours import nearest
 
@@ -13,13 +14,12 @@ def main() -> None:
     count, width, queries = (2000, 64, 50) if options.tiny else (1_000_000, 2048, 2000)
     references = torch.randn(count, width, device=options.device)
     asked = torch.randn(queries, width, device=options.device)
-    size = 256 if options.tiny else 8192
-    a, b = (torch.randn(size, size, device=options.device) for _ in range(2))
-    peak = 2 * size**3 / seconds(lambda: a @ b)  # in 32 bit, as the search is
-    taken = [seconds(lambda: nearest(asked, references, 20), warm=1) for _ in range(options.rounds)]
+    peak = options.peak(torch.float32)  # as the search is
+    taken = [seconds(lambda: nearest(asked, references, 20)) for _ in range(options.rounds)]
     each = {"ms a query": round(1e3 * min(taken) / queries, 3)}
     name = f"{queries:,} queries among {count:,} x {width}: fraction of the peak in 32 bit"
-    keep("neighbours", [share(name, 0.5, 2.0 * count * width * queries, taken, peak, quality=each)], options)
+    found = share(name, 0.5, 2.0 * count * width * queries, taken, peak, quality=each)
+    finish([found], options.json, "neighbours")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ def child(folder: str) -> None:
 
 
 def main() -> None:
-    from gpu_harness import keep, options_of
-    from harness import spread
+    from gpu_harness import options_of
+    from harness import finish, spread
 
     options, taken = options_of(__doc__), []
     for _ in range(options.rounds):
@@ -52,7 +52,7 @@ def main() -> None:
             taken.append(float(done.stdout.split()[-1]) - begin)
     about = f"{min(taken):.1f} to {max(taken):.1f} s"
     result = spread("start to the first step, times faster than 30 s", 1.0, [GOAL / one for one in taken], ours=about)
-    keep("start", [result], options)
+    finish([result], options.json, "start")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_harness import Options, in_turns, keep, options_of, product_rate, ratio, seconds, settle, share
-from harness import Result
+from gpu_harness import Options, Work, options_of, seconds, share
+from harness import Result, finish, interleave, settle
 from torch import Tensor, nn
 
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.training import DiffusionTraining
-from clsp.encoders.backbone import stem_for
+from clsp.encoders.backbone import feature_count, stem_for, to_channels_last
 from clsp.encoders.config import BackboneConfig
 from clsp.encoders.export import EncoderSpec
 from clsp.engine.fit import Callback, Fit, Training
@@ -131,35 +131,33 @@ def _backward(loss: Callable[[], Tensor]) -> None:
 
 def encoders(options: Options, peak: float) -> list[Result]:
     """Each encoder against its bare step and the peak."""
-    results = []
-    for net in nets(options.tiny):
+    results, every = list[Result](), nets(options.tiny)
+    for net in every:
         config = PretrainConfig(backbone=net.backbone, batch_size=net.batch, epochs=100, warmup_epochs=0, knn_every=0)
         bare = Bare(pretraining(net, config), options)
         flops = count_flops(partial(_backward, bare.loss))
-        taken, alone = list[float](), list[float]()
-        for _ in range(options.rounds):
-            alone.append(seconds(bare))
-            taken.append(in_the_loop(pretraining(net, config), options))
-        about = {"images a second": round(net.batch / min(taken))}
+        step = partial(_in_the_loop, net, config, options)
+        rounds = interleave(lambda bare=bare: seconds(bare), step, options.rounds)  # type: ignore[misc]
+        about = {"images a second": round(net.batch / min(rounds.ours))}
+        name = f"{net.name}: pretraining, fraction of the peak"
         results += [
-            share(f"{net.name}: pretraining, fraction of the peak", 0.35, flops, taken, peak, quality=about),
-            ratio(
-                f"{net.name}: a step against the bare one",
-                round(1 / 1.05, 3),
-                {"bare": alone, "ours": taken},
-                "bare",
-                "ours",
-            ),
+            share(name, 0.35, flops, rounds.ours, peak, quality=about),
+            rounds.result(f"{net.name}: a step against the bare one", round(1 / 1.05, 3)),
         ]
-        if net is nets(options.tiny)[0] or net.size == 32:
-            results.append(against_lightly(net, config, taken, options))
+        if net is every[0]:
+            lightly = interleave(partial(seconds, lightlys(net, config, options)), step, options.rounds)
+            results.append(lightly.result(f"{net.name}: a step against lightly's", 1.0))
         del bare
         torch.cuda.empty_cache()
     return results
 
 
-def against_lightly(net: Net, config: PretrainConfig, taken: list[float], options: Options) -> Result:
-    """lightly's head and loss in a plain loop on the device; a view's parameters are drawn once for the whole batch."""
+def _in_the_loop(net: Net, config: PretrainConfig, options: Options) -> float:
+    return in_the_loop(pretraining(net, config), options)
+
+
+def lightlys(net: Net, config: PretrainConfig, options: Options) -> Work:
+    """A step of lightly's head and loss on the device; a view's parameters are drawn once for the whole batch."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from torchvision.transforms import v2
@@ -167,9 +165,8 @@ def against_lightly(net: Net, config: PretrainConfig, taken: list[float], option
     own = config.backbone
     spec = EncoderSpec(name=own.name, args=own.args, stem=stem_for(own, net.size), channels=3, size=net.size)
     backbone = spec.build()
-    width = backbone(torch.zeros(2, 3, net.size, net.size)).shape[1]
-    network = nn.Sequential(backbone, SimCLRProjectionHead(width, 2048, 128)).to(options.device)
-    network = network.to(memory_format=torch.channels_last)
+    head = SimCLRProjectionHead(feature_count(backbone), 2048, 128)
+    network = to_channels_last(nn.Sequential(backbone, head).to(options.device))
     criterion = NTXentLoss(temperature=0.2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     images = torch.randint(0, 256, (net.batch, 3, net.size, net.size), dtype=torch.uint8, device=options.device)
@@ -190,8 +187,7 @@ def against_lightly(net: Net, config: PretrainConfig, taken: list[float], option
         optimizer.step()
         optimizer.zero_grad()
 
-    found = in_turns({"lightly": step}, options.rounds)["lightly"]
-    return ratio(f"{net.name}: a step against lightly's", 1.0, {"lightly": found, "ours": taken}, "lightly", "ours")
+    return step
 
 
 def diffusion(options: Options, peak: float) -> list[Result]:
@@ -220,9 +216,9 @@ def diffusion(options: Options, peak: float) -> list[Result]:
 
 def main() -> None:
     options = options_of(__doc__)
-    peak, parts = product_rate(options), {"diffusion": diffusion, "pretraining": encoders}
+    peak, parts = options.peak(), {"diffusion": diffusion, "pretraining": encoders}
     for name in [options.what] if options.what else parts:
-        keep(name, parts[name](options, peak), options)
+        finish(parts[name](options, peak), options.json, name)
 
 
 if __name__ == "__main__":

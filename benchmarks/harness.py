@@ -106,35 +106,45 @@ def seconds_text(seconds: float) -> str:
 def interleave(theirs: Side, ours: Side, rounds: int) -> Rounds:
     """Time both sides in turns, after one call of each that is not counted; who comes first alternates."""
     theirs(), ours()
+    settle()
     taken = Rounds(ours=[], theirs=[])
     for number in range(rounds):
         pair = [(theirs, taken.theirs), (ours, taken.ours)]
         for side, seconds in pair if number % 2 == 0 else reversed(pair):
             begin = time.perf_counter()
             own = side()
+            settle()
             seconds.append(own if isinstance(own, float) else time.perf_counter() - begin)
     return taken
 
 
-def matmul_rate(dtype: torch.dtype, size: int = 2048) -> float:
+def settle() -> None:
+    """Wait until a GPU has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def matmul_rate(dtype: torch.dtype, size: int = 2048, device: str | torch.device = "cpu") -> float:
     """Measure the FLOPs a second of a square matrix product."""
-    a, b = (torch.randn(size, size, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     return 2 * size**3 / _best(lambda: a @ b)
 
 
-def copy_rate(size: int = 256_000_000) -> float:
+def copy_rate(size: int = 256_000_000, device: str | torch.device = "cpu") -> float:
     """Measure the bytes a second that are copied (read and written once)."""
-    source = torch.ones(size, dtype=torch.uint8)
+    source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return size / _best(lambda: target.copy_(source))
 
 
 def _best(run: Side) -> float:
     run()
+    settle()
     taken = []
     for _ in range(5):
         begin = time.perf_counter()
         run()
+        settle()
         taken.append(time.perf_counter() - begin)
     return min(taken)
 
@@ -162,6 +172,7 @@ def machine() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "torch": torch.__version__,
         "load": os.getloadavg()[0],
     }
@@ -181,8 +192,8 @@ def arguments(description: str, **extra: Any) -> argparse.Namespace:
     return options
 
 
-def finish(results: list[Result], options: argparse.Namespace) -> None:
-    """Print the table and write it to the JSON file."""
+def finish(results: list[Result], path: Path | None, part: str | None = None) -> None:
+    """Print the table and put it into the JSON file ``path``, as ``part`` (the script's name)."""
     for result in results:
         reached = "reached" if result.ratio >= result.goal else "MISSED"
         print(
@@ -194,13 +205,13 @@ def finish(results: list[Result], options: argparse.Namespace) -> None:
                 print(f"    {label}: {text}")
         for name, value in result.quality.items():
             print(f"    {name}: {value}")
-    if options.json:
-        put(options.json, [{**asdict(result), "machine": machine()} for result in results])
+    if path:
+        put(path, [{**asdict(result), "machine": machine()} for result in results], part)
 
 
-def put(path: Path, found: Any) -> None:
-    """Put what the running script found into a study's result.json, as the part that is called as the script."""
+def put(path: Path, found: Any, part: str | None = None) -> None:
+    """Put what the running script found into a study's result.json, as ``part`` (the script's name)."""
     kept = json.loads(path.read_text()) if path.exists() else {"parts": {}}
-    kept["parts"][Path(sys.argv[0]).stem] = found
+    kept["parts"][part or Path(sys.argv[0]).stem] = found
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n")

@@ -189,7 +189,7 @@ def main() -> None:
     ]
     heap = interleave(lambda: child(keep=False), lambda: child(keep=True), options.rounds)
     results.append(heap.result("a bare step with the heap kept, against the default", 1.0))
-    finish(results, options)
+    finish(results, options.json)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def compare(bits: int, images: int, queries: int, rounds: int) -> Result:
 def main() -> None:
     options = arguments(__doc__ or "", images=1_000_000, queries=20)
     faiss.omp_set_num_threads(options.threads)
-    finish([compare(bits, options.images, options.queries, options.rounds) for bits in (16, 32, 64)], options)
+    finish([compare(bits, options.images, options.queries, options.rounds) for bits in (16, 32, 64)], options.json)
 
 
 if __name__ == "__main__":

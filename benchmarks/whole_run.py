@@ -131,4 +131,4 @@ def whole_run(rounds: int) -> Result:
 
 if __name__ == "__main__":
     options = arguments(__doc__)
-    finish([whole_run(options.rounds)], options)
+    finish([whole_run(options.rounds)], options.json)

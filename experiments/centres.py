@@ -2,7 +2,8 @@
 
     python experiments/centres.py studies/stability studies/stability/curves.svg
 
-One dot is an epoch, the mean over the seeds; the last one is dark and named.
+One dot is an epoch, the mean over the seeds; the last one is dark and named. Says how kNN goes with the centre's length
+at the end, over all trainings.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from figure import Mark, Panel, estimates_over, sheet
+from scipy.stats import spearmanr
 
 from clsp import files
 from clsp.report.charts import Estimate
@@ -66,6 +68,12 @@ def panel(runs: list[Run], title: str, rows: tuple[str, ...]) -> Panel:
     return Panel(title, estimates_over(marks, (-0.05, 1.05), (35.0, 80.0), label=title, x_label=label, joined=True))
 
 
+def together(runs: list[Run]) -> float:
+    """Spearman's correlation of kNN with the length of the centre, at the end of every training."""
+    found = spearmanr(*([run["values"][name] for run in runs] for name in ("center_norm", "knn")))
+    return float(found.statistic)
+
+
 def _short(row: str, title: str) -> str:
     """A row's name without what the panel's title says."""
     return row.removeprefix(title).strip().removeprefix("momentum").strip() or row
@@ -79,6 +87,7 @@ def main() -> None:
     runs = [files.read_json(path) for path in sorted((options.study / "runs").glob("*.json"))]
     panels = [panel(runs, title, rows) for title, rows in PANELS.items()]
     files.write_text(options.out, sheet(panels, label="kNN in percent over the length of the centre", columns=3))
+    print(f"Spearman's correlation over the {len(runs)} trainings is {together(runs):.2f}")
 
 
 if __name__ == "__main__":

@@ -112,9 +112,11 @@ def train(piece: Piece, arm: str, seed: int, bank: PositiveBank) -> dict[str, An
     made, folder = piece.prepared, piece.work / f"{arm}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     begin, config = time.monotonic(), made.recipe.pretraining(parse_arm(arm))
-    pretrain(
-        made.images, config, made.recipe.hardware, seed=seed, folder=folder, bank=bank if needs_bank(config) else None
-    )
+    given: dict[str, Any] = {
+        "bank": bank if needs_bank(config) else None,
+        "anchors": bank.ids,
+    }  # the same images for all arms and seeds
+    pretrain(made.images, config, made.recipe.hardware, seed=seed, folder=folder, **given)
     found = evaluate_stage(folder, made)
     shutil.rmtree(folder)
     values = {name: found[name].value for name in MEASURES}

@@ -65,8 +65,8 @@ def _there(value, mode):
         return copy.to(GPU)
 
 
-def walk(training, monkeypatch):
-    """Take two steps on it; return the copies that waited. Gradients are left out: autograd asks for a real GPU."""
+def stand_in(monkeypatch):
+    """Answer what would be asked of a real one, and let what is made of values on the CPU have them."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)  # it asks for one, too
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=0))
     order = Batches._positions
@@ -76,6 +76,11 @@ def walk(training, monkeypatch):
             return order(*rest)
 
     monkeypatch.setattr(Batches, "_positions", real)
+
+
+def walk(training, monkeypatch):
+    """Take two steps on it; return the copies that waited. Gradients are left out: autograd asks for a real GPU."""
+    stand_in(monkeypatch)
     mode, waits = FakeTensorMode(allow_non_fake_inputs=True), Waits()
     moved(training, mode)
     with mode, torch.no_grad():

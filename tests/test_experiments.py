@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -194,3 +195,51 @@ def test_the_plans_name_options_that_are_there(plan):
         made = COMMANDS[options["command"]]
         known = {name for name, _, _ in options_of(made.settings)} | {*made.required, *made.optional}
         assert set(options) - {"command"} <= known
+
+
+def test_what_the_stability_page_says_of_all_trainings_is_what_its_script_computes():
+    import centres  # of experiments/
+
+    study = EXPERIMENTS.parent / "studies" / "stability"
+    runs = [files.read_json(path) for path in sorted((study / "runs").glob("*.json"))]
+    assert len(runs) == 42
+    assert f"Spearman's correlation over the 42 trainings is {centres.together(runs):.2f}" in " ".join(
+        (study / "README.md").read_text().split()
+    )
+
+
+def test_without_a_gpu_its_benchmarks_are_skipped_and_an_unknown_piece_is_refused(tmp_path):
+    run = [sys.executable, EXPERIMENTS.parent / "benchmarks" / "gpu.py", "--out", tmp_path]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(run, capture_output=True, text=True, check=False, env=hidden)
+    assert (done.returncode, done.stdout.strip()) == (0, "skipped: no GPU") and not list(tmp_path.iterdir())
+    assert subprocess.run([*run, "--piece", "nothing"], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.slow
+def test_every_piece_of_the_gpu_s_benchmarks_runs_in_its_tiny_form(tmp_path):
+    pieces = "generation,diffusion,pretraining,augmentation,neighbours,start"
+    words = ["--tiny", "--piece", pieces, "--out", tmp_path]
+    done = subprocess.run(
+        [sys.executable, EXPERIMENTS.parent / "benchmarks" / "gpu.py", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = files.read_json(tmp_path / "tiny.json")
+    assert done.returncode == 0, done.stdout
+    assert {name: one["status"] for name, one in found["pieces"].items()} == dict.fromkeys(pieces.split(","), "done")
+    assert set(found["parts"]) == set(pieces.split(",")) and all(found["parts"].values())
+
+
+@pytest.mark.slow
+def test_the_paper_s_scale_goes_on_from_what_it_kept(tmp_path):
+    where = ("--state", tmp_path / "state", "--tiny", "--minutes", "5")
+    script("paper_scale.py", "--work", tmp_path / "one", *where, "--seeds", "1")
+    first = files.read_json(tmp_path / "state" / "result.json")["runs"]
+    script(
+        "paper_scale.py", "--work", tmp_path / "two", *where, "--seeds", "2"
+    )  # the generator's weights come from STATE
+    both = files.read_json(tmp_path / "state" / "result.json")["runs"]
+    assert {arm: seeds["0"] for arm, seeds in both.items()} == {arm: seeds["0"] for arm, seeds in first.items()}
+    assert all(set(seeds) == {"0", "1"} for seeds in both.values()) and not (tmp_path / "two" / "diffusion").exists()

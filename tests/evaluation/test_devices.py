@@ -16,7 +16,7 @@ from clsp.cli import commands
 from clsp.diffusion.samplers import make_sampler
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.encoders.export import load_encoder, read_spec
-from clsp.engine import hardware, pixels
+from clsp.engine import hardware
 from clsp.evaluation import bottleneck, classifier, distance, features, judge, trained
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import few_labels
@@ -28,6 +28,7 @@ from clsp.settings.values import plain
 from clsp.study import engine, stages
 from clsp.study import study as studies
 from clsp.study.evaluation import show
+from fake_gpu import moved, stand_in
 
 CONFIG = EvaluateConfig(
     regularisation=[1.0], neighbours=[1], temperatures=[0.07], label_fractions=[0.5], label_draws=1, fine_tune_epochs=1
@@ -128,14 +129,7 @@ def test_a_study_measures_on_the_recipes_device(make_images, monkeypatch, tmp_pa
 @pytest.fixture
 def fake(monkeypatch):
     """A GPU for tensors without values: an operation on tensors of two devices fails, as it does on a real one."""
-    positions = classifier._Alone._positions
-
-    def real(self, step):
-        with unset_fake_temporarily():
-            return positions(self, step)
-
-    monkeypatch.setattr(classifier._Alone, "_positions", real)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    stand_in(monkeypatch)
     monkeypatch.setattr(console.Progress, "figures", "")
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: None)  # autograd's threads ask for a real one
     monkeypatch.setattr(bottleneck, "add_noise", lambda scheduler, clean, noise, time: clean + noise)  # reads values
@@ -143,20 +137,7 @@ def fake(monkeypatch):
         yield mode
 
 
-def moved(network, mode):
-    """Put a network on it."""
-    for module in network.modules():
-        for name, value in module._parameters.items():
-            if value is not None:
-                module._parameters[name] = torch.nn.Parameter(mode.from_tensor(value.detach()).to("cuda"))
-        for name, value in module._buffers.items():
-            if value is not None:
-                module._buffers[name] = mode.from_tensor(value).to("cuda")
-    return network
-
-
 def test_no_tensor_of_another_device_meets_an_encoder_or_its_fine_tuning(encoder, make_images, fake, monkeypatch):
-    monkeypatch.setattr(pixels, "own_memory", lambda device: 0)  # nobody can ask a GPU that is not there
     images, spec = make_images().train, read_spec(encoder)
     with unset_fake_temporarily():
         model = torch.nn.Sequential(load_encoder(encoder), torch.nn.Linear(16, 3))

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from clsp.diffusion.training import train_diffusion
-from clsp.encoders.backbone import build_backbone
+from clsp.encoders.config import BackboneConfig
 from clsp.engine.fit import Callback
-from clsp.engine.pixels import Pixels
 from clsp.images.imageset import Images, Split
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.synthesize import synthesize
@@ -46,12 +45,27 @@ def test_a_step_waits_for_the_device_once(gpu, tmp_path):
     assert len(waits) <= 5, waits  # whether the loss is finite is asked in each of the five
 
 
-def test_convolutions_have_their_channels_last(place):
-    from clsp.encoders.backbone import to_channels_last
+class Layouts(Callback):
+    """Where the encoder's kernels lie, and how, after the first step."""
 
-    network = to_channels_last(build_backbone("resnet18", {}, channels=3, size=32, stem="small")).to(place.device)
-    kernels = [value for value in network.parameters() if value.ndim == 4 and value.shape[-1] > 1]
-    assert kernels and all(value.is_contiguous(memory_format=torch.channels_last) for value in kernels)
+    def __init__(self):
+        self.kernels, self.pixels = [], None
+
+    def on_step_end(self, training, number):
+        every = training.method.encoder.parameters()
+        self.kernels = [value for value in every if value.ndim == 4 and value.shape[-1] > 1 and value.shape[1] > 1]
+        self.pixels = training.material.pixels[torch.arange(2, device=training.mean.device)]
+        return {}
+
+
+def test_a_training_has_its_images_on_the_device_and_its_kernels_channels_last(place, tmp_path):
+    seen = Layouts()
+    thin = BackboneConfig(args={"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]})  # thinner ones stay as they are
+    pretrain(images_of(48), pretrain_config(backbone=thin), place.hardware, seed=0, folder=tmp_path, callbacks=[seen])
+    assert seen.pixels.device.type == place.device.type
+    for value in seen.kernels:
+        assert value.device.type == place.device.type and value.is_contiguous(memory_format=torch.channels_last)
+    assert seen.kernels
 
 
 def test_each_stage_gives_its_memory_back(gpu, tmp_path):
@@ -78,8 +92,3 @@ def test_the_peak_is_what_was_planned(gpu, tmp_path):
     arm = recipe.pretraining(parse_arms("simclr")[0])
     pretrain(images, arm, gpu.hardware, seed=0, folder=tmp_path)
     assert torch.cuda.max_memory_allocated() - before == pytest.approx(planned, rel=0.1)
-
-
-def test_images_lie_on_the_device(place):
-    pixels = Pixels(images_of(48).train.images).to(place.device)
-    assert pixels[torch.arange(3, device=place.device)].device.type == place.device.type

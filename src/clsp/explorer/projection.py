@@ -14,7 +14,7 @@ from clsp.engine.threads import limited
 from clsp.images.imageset import subset
 
 _EXACT = 10_000
-"""Images that t-SNE places, in about a minute on a core; of more, so many at random, and the others beside them."""
+"""Images that t-SNE places, in minutes; of more, so many at random, and the others beside them."""
 _BESIDE = 3
 """Placed images between which one of the others stands."""
 _FEWEST = 5

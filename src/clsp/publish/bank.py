@@ -22,8 +22,9 @@ from clsp.positives.verdict import Verdict
 from clsp.publish.card import data_told, licence
 from clsp.publish.copying import copy
 from clsp.publish.formats import parse_formats
-from clsp.publish.markdown import code, document, listed, plain, section, table
+from clsp.publish.markdown import code, document, listed, plain, section
 from clsp.publish.origin import FIX, Origin, origin_of, shared_name
+from clsp.tabular import markdown
 
 if TYPE_CHECKING:
     from clsp.publish.export import Exported, Wish
@@ -191,7 +192,7 @@ def _verdict(verdict: Verdict | None) -> list[str]:
         f"The bank {said} clsp's gate, which judges without labels whether candidates look like the data and follow "
         "their anchors. Whether they help an encoder is another question."
     )
-    return [lead, reasons, table(["measure", "value", "passes", "meaning"], rows)]
+    return [lead, reasons, markdown(["measure", "value", "passes", "meaning"], rows)]
 
 
 def _uses(formats: list[str], title: str) -> list[str]:
@@ -215,4 +216,4 @@ def _measured(bank: PositiveBank) -> list[str]:
         [plain(name), f"{entry['value']:.4g}", plain(entry["meaning"])]
         for name, entry in bank.manifest.get("measures", {}).items()
     ]
-    return [table(["measure", "value", "meaning"], rows)] if rows else ["Nothing was measured of this bank."]
+    return [markdown(["measure", "value", "meaning"], rows)] if rows else ["Nothing was measured of this bank."]

@@ -9,8 +9,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from clsp import files
 from clsp.console import duration
 from clsp.publish.formats import Encoder
-from clsp.publish.markdown import code, document, listed, plain, section, table
+from clsp.publish.markdown import code, document, listed, plain, section
 from clsp.publish.origin import FIX, Measured, Origin, shared_name, shared_text
+from clsp.tabular import markdown
 
 UNKNOWN = "unknown"
 """The hub's word where nobody has chosen a licence."""
@@ -53,7 +54,7 @@ def _model_card(encoder: Encoder, names: list[str], license_: str, title: str) -
         _front(encoder, names, license_, title),
         f"# {plain(title or spec.name)}",
         about,
-        section("Files", table(["file", "what it is"], [[f"`{n}`", _FILES[n]] for n in names if n in _FILES])),
+        section("Files", markdown(["file", "what it is"], [[f"`{n}`", _FILES[n]] for n in names if n in _FILES])),
         section("Use", *_uses(encoder, names, title)),
         section("Images", data_told(origin), _prepared(encoder)),
         section("Measured", *measured(origin.measures)),
@@ -179,7 +180,7 @@ def measured(measures: list[Measured]) -> list[str]:
         rows.append([plain(f"{one.title} {one.quantity}"), value, ends, plain(one.protocol)])
     limits = next((one.limits for one in measures if one.low is not None), "")
     head = ["measure", "value", plain(limits) or "interval", "how it was measured"]
-    return ["Of the frozen encoder, by the run that trained it:", table(head, rows)]
+    return ["Of the frozen encoder, by the run that trained it:", markdown(head, rows)]
 
 
 def _quantised(encoder: Encoder) -> list[str]:

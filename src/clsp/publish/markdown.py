@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -19,12 +18,6 @@ def plain(text: object) -> str:
     """Return text from outside in one line, so that no Markdown and no HTML in it counts."""
     line = " ".join(shown(portable(str(text))).split())
     return _SIGNS.sub(r"\\\1", html.escape(line, quote=False))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are Markdown already."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def listed(settings: Any) -> str:
