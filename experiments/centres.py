@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from figure import Mark, Panel, estimates_over, sheet
+from grid import cells_of
 from scipy.stats import spearmanr
 
 from clsp import files
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
-    runs = [files.read_json(path) for path in sorted((options.study / "runs").glob("*.json"))]
+    runs = cells_of(options.study)
     panels = [panel(runs, title, rows) for title, rows in PANELS.items()]
     files.write_text(options.out, sheet(panels, label="kNN in percent over the length of the centre", columns=3))
     print(f"Spearman's correlation over the {len(runs)} trainings is {together(runs):.2f}")

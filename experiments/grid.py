@@ -4,14 +4,17 @@
 
 The plan names the command, what is made before it (encoders, banks), and the options of every row and column. What is
 finished in OUT/runs is not repeated; what failed is said at the end, and tried again by the next call. OUT/result.json
-holds the mean of every measure with its interval over the seeds, and the differences to the first row, paired by seed.
-Several processes share the work: --part 0/2 and --part 1/2.
+holds the mean of every measure with its interval over the seeds, and the differences to the first row, paired by seed;
+OUT/cells.jsonl.gz keeps what every cell measured, and brings OUT/runs back where that is gone. Several processes share
+the work: --part 0/2 and --part 1/2.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +27,9 @@ import yaml
 from clsp import files
 from clsp.evaluation.statistics import interval, paired
 from clsp.settings.describe import as_text
+
+CELLS = "cells.jsonl.gz"
+"""Of a study: a line for each cell."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,23 @@ class Grid:
                 self.run(cell)
             except subprocess.CalledProcessError:
                 return False
-        files.write_json(self.out / "result.json", self.collect())
+        self.write()
         return True
+
+    def write(self) -> None:
+        """Write the table of what is finished, and beside it what every cell measured."""
+        runs = [files.read_json(self.path(cell)) for cell in self.cells() if self.path(cell).exists()]
+        lines = "".join(json.dumps(run, separators=(",", ":")) + "\n" for run in runs)
+        with files.atomic(self.out / CELLS) as file:
+            file.write(gzip.compress(lines.encode(), mtime=0))
+        files.write_json(self.out / "result.json", collected(self.plan, runs))
+
+    def restore(self) -> None:
+        """Bring back what is finished, of a checkout that has what was measured alone."""
+        for run in cells_of(self.out):
+            path = self.path(Cell(run["row"], run["column"], run["seed"]))
+            if not path.exists():
+                files.write_json(path, run)
 
     def run(self, cell: Cell) -> None:
         """Train a cell, and keep what was measured."""
@@ -110,17 +131,23 @@ class Grid:
     def path(self, cell: Cell) -> Path:
         return self.out / "runs" / f"{cell.name}.json"
 
-    def collect(self) -> dict[str, Any]:
-        """What was measured so far: by column, row and measure."""
-        runs = [files.read_json(self.path(cell)) for cell in self.cells() if self.path(cell).exists()]
-        first, table = next(iter(self.plan["rows"])), dict[str, Any]()
-        for column, row in itertools.product(self.plan["columns"], self.plan["rows"]):
-            mine, others = (_by_measure(runs, column, name) for name in (row, first))
-            measures = {name: interval(list(values.values())).record() for name, values in mine.items()}
-            gaps = {name: gap.record() for name in mine if (gap := paired(mine[name], others.get(name, {})))}
-            if mine:
-                table.setdefault(column, {})[row] = {"measures": measures, "versus_first": gaps if row != first else {}}
-        return {"plan": self.plan, "table": table}
+
+def cells_of(study: Path) -> list[dict[str, Any]]:
+    """What every cell of a study measured; nothing where none is kept."""
+    path = study / CELLS
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()] if path.exists() else []
+
+
+def collected(plan: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was measured so far: by column, row and measure."""
+    first, table = next(iter(plan["rows"])), dict[str, Any]()
+    for column, row in itertools.product(plan["columns"], plan["rows"]):
+        mine, others = (_by_measure(runs, column, name) for name in (row, first))
+        measures = {name: interval(list(values.values())).record() for name, values in mine.items()}
+        gaps = {name: gap.record() for name in mine if (gap := paired(mine[name], others.get(name, {})))}
+        if mine:
+            table.setdefault(column, {})[row] = {"measures": measures, "versus_first": gaps if row != first else {}}
+    return {"plan": plan, "table": table}
 
 
 def _by_measure(runs: list[dict[str, Any]], column: str, row: str) -> dict[str, dict[str, float]]:
@@ -154,6 +181,7 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th cell")
     given = parser.parse_args()
     grid = Grid(yaml.safe_load(given.plan.read_text()), given.work, given.out)
+    grid.restore()
     number, parts = map(int, given.part.split("/"))
     failed = [cell.name for cell in list(grid.cells())[number::parts] if not grid.finish(cell)]
     if failed:

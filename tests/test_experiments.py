@@ -164,9 +164,15 @@ def test_a_task_is_run_in_rows_and_columns_and_not_twice(tmp_path, monkeypatch):
     assert found["plain"]["measures"].keys() == {"accuracy.top1", "suspects.rated.recall"}
     assert found["from an encoder"]["versus_first"]["accuracy.top1"].keys() >= {"mean"}
     assert sorted(path.name for path in (tmp_path / "w").glob("encoder-*")) == ["encoder-0", "encoder-1"]
+    kept = {name: (tmp_path / "o" / name).read_bytes() for name in ("result.json", grid.CELLS)}
+    assert [(one["row"], one["seed"]) for one in grid.cells_of(tmp_path / "o")] == [
+        ("plain", 0), ("from an encoder", 0), ("plain", 1), ("from an encoder", 1)
+    ]  # fmt: skip
     shutil.rmtree(tmp_path / "w")
+    shutil.rmtree(tmp_path / "o" / "runs")  # as in a checkout
     run()
     assert not (tmp_path / "w").exists()
+    assert kept == {name: (tmp_path / "o" / name).read_bytes() for name in kept}
 
 
 def test_of_a_log_the_last_values_and_the_curves_are_kept(tmp_path):
@@ -201,7 +207,7 @@ def test_what_the_stability_page_says_of_all_trainings_is_what_its_script_comput
     import centres  # of experiments/
 
     study = EXPERIMENTS.parent / "studies" / "stability"
-    runs = [files.read_json(path) for path in sorted((study / "runs").glob("*.json"))]
+    runs = centres.cells_of(study)
     assert len(runs) == 42
     assert f"Spearman's correlation over the 42 trainings is {centres.together(runs):.2f}" in " ".join(
         (study / "README.md").read_text().split()

@@ -106,6 +106,17 @@ def test_the_runs_are_those_of_the_result(name):
                 assert (rating["settings"]["validation_images"] is None) == (study(name)["split"] == "test")
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "measures" in study(name)])
+def test_the_table_of_a_grid_is_that_of_its_cells(name):
+    """Every seed of every cell is there, and their means are those of the table."""
+    from grid import cells_of, collected  # of experiments/
+
+    result, cells = files.read_json(STUDIES / name / "result.json"), cells_of(STUDIES / name)
+    whole = len(result["plan"]["rows"]) * len(result["plan"]["columns"]) * study(name)["seeds"]
+    assert len({(cell["row"], cell["column"], cell["seed"]) for cell in cells}) == len(cells) == whole
+    assert collected(result["plan"], cells)["table"] == result["table"]
+
+
 @pytest.mark.parametrize("page", PROSE)
 def test_the_numbers_of_a_page_are_those_of_the_results(page):
     """Outside of the marks; what stands between them is made from the results."""
