@@ -40,11 +40,15 @@ def learnt(captions: Iterable[str], config: TowerConfig) -> Any:
 
 
 def tokens(tokenizer: Any, captions: Sequence[str], length: int) -> Tensor:
-    """Captions as token numbers, int64 [N, length]: a start, the caption, an end, and padding of number 0."""
-    found = torch.zeros(len(captions), length, dtype=torch.int64)
+    """Captions as token numbers, int64 [N, L]: a start, the caption, an end, and padding of number 0.
+
+    L is the longest caption's, at most ``length``: an encoder's time goes with it, and padding says nothing.
+    """
     start, end = (tokenizer.token_to_id(name) for name in (START, END))
-    for row, one in zip(found, tokenizer.encode_batch(list(captions)), strict=True):
-        ids = [start, *one.ids[: max(length - 2, 0)], end][:length]
+    encoded = tokenizer.encode_batch(list(captions))
+    written = [[start, *one.ids[: max(length - 2, 0)], end][:length] for one in encoded]
+    found = torch.zeros(len(written), max(map(len, written), default=0), dtype=torch.int64)
+    for row, ids in zip(found, written, strict=True):
         row[: len(ids)] = torch.tensor(ids)
     return found
 
