@@ -22,8 +22,6 @@ PAGES = {
     "studies/README.md": "results/index.md",
 }
 """Files of the repository outside of docs/ -> pages of the site."""
-OVERVIEW = "overview"
-"""The page that lists the commands; no command is called so."""
 _FETCHED, _OWN = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
 """What the theme's search needs on a page from the disk."""
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
@@ -48,7 +46,7 @@ def on_config(config: Any) -> Any:
 
     studies = sorted(page for page in pages().values() if page.startswith("results/") and page != "results/index.md")
     inside = {
-        "commands/": [f"commands/{name}.md" for name in (OVERVIEW, *COMMANDS)],
+        "commands/": ["commands.md", *(f"commands/{name}.md" for name in COMMANDS)],
         "results/": ["results/index.md", *studies],
     }
     for entry in config.nav:
@@ -106,12 +104,10 @@ def _linked(text: str, source: str, page: str) -> str:
 
 
 def commands() -> dict[str, str]:
-    """A page for each command, and one that lists them."""
+    """A page for each command; docs/commands.md lists them."""
     from clsp.cli.table import COMMANDS
 
-    lines = [f"| [`clsp {name}`]({name}.md) | {command.summary} |" for name, command in COMMANDS.items()]
-    overview = ["# Commands", "", "| command | what it does |", "| --- | --- |", *lines, ""]
-    return {OVERVIEW: "\n".join(overview), **{name: _command(name, command) for name, command in COMMANDS.items()}}
+    return {name: _command(name, command) for name, command in COMMANDS.items()}
 
 
 def _command(name: str, command: Any) -> str:

@@ -33,6 +33,11 @@ def blocks(language, text=README):
     return [re.sub(r" *\\\n *", " ", block) for block in found] if language == "bash" else found
 
 
+def page(name):
+    """The text of a page of docs/."""
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
 def commands():
     for name in DOCUMENTS:
         for block in blocks("bash", (ROOT / name).read_text(encoding="utf-8")):
@@ -86,7 +91,7 @@ def test_commands_parse(line, tmp_path, monkeypatch):
 )
 def test_commands_of_the_stages_run_as_they_stand(tmp_path, first, made):
     """The block that makes everything stage by stage, and the one that mines pairs, line by line, in one folder."""
-    block = next(block for block in blocks("bash") if first in block)
+    block = next(block for name in ("commands", "comparing") for block in blocks("bash", page(name)) if first in block)
     for line in block.splitlines():
         done = shared().clsp(*shlex.split(line)[1:], folder=tmp_path)
         assert done.status == 0, f"{line}\n{done.err}"
@@ -94,19 +99,14 @@ def test_commands_of_the_stages_run_as_they_stand(tmp_path, first, made):
 
 
 def test_scripts_run_in_their_order(tmp_path):
-    pages = [
-        README,
-        *((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("extending", "own-loop")),
-    ]
+    pages = [README, *(page(name) for name in ("python", "extending", "own-loop"))]
     scripts = [block for page in pages for block in blocks("python", page)]
     done = shared().python("\n".join(scripts), tmp_path)
     assert done.status == 0, done.err
     assert "[4, 2, 1, 16, 16]" in done.out
     assert "torch.Size([16, 1, 16, 16]) torch.Size([16, 1, 16, 16]) torch.Size([16]) 16" in done.out
-    promised = re.findall(
-        r"^\| `([\w./]+)` \|", README[README.index("| file |") : README.index("## The table")], re.MULTILINE
-    )
-    assert len(promised) == 12
+    promised = re.findall(r"^\| `([\w./]+)` \|", README + page("run"), re.MULTILINE)
+    assert len(promised) == 4 + 12
     assert [name for name in promised if not (tmp_path / "first-look" / name).exists()] == []
     assert '"similarity"' in (tmp_path / "watched" / "metrics.jsonl").read_text()
 
@@ -120,17 +120,16 @@ def test_make_targets_exist(line):
 
 
 def test_tables_name_all_commands_and_recipes():
-    table = README[README.index("## Commands") :]
-    assert set(re.findall(r"^\| `clsp (\w+)`", table, re.MULTILINE)) == set(COMMANDS)
-    assert {name for name in recipe_names() if f"`{name}`" not in README[README.index("## Recipes") :]} == set()
+    assert set(re.findall(r"^\| `clsp (\w+)`", page("commands"), re.MULTILINE)) == set(COMMANDS)
+    assert {name for name in recipe_names() if f"`{name}`" not in page("recipes")} == set()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name):
-    page = ROOT / name
-    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    path = ROOT / name
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
-    assert [target for target in local if not (page.parent / target).exists()] == []
+    assert [target for target in local if not (path.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "Makefile", "pyproject.toml", ".ci/run", *NOTEBOOKS])
