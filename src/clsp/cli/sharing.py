@@ -1,4 +1,4 @@
-"""The command that takes results out into the world, and the one that looks at where clsp runs."""
+"""The commands that take results out into the world, look at where clsp runs, and tell the shell what there is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsp import console
-from clsp.errors import UserError
+from clsp.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from clsp.cli.calls import Call
@@ -37,3 +37,17 @@ def doctor(call: Call) -> int:
     found = examine()
     console.result(found.text())
     return 1 if found.stops else 0
+
+
+def completion(call: Call) -> int:
+    """``clsp completion``."""
+    from clsp.cli.completion import SHELLS, script
+
+    shell = " ".join(call.positional)
+    if shell not in SHELLS:
+        raise UserError(
+            f"clsp completion takes the name of a shell, one of {', '.join(SHELLS)}, not '{shell}'"
+            f"{suggest(shell, SHELLS)}"
+        )
+    print(script(shell), end="")
+    return 0

@@ -216,6 +216,13 @@ COMMANDS = {
         module="sharing",
         recipe=False,
     ),
+    "completion": Command(
+        summary="what bash, zsh or fish needs to complete commands and options: eval \"$(clsp completion bash)\"",
+        function="completion",
+        module="sharing",
+        positional="SHELL",
+        recipe=False,
+    ),
     "check": Command(
         summary="what would run, what is wrong, how much time, memory and disk it takes, here or on a GPU by name",
         function="check",
