@@ -44,6 +44,7 @@ def drawn(pipeline: SyntheticPositivePipeline, anchors: np.ndarray, starts: np.n
 
 
 def main() -> None:
+    """Draw both."""
     anchors, starts = anchors_and_backgrounds()
     pipeline = SyntheticPositivePipeline.from_pretrained(MODEL, sampler="sde-dpmsolver++", clip_sample=True)
     candidates = drawn(pipeline, anchors, starts, 0.1, 3).numpy()

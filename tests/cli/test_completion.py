@@ -52,6 +52,7 @@ def test_every_shell_has_a_script_that_names_every_command():
 def test_another_shell_is_refused_in_a_line():
     done = shared().clsp("completion", "bsh")
     assert done.status == 2
-    assert done.err == (
-        "clsp: error: clsp completion takes the name of a shell, one of bash, zsh, fish, not 'bsh'; did you mean 'bash'?\n"
+    assert done.err.startswith(
+        "clsp: error: clsp completion takes the name of a shell, one of bash, zsh, fish, not 'bsh'"
     )
+    assert done.err.endswith("; did you mean 'bash'?\n")

@@ -51,6 +51,26 @@ def test_page_shows_all_pictures_without_an_error(run: Path, tmp_path: Path) -> 
     assert console == ""
 
 
+ENLARGE = """<script>
+setTimeout(() => {
+  const picture = document.querySelector("figure > img[role=button]");
+  picture.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter"}));
+  document.body.dataset.opened = document.querySelectorAll("dialog[open] img").length;
+  document.querySelector("dialog button").click();
+  document.body.dataset.closed = document.querySelectorAll("dialog[open]").length;
+}, 200);
+</script></body>"""
+
+
+def test_a_picture_is_enlarged_and_closed_again(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "enlarged.html"
+    page.write_text(build_report(run).read_text().replace("</body>", ENLARGE))
+    dom, console = dump(page, tmp_path / "profile")
+    assert 'data-opened="1"' in dom
+    assert 'data-closed="0"' in dom
+    assert console == ""
+
+
 def test_pointing_shows_values(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "pointed.html"
     page.write_text(build_report(run).read_text().replace("</body>", POINT))

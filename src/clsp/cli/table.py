@@ -217,7 +217,7 @@ COMMANDS = {
         recipe=False,
     ),
     "completion": Command(
-        summary="what bash, zsh or fish needs to complete commands and options: eval \"$(clsp completion bash)\"",
+        summary='what bash, zsh or fish needs to complete commands and options: eval "$(clsp completion bash)"',
         function="completion",
         module="sharing",
         positional="SHELL",

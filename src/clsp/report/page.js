@@ -117,6 +117,27 @@ function copyButton(button) {
   });
 }
 
+/** A click, or Enter, shows a picture as large as the window. */
+function enlarge(picture) {
+  picture.tabIndex = 0;
+  picture.setAttribute("role", "button");
+  picture.setAttribute("aria-label", "Enlarge: " + picture.alt);
+  const open = () => {
+    const close = node("button", {type: "button"}, "Close"), dialog = node("dialog", {class: "large", "aria-label": picture.alt});
+    dialog.append(node("img", {src: picture.src, alt: picture.alt, class: picture.className}), close);
+    dialog.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => { dialog.remove(); picture.focus(); });
+    document.body.append(dialog);
+    dialog.showModal();
+  };
+  picture.addEventListener("click", open);
+  picture.addEventListener("keydown", event => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    open();
+  });
+}
+
 /** Say in the page how many pictures could not be shown, for tests and for whoever looks at the source. */
 function countBroken() {
   const pictures = [...document.images];
@@ -125,6 +146,7 @@ function countBroken() {
 
 document.querySelectorAll("script.hover").forEach(hoverCurves);
 document.querySelectorAll("script.points").forEach(hoverMap);
+document.querySelectorAll("figure > img, figure > .picture > img").forEach(enlarge);
 document.querySelectorAll(".copy").forEach(copyButton);
 // A closed block cannot be printed, and paper has no use for a click.
 let opened = [];

@@ -12,6 +12,7 @@ from string import Template
 from clsp import files
 from clsp.errors import UserError
 from clsp.report import sections
+from clsp.report.answers import answers
 from clsp.report.bank import bank_verdict
 from clsp.report.confusion import confusions
 from clsp.report.findings import findings, summary
@@ -27,7 +28,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Study], Html]]] = {
     "confusions": ("What is taken for what", confusions),
     "cost": ("Against cost", against_cost),
     "runs": ("Single runs and pairs", runs),
-    "protocols": ("Protocols", protocols),
     "data": ("The data", sections.data),
     "positives": ("Anchors and candidates", sections.positives),
     "views": ("Views", sections.views),
@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Study], Html]]] = {
     "training": ("Pretraining", learning),
     "neighbours": ("Nearest neighbours", sections.neighbours),
     "map": ("Map of the embeddings", embedding_map),
+    "protocols": ("Protocols", protocols),
     "settings": ("Settings", sections.settings),
 }
 """What follows the findings, in order: anchor, title, and the function that writes it; what is empty is left out."""
@@ -117,6 +118,7 @@ def _article(study: Study, prefix: str, title_tag: str, section_tag: str) -> Htm
         paragraph(_byline(study), "byline"),
         element(title_tag, [_what(study), element("span", [" on ", study.folder.title])]),
         paragraph(_lead(study), "lead"),
+        answers(study),
         bank_verdict(study),
         results(study),
         element("nav", links, aria_label="Sections"),

@@ -1,0 +1,175 @@
+"""The first screen: is the encoder sound, was the bank worth its cost, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS
+from clsp.report.folder import mapping
+from clsp.report.html import Content, Html, code, element, join, paragraph
+from clsp.report.numbers import duration, fixed, is_number, signed
+from clsp.report.study import Measured, Study
+
+_RECOGNISES = 0.5
+"""Fraction of changed views that find their own image, below which a training was hardly long enough."""
+GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
+"""What a verdict says, which is also the CSS class of its words."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question with its verdict in two or three words, and what it rests on."""
+
+    question: str
+    kind: str
+    verdict: str
+    reasons: list[Content]
+
+
+def answers(study: Study) -> Html:
+    """The three answers; nothing where nothing was measured or found yet."""
+    if not study.result:
+        return Html()
+    encoder, bank = _encoder(study), _bank(study)
+    told = [one for one in (encoder, bank) if one is not None]
+    blocks = [_block(one) for one in told]
+    return element("div", [*blocks, _next(study, encoder, bank)], class_="answers") if told else Html()
+
+
+def _block(one: Answer) -> Html:
+    verdict = element("p", element("span", one.verdict, class_=f"verdict {one.kind}"))
+    reasons = [paragraph(reason) for reason in one.reasons if reason]
+    return element("div", [element("p", one.question, class_="title"), verdict, *reasons])
+
+
+def _encoder(study: Study) -> Answer | None:
+    """Whether the embeddings are sound, and better than naming the most frequent class."""
+    found = study.folder.json("findings/findings.json")
+    state = mapping(found.get("state"))
+    numbers = {name: float(value) for name, value in state.items() if is_number(value)}
+    reasons: list[Content] = [" ".join(str(line) for line in mapping(found.get("told")).get("state") or ())]
+    measured = [sentence for one in study.measures.values() if (sentence := _above_frequent(study, one))]
+    if not numbers and not measured:
+        return None
+    beaten = all(sentence.beaten for sentence in measured)
+    reasons = [" ".join(sentence.text for sentence in measured), *reasons]
+    kind, verdict = GOOD, "Yes" if measured else "Sound, as far as that shows without labels"
+    if numbers.get("deviation", 1.0) < COLLAPSED:
+        kind, verdict = BAD, "No: it has collapsed"
+    elif not beaten:
+        kind, verdict = BAD, "No: no better than naming the most frequent class"
+    elif numbers.get("effective_rank", FEW_DIRECTIONS) < FEW_DIRECTIONS:
+        kind, verdict = DOUBTFUL, "Doubtful: it uses few directions"
+    elif numbers.get("self_retrieval", 1.0) < _RECOGNISES:
+        kind, verdict = DOUBTFUL, "Doubtful: it hardly tells single images apart"
+    return Answer("Is the encoder good?", kind, verdict, reasons)
+
+
+@dataclass(frozen=True)
+class _Frequent:
+    """A measure beside what naming the most frequent class gives."""
+
+    text: str
+    beaten: bool
+
+
+def _above_frequent(study: Study, one: Measured) -> _Frequent | None:
+    """Compare an accuracy of the main arm with the most frequent class, where a table of confusions tells it."""
+    matrix = mapping(study.folder.evaluation.get(one.name)).get("confusion")
+    score = study.score(study.main, one.name) if study.main in study.rows else {}
+    rows = matrix if isinstance(matrix, list) and all(isinstance(row, list) for row in matrix) else []
+    sizes = [sum(filter(is_number, row)) for row in rows]
+    if one.quantity != "accuracy" or not sizes or sum(sizes) == 0 or not is_number(score.get("mean")):
+        return None
+    frequent = 100 * max(sizes) / sum(sizes)
+    low = score["low"] if is_number(score.get("low")) else score["mean"]
+    reached = f"{one.told} of {study.main}: {one.value(score['mean'])}"
+    text = f"{reached}; the most frequent class makes {fixed(frequent)}\u00a0%."
+    return _Frequent(text, low > frequent)
+
+
+def _bank(study: Study) -> Answer | None:
+    """Whether the arm with the bank is better than the arms without, beyond the intervals."""
+    question = "Was the bank worth it?"
+    gate = mapping(study.result.get("gate"))
+    drawn = [arm for arm in study.rows if study.generated(arm) and not study.sees_labels(arm)]
+    if not drawn:
+        if gate and not gate.get("passed", True):
+            return Answer(question, BAD, "No: it failed, and was left out", ["Why, and what to do, stands below."])
+        return None
+    arm = study.main if study.main in drawn else drawn[0]
+    plain = _beside(study, arm)
+    if not plain:
+        line = "No arm without it was trained. --controls true trains two: the method alone, and a third view."
+        return Answer(question, DOUBTFUL, "Not known", [line])
+    known = [(one, other) for one in study.measures.values() for other in plain]
+    pairs = [(one, other) for one, other in known if is_number(study.gap(arm, one.name, other).get("mean"))]
+    kind, verdict = _judged([_sign(study.gap(arm, one.name, other), one) for one, other in pairs])
+    told = [_difference(study, one, arm, other) for one, other in pairs]
+    return Answer(question, kind, verdict, [element("ul", told), _price(study, arm)])
+
+
+def _beside(study: Study, arm: str) -> list[str]:
+    """The arms without a generator that tell what it is worth: the method alone and its third view, else the first."""
+    plain = [other for other in study.rows if not study.generated(other) and not study.sees_labels(other)]
+    method = arm.partition("+")[0]
+    return [other for other in plain if other in (method, f"{method}+view")] or plain[:1]
+
+
+def _sign(gap: Mapping[str, Any], one: Measured) -> int:
+    """1: better beyond the interval; -1: worse; 0: not to be told."""
+    low, high = gap.get("low"), gap.get("high")
+    if not (is_number(low) and is_number(high)) or low <= 0 <= high:
+        return 0
+    return one.sign if low > 0 else -one.sign
+
+
+def _judged(signs: list[int]) -> tuple[str, str]:
+    if 1 in signs and -1 in signs:
+        return DOUBTFUL, "Better in some, worse in others"
+    if 1 in signs:
+        return GOOD, "Yes, in these numbers" if all(signs) else "Yes, in some of these numbers"
+    return (BAD, "No") if -1 in signs else (DOUBTFUL, "Cannot be told")
+
+
+def _difference(study: Study, one: Measured, arm: str, other: str) -> Html:
+    """A measure's difference with a word beside it: gain, loss, or noise."""
+    gap = study.gap(arm, one.name, other)
+    word, kind = {1: ("gain", GOOD), -1: ("loss", BAD), 0: ("noise", DOUBTFUL)}[_sign(gap, one)]
+    limits = f" ({signed(gap['low'])} to {signed(gap['high'])})" if is_number(gap.get("low")) else ", one seed"
+    text = f" {one.told}: {signed(gap['mean'])} against {other}{limits}"
+    return element("li", [element("span", word, class_=f"verdict {kind}"), text])
+
+
+def _price(study: Study, arm: str) -> str:
+    seconds = [study.cost(arm, part, "seconds") for part in ("generator", "pretraining")]
+    if not all(seconds):
+        return ""
+    return f"Diffusion model and bank took {duration(seconds[0])}, the encoder's training {duration(seconds[1])}."
+
+
+def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
+    """What to type now, what is doubtful first."""
+    place, steps = shlex.quote(study.folder.path.name), list[tuple[str, str]]()
+    source = shlex.quote(study.folder.source)
+    if encoder is not None and encoder.kind != GOOD:
+        steps.append(("Train it longer:", f"clsp continue {place} --epochs 100 --out {place}-longer"))
+    if bank is not None and bank.verdict == "Not known":
+        steps.append(("Train the arms that tell what the bank is worth:", _again(study, "--controls true")))
+    elif bank is not None and study.seeds < 2 and study.others:
+        arms = ",".join([study.baseline, *study.others])
+        recipe = f"{place}/recipe.yaml"
+        call = f"clsp compare --data {source} --recipe {recipe} --methods {arms} --seeds 3 --out {place}-seeds"
+        steps.append(("One seed is one throw of the dice. Repeat it with three:", call))
+    steps.append(("Look through your images:", f"clsp explore {place}"))
+    steps.append(("Take the encoder away, for timm or as ONNX:", f"clsp export --encoder {place} --out {place}-model"))
+    written = [join([paragraph(why), code(call)]) for why, call in steps]
+    return element("div", [element("p", "What next?", class_="title"), *written], class_="next")
+
+
+def _again(study: Study, more: str) -> str:
+    """The run's own command with something added."""
+    return f"{study.folder.recipe.get('command') or 'clsp run'} {more}"

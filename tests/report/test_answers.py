@@ -1,0 +1,124 @@
+"""The first screen: what it answers to the three questions, by what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from clsp.report.answers import answers
+from clsp.report.folder import Folder
+from clsp.report.study import Study
+
+HEALTHY = {
+    "deviation": 0.9,
+    "effective_rank": 40.0,
+    "dimensions": 128,
+    "self_retrieval": 0.95,
+    "tried": 100,
+    "pool": 500,
+}
+COST = {"pretraining_seconds": 60.0, "pretraining_flops": 1e12}
+DRAWN = {**COST, "generator_seconds": 120.0, "generator_flops": 2e12}
+
+
+def gap(mean, half):
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def study(folder, arms, *, state=HEALTHY, gate=None, sizes=(50, 50), better="higher"):
+    """A study of these arms: name -> (value, differences to the first arm and the others)."""
+    rows = []
+    for name, (value, against) in arms.items():
+        drawn = "+bank" in name
+        versus = {other: {"linear": difference} for other, difference in against.items()}
+        row = {"arm": name, "seeds": 1, "linear": gap(value, 1.0), "versus": versus, "cost": DRAWN if drawn else COST}
+        rows.append({**row, "sees_labels": "+class" in name})
+    measures = {"linear": {"title": "Linear", "quantity": "accuracy", "unit": "%", "better": better, "metric": "top1"}}
+    result = {"arms": rows, "baseline": next(iter(arms), ""), "measures": measures if arms else {}, "gate": gate or {}}
+    main = next((name for name in arms if "+bank" in name), next(iter(arms), ""))
+    confusion = [[size if row == column else 0 for column in range(len(sizes))] for row, size in enumerate(sizes)]
+    (folder / "evaluation").mkdir(parents=True)
+    (folder / "findings").mkdir()
+    (folder / "comparison.json").write_text(json.dumps(result))
+    (folder / "evaluation" / "metrics.json").write_text(json.dumps({"arm": main, "linear": {"confusion": confusion}}))
+    found = {"state": state, "told": {"headline": "500 images.", "state": ["It is in this state."]}}
+    (folder / "findings" / "findings.json").write_text(json.dumps(found))
+    return Study(Folder(folder))
+
+
+def told(made):
+    """The verdict below each question, and the commands."""
+    page = str(answers(made))
+    verdicts = re.findall(r'class="title">([^<]*)</p><p><span class="verdict (\w+)">([^<]*)<', page)
+    return {question: (kind, verdict) for question, kind, verdict in verdicts}, re.findall(
+        r"<code>([^<]*)</code>", page
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "view", "expected"),
+    [
+        (gap(2, 1), gap(2, 1), ("good", "Yes, in these numbers")),
+        (gap(2, 1), gap(0.5, 1), ("good", "Yes, in some of these numbers")),
+        (gap(0.5, 1), gap(0.5, 1), ("doubtful", "Cannot be told")),
+        ({"mean": 3.0}, {"mean": 2.0}, ("doubtful", "Cannot be told")),
+        (gap(-2, 1), gap(0.5, 1), ("bad", "No")),
+        (gap(-2, 1), gap(2, 1), ("doubtful", "Better in some, worse in others")),
+    ],
+)
+def test_was_the_bank_worth_it(tmp_path, difference, view, expected):
+    arms = {
+        "simclr": (80, {}),
+        "simclr+bank": (82, {"simclr": difference, "simclr+view": view}),
+        "simclr+view": (80, {}),
+    }
+    verdicts, commands = told(study(tmp_path / "run", arms))
+    assert verdicts["Was the bank worth it?"] == expected
+    assert commands[0].startswith("clsp compare ")
+
+
+def test_less_is_better_where_it_is(tmp_path):
+    arms = {"simclr": (80, {}), "simclr+bank": (78, {"simclr": gap(-2, 1)})}
+    assert told(study(tmp_path / "run", arms, better="lower"))[0]["Was the bank worth it?"][0] == "good"
+
+
+def test_an_arm_that_sees_labels_is_no_rival(tmp_path):
+    arms = {"simclr": (80, {}), "simclr+bank": (82, {"simclr": gap(2, 1)}), "simclr+class": (95, {})}
+    page = str(answers(study(tmp_path / "run", arms)))
+    assert "simclr+class" not in page.partition("What next?")[0]
+
+
+def test_a_bank_alone_and_a_bank_that_failed(tmp_path):
+    alone, commands = told(study(tmp_path / "alone", {"simclr+bank": (82, {})}))
+    assert alone["Was the bank worth it?"] == ("doubtful", "Not known")
+    assert commands[0].endswith("--controls true")
+    failed = study(tmp_path / "failed", {"simclr": (80, {})}, gate={"passed": False, "left_out": ["simclr+bank"]})
+    assert told(failed)[0]["Was the bank worth it?"] == ("bad", "No: it failed, and was left out")
+    assert "Was the bank worth it?" not in told(study(tmp_path / "none", {"simclr": (80, {})}))[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "sizes", "value", "expected"),
+    [
+        ({}, (50, 50), 80, ("good", "Yes")),
+        ({"deviation": 0.01}, (50, 50), 80, ("bad", "No: it has collapsed")),
+        ({}, (90, 10), 90.5, ("bad", "No: no better than naming the most frequent class")),
+        ({"effective_rank": 2.0}, (50, 50), 80, ("doubtful", "Doubtful: it uses few directions")),
+        ({"self_retrieval": 0.2}, (50, 50), 80, ("doubtful", "Doubtful: it hardly tells single images apart")),
+    ],
+)
+def test_is_the_encoder_good(tmp_path, state, sizes, value, expected):
+    verdicts, commands = told(study(tmp_path / "run", {"simclr": (value, {})}, state=HEALTHY | state, sizes=sizes))
+    assert verdicts["Is the encoder good?"] == expected
+    assert commands[0].startswith("clsp explore" if expected[0] == "good" else "clsp continue")
+
+
+def test_without_labels_it_says_no_more_than_it_knows(tmp_path):
+    verdicts, _ = told(study(tmp_path / "run", {}))
+    assert verdicts == {"Is the encoder good?": ("good", "Sound, as far as that shows without labels")}
+
+
+def test_nothing_is_said_before_there_is_a_result(tmp_path):
+    assert answers(Study(Folder(tmp_path))) == ""
