@@ -32,7 +32,7 @@ demo: $(VENV)/.installed
 	$(BIN)/clsp run --data digits --out $(DEMO)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(if $(T),$(T),--ignore=tests/test_sweep.py)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 25 -m "not slow" $(if $(T),$(T),--ignore=tests/test_sweep.py)
 	$(if $(T),,$(BIN)/python -m pytest tests/test_sweep.py)  # it forks: it wants a process that no other test has used
 
 test-all: $(VENV)/.installed-test
