@@ -249,3 +249,38 @@ def test_the_paper_s_scale_goes_on_from_what_it_kept(tmp_path):
     both = files.read_json(tmp_path / "state" / "result.json")["runs"]
     assert {arm: seeds["0"] for arm, seeds in both.items()} == {arm: seeds["0"] for arm, seeds in first.items()}
     assert all(set(seeds) == {"0", "1"} for seeds in both.values()) and not (tmp_path / "two" / "diffusion").exists()
+
+
+FAMILY = {
+    "search": {"seed": 100, "factors": [1, 2]},
+    "seeds": 1,
+    "epochs": 2,
+    "sets": {"digits": {"recipe": "smoke", "validation": 300, "settings": {"pretrain.images": 64}, "bank": {}}},
+    "common": {"pretrain.batch_size": 16, "evaluate.label_fractions": [0.1]},
+    "methods": {
+        "simclr": {"lr": 0.1, "other": {"simclr.temperature": 0.1}},
+        "byol": {"lr": 0.1, "other": {"byol.momentum": [0.5, 1.0]}},
+    },
+}
+
+
+@pytest.mark.slow
+def test_the_family_is_tried_and_trained_anew_with_what_was_best(tmp_path):
+    """Each method has the same trials; the table's arms have the chosen settings and epochs of equal cost."""
+    plan, work = tmp_path / "plan.yaml", tmp_path / "work"
+    plan.write_text(yaml.safe_dump(FAMILY, sort_keys=False))
+    recipe = Path(load_recipe.__code__.co_filename).with_name("smoke.yaml")
+    plan.write_text(plan.read_text().replace("recipe: smoke", f"recipe: {recipe}"))
+    for part in ("0/2", "1/2"):
+        script("family.py", "--work", work, "--set", "digits", "--plan", plan, "--part", part)
+    found = files.read_json(work / "digits" / "search.json")
+    assert {name: len(words["tried"]) for name, words in found["methods"].items()} == {"simclr": 3, "byol": 3}
+    for words in found["methods"].values():
+        best = max(words["tried"], key=lambda line: line["linear"])
+        assert words["chosen"] == best["settings"]
+    table = files.read_json(work / "digits" / "table" / "comparison.json")
+    assert [row["arm"] for row in table["arms"]] == ["simclr", "simclr+bank", "byol", "byol+bank"]
+    trained = files.read_json(work / "digits" / "table" / "arms" / "byol" / "seed-0" / "stage.json")["settings"]
+    assert trained["lr"] == found["methods"]["byol"]["chosen"]["lr"]
+    costs = {row["arm"]: row["cost"]["pretraining_flops"] for row in table["arms"]}
+    assert costs["byol"] == pytest.approx(costs["simclr"], rel=0.4)  # of so few epochs

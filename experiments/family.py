@@ -1,0 +1,183 @@
+"""All methods by one measure: an equal search of settings, then the table, at equal FLOPs.
+
+    python experiments/family.py --work WORK --set fashion-mnist
+    python experiments/keep.py WORK/fashion-mnist/table studies/family --part fashion-mnist
+
+experiments/family.yaml has the plan. Three steps, each of which goes on after a kill: what an epoch of each method
+costs is counted; every method is tried with the plan's rates and its other value, on validation images; and `clsp
+compare` trains what was best anew, alone and with the bank, with other seeds. WORK/SET/search.json has costs, trials
+and what was chosen. `--part 0/2` and `--part 1/2` share the trials; the table is made by the part that finds all of
+them done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clsp import files
+from clsp.settings.describe import as_text
+
+PLAN = Path(__file__).with_name("family.yaml")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method with the settings that are tried."""
+
+    method: str
+    rate: float
+    other: bool
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.method}-{self.rate:g}" + ("-other" if self.other else "")
+
+
+@dataclass(frozen=True)
+class Family:
+    """The plan for one set of images, and where its work lies."""
+
+    plan: dict[str, Any]
+    data: str
+    work: Path
+
+    @cached_property
+    def own(self) -> dict[str, Any]:
+        """What the plan says of the set."""
+        found: dict[str, Any] = self.plan["sets"][self.data]
+        return found
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Options of every training."""
+        return {"data": self.data, "recipe": self.own["recipe"], **self.plan["common"], **self.own["settings"]}
+
+    def trials(self) -> Iterator[Trial]:
+        """The first rate of all methods first, so that every method has something soon."""
+        for factor in self.plan["search"]["factors"]:
+            for method, words in self.plan["methods"].items():
+                yield Trial(method, words["lr"] * factor, False)
+        for method, words in self.plan["methods"].items():
+            yield Trial(method, words["lr"], True)
+
+    def settings(self, trial: Trial) -> dict[str, Any]:
+        """Its settings below ``pretrain``."""
+        more = self.plan["methods"][trial.method]["other"] if trial.other else {}
+        return {"lr": trial.rate, **more}
+
+    def cost(self, arm: str) -> float:
+        """FLOPs of an epoch of an arm; the bank's are those of a third view."""
+        arm = arm.replace("+bank", "+view")
+        folder = self.work / "costs" / arm
+        method, _, source = arm.partition("+")
+        positives = {"positives": source} if source else {}
+        options = {"pretrain.method": method, "pretrain.epochs": 1, "pretrain.warmup_epochs": 0, **positives}
+        if not (folder / "encoder.safetensors").exists():
+            clsp("pretrain", {**self.common, **options, "out": folder})
+        return float(files.read_json(folder / "stage.json")["facts"]["flops"])
+
+    def epochs(self, arm: str) -> int:
+        """As many as cost what SimCLR's do."""
+        return max(round(self.plan["epochs"] * self.cost("simclr") / self.cost(arm)), 1)
+
+    def tried(self, trial: Trial) -> dict[str, float]:
+        """Train and measure it on validation images; what is finished is not repeated."""
+        place = self.work / "trials" / trial.name
+        settings = {f"pretrain.{name}": value for name, value in self.settings(trial).items()}
+        once = {"methods": trial.method, "seeds": 1, "seed": self.plan["search"]["seed"]}
+        if not (place / "comparison.json").exists():
+            options = {**self.common, **settings, "pretrain.epochs": self.epochs(trial.method), **once}
+            clsp("compare", {**options, "evaluate.validation_images": self.own["validation"], "out": place})
+        (arm,) = files.read_json(place / "comparison.json")["arms"]
+        return {name: arm[name]["mean"] for name in ("linear", "knn")}
+
+    def write(self) -> None:
+        """Write what was tried and chosen, where all trials are done."""
+        found: dict[str, Any] = {"epoch_flops": {}, "methods": {}}
+        for trial in self.trials():
+            line = {"settings": self.settings(trial), "epochs": self.epochs(trial.method), **self.tried(trial)}
+            found["methods"].setdefault(trial.method, {"tried": []})["tried"].append(line)
+        for method, words in found["methods"].items():
+            found["epoch_flops"][method] = self.cost(method)
+            words["chosen"] = max(words["tried"], key=lambda line: line["linear"])["settings"]
+        files.write_json(self.work / "search.json", found)
+
+    def arms(self) -> list[str]:
+        """Every method alone and with the bank."""
+        return [name for method in self.plan["methods"] for name in (method, f"{method}+bank")]
+
+    def recipe(self) -> Path:
+        """The set's recipe with what was chosen for each arm."""
+        chosen = files.read_json(self.work / "search.json")["methods"]
+        recipe = yaml.safe_load(Path(self.own["recipe"]).read_text(encoding="utf-8"))
+        recipe["per_method"] = {}
+        for arm in self.arms():
+            settings = chosen[arm.partition("+")[0]]["chosen"]
+            recipe["per_method"][arm] = {**nested(settings), "epochs": self.epochs(arm)}
+        path = self.work / "recipe.yaml"
+        files.write_text(path, yaml.safe_dump(recipe, sort_keys=False))
+        return path
+
+    def bank(self) -> dict[str, Any]:
+        """The bank that a given diffusion model draws; without one, `clsp compare` makes both."""
+        place, words = self.work / "bank", ("images.", "synthesize.", "pretrain.")
+        if "diffusion" not in self.own:
+            return {}
+        options = {name: value for name, value in self.common.items() if "." not in name or name.startswith(words)}
+        clsp("synthesize", {**options, **self.own["bank"], "diffusion": self.own["diffusion"], "out": place})
+        return {"positives": place}
+
+    def table(self) -> None:
+        """Train what was chosen, alone and with the bank."""
+        more = {"recipe": str(self.recipe()), "methods": ",".join(self.arms()), "seeds": self.plan["seeds"]}
+        clsp("compare", {**self.common, **self.own["bank"], **self.bank(), **more, "out": self.work / "table"})
+
+
+def nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Dotted names as sections."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        *sections, last = name.split(".")
+        place = found
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return found
+
+
+def clsp(command: str, options: dict[str, Any]) -> None:
+    """Run a command as a user would type it."""
+    words = itertools.chain.from_iterable((f"--{name}", as_text(value)) for name, value in options.items())
+    subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder of all trainings")
+    parser.add_argument("--set", required=True, help="the plan's set of images")
+    parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th trial")
+    given = parser.parse_args()
+    plan = yaml.safe_load(given.plan.read_text(encoding="utf-8"))
+    family = Family(plan, given.set, given.work / given.set)
+    number, parts = map(int, given.part.split("/"))
+    for trial in list(family.trials())[number::parts]:
+        family.tried(trial)
+    if all((family.work / "trials" / trial.name / "comparison.json").exists() for trial in family.trials()):
+        family.write()
+        family.table()
+
+
+if __name__ == "__main__":
+    main()
