@@ -110,11 +110,11 @@ def train(name: str, world: World, folder: Path) -> dict[str, Any]:
         if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
             content.update(key.encode() + state[key].contiguous().numpy().tobytes())
     losses = [line["loss"] for line in files.read_jsonl(folder / "metrics.jsonl")]
-    return {"arithmetic": arithmetic(), "weights": content.hexdigest()[:16], "losses": losses}
+    return {"weights": content.hexdigest()[:16], "losses": losses}
 
 
-def known() -> dict[str, Any]:
-    """Read what was written down."""
+def known() -> dict[str, dict[str, Any]]:
+    """Read what was written down: by arm and arithmetic."""
     return json.loads(FILE.read_text())
 
 
@@ -127,7 +127,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = make_world(Path(folder))
         found = {name: train(name, world, Path(folder) / "arms" / name) for name in names}
-    entries = {**(known() if FILE.exists() else {}), **found}
+    before = known() if FILE.exists() else {}
+    entries = before | {name: before.get(name, {}) | {arithmetic(): one} for name, one in found.items()}
     FILE.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
 
 

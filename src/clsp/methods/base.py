@@ -29,7 +29,8 @@ class Views:
     second: Tensor
     """Second view, likewise."""
     positive: Tensor | None
-    """The additional positive (a third view, a candidate of the bank), augmented alike; None without one."""
+    """The additional positive (a third view, a candidate of the bank), augmented alike, float [m B, C, H, W]: the first
+    one of all anchors, then perhaps the second, ...; None without one."""
     ids: Tensor
     """Dataset indices, int64 [B]."""
     progress: float
@@ -39,19 +40,20 @@ class Views:
     step: int = 0
     """The training step: with the seed and ``ids`` it names random draws."""
     crops: tuple[Crops, ...] | None = None
-    """Where the views lie in their images, in the order first, second, positive, for the methods that choose among
+    """Where the views lie in their images, in the order first, second, positives, for the methods that choose among
     patches; None for all others."""
     weights: Tensor | None = None
-    """How strongly the additional positive counts, float [B] in [0, 1]; None: fully."""
+    """How strongly the additional positive counts, float [m B] in [0, 1]; None: fully."""
     mates: Tensor | None = None
-    """Of mixtures: the row of the other anchor that the additional positive shows, int64 [B]."""
+    """Of mixtures: the row of the other anchor that the additional positive shows, int64 [m B]."""
     pair_weights: Tensor | None = None
     """How strongly the pair of the two views counts, float [B]; None: fully."""
     ignore: Tensor | None = None
     """bool [B, G], True where image j of the global batch is no negative of image i, as one is the other's positive in
     this step; None: all are."""
     shown: Tensor | None = None
-    """Dataset indices of the images that are positives of the anchors in this step, int64 [B], for `ignored_among`."""
+    """Dataset indices of the images that are positives of the anchors in this step, int64 [B] or [B, m], for
+    `ignored_among`."""
     local: tuple[Tensor, ...] = ()
     """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them."""
 
@@ -60,13 +62,18 @@ class Views:
         """What an objective of the batch's pairs heeds: how strongly each counts, and who is no negative of whom."""
         return {"weights": self.pair_weights, "ignore": self.ignore}
 
+    @property
+    def positives(self) -> tuple[Tensor, ...]:
+        """The additional positive in parts of one for each anchor, float [B, C, H, W] each; nothing without one."""
+        return () if self.positive is None else self.positive.split(len(self.ids))
+
     def real(self) -> Views:
         """The two real views alone."""
         return replace(self, positive=None, local=())
 
     def ignored_among(self, ids: Tensor) -> Tensor | None:
         """Mark the rows of a memory that are no negatives: bool [B, K] for dataset indices int64 [K]; None: all are."""
-        return None if self.shown is None else self.shown[:, None] == ids
+        return None if self.shown is None else (self.shown.view(len(self.shown), -1, 1) == ids).any(dim=1)
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,8 @@ class Output:
     second: Tensor
     """Embeddings of the second view, likewise."""
     pair: tuple[Tensor, Tensor] | None
-    """What the additional positive pulls together (anchor side, positive side), each float [B, D]; None without."""
+    """What the additional positive pulls together: anchor side, float [B, D], and positive side, float [m B, D]; None
+    without."""
     neighbours: Tensor | None = None
     """Dataset indices of the neighbours that served as positives, int64 [B], -1 where there is none yet."""
 
@@ -194,20 +202,20 @@ def embed(
         also: further inputs of ``network``, each as a sequence of one tensor [B, ...] a view.
 
     Returns:
-        Embeddings float [B, D] of the first view, the second view and the positive (None without one).
+        Embeddings float [B, D] of the first view and the second view, and [m B, D] of the positive (None without one).
     """
-    pixels = [view for view in (views.first, views.second, views.positive) if view is not None]
-    parts = list(zip(pixels, *also))
+    parts = list(zip((views.first, views.second, *views.positives), *also))
     if mode == "views":
         groups = [[part] for part in parts]
     elif mode == "split":
-        groups = [parts[:2], parts[2:]] if len(parts) == 3 else [parts]
+        groups = [parts[:2], parts[2:]] if len(parts) > 2 else [parts]
     else:
         groups = [parts]
     embedded: list[Tensor] = []
     for group in groups:
         embedded += network(*map(torch.cat, zip(*group))).chunk(len(group))
-    return embedded[0], embedded[1], embedded[2] if len(embedded) == 3 else None
+    first, second, *positives = embedded
+    return first, second, None if not positives else positives[0] if len(positives) == 1 else torch.cat(positives)
 
 
 def embed_local(network: Callable[..., Tensor], views: Views, mode: BatchNormMode) -> list[Tensor]:

@@ -66,6 +66,7 @@ class ReSSL(Method):
         if views.positive is None:
             return self.network(views.first), None
         if self.batch_norm == "joint":
-            first, positive = self.network(torch.cat((views.first, views.positive))).chunk(2)
-            return first, positive
-        return self.network(views.first), self.network(views.positive)
+            first, *positives = self.network(torch.cat((views.first, views.positive))).split(len(views.ids))
+            return first, torch.cat(positives)
+        parts = views.positives if self.batch_norm == "views" else (views.positive,)
+        return self.network(views.first), torch.cat([self.network(part) for part in parts])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from clsp import distributed, randomness
 from clsp.objectives.base import Objective
 from clsp.objectives.precision import full_precision
 from clsp.positives.positive import Positive
-from clsp.settings import NonNegative, settings
+from clsp.settings import Count, NonNegative, settings
 from clsp.settings.types import ProperFraction
 
 Placement = Literal["third", "host"]
@@ -26,6 +27,10 @@ class Third:
 
     weight: NonNegative = 1.0
     """lambda of the term lambda * what the objective says."""
+    count: Count = 1
+    """m: positives of an anchor in one step, as StableRep (arXiv 2306.00984) and SupCon have several. Each is pulled by
+    itself and counts 1/m, and those of one anchor are never each other's negatives. A bank draws each of them among its
+    k, so that one may come twice. A step costs m third views."""
     schedule: Schedule = "constant"
     """lambda over the training: constant (the paper), or falling along half a cosine to 0."""
     trim: ProperFraction = 0.0
@@ -44,22 +49,28 @@ class Third:
         """Compute what the positive adds to the method's terms.
 
         Args:
-            pair: embeddings of anchors and positives, as the method pairs them; float [B, D] each.
+            pair: embeddings of anchors, float [B, D], and of their positives, as the method pairs them, float [m B, D]:
+                the first of all anchors, then the second, ...
             objective: what pulls them together.
             progress: fraction of the training that is done, in [0, 1].
-            weights: how strongly each pair counts, float [B]; None: fully.
+            weights: how strongly each pair counts, float [m B]; None: fully.
             mates: of mixtures, the row of the other anchor that is pulled, too, with the weight 1 - ``weights``, int64
-                [B].
+                [m B].
             ignore: bool [B, G], True where anchor j of the global batch is no negative of anchor i.
 
         Returns:
             A scalar.
         """
         anchors, positives = pair
-        term = self._pulled(anchors, positives, objective, weights, ignore)
-        if mates is not None and weights is not None:
-            term = term + self._pulled(anchors[mates], positives, objective, 1.0 - weights, ignore)
-        return scheduled(self.weight, self.schedule, progress) * term
+        count, terms = len(positives) // len(anchors), list[Tensor]()
+        blocks = zip(positives.chunk(count), _chunks(weights, count), _chunks(mates, count), strict=True)
+        for block, counts, others in blocks:
+            term = self._pulled(anchors, block, objective, counts, ignore)
+            if others is not None and counts is not None:
+                term = term + self._pulled(anchors[others], block, objective, 1.0 - counts, ignore)
+            terms.append(term)
+        together = terms[0] if count == 1 else torch.stack(terms).mean()
+        return scheduled(self.weight, self.schedule, progress) * together
 
     def _pulled(
         self, anchors: Tensor, positives: Tensor, objective: Objective, weights: Tensor | None, ignore: Tensor | None
@@ -116,6 +127,10 @@ class Host:
             weights=kept,
             ids=None if positive.ids is None else torch.where(chosen, positive.ids, ids),
         )
+
+
+def _chunks(values: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    return [None] * count if values is None else values.chunk(count)
 
 
 def in_place(ids: Tensor, chance: Tensor | float, *, seed: int, step: int) -> Tensor:

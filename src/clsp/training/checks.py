@@ -68,6 +68,11 @@ def check_together(config: PretrainConfig, images: Images) -> None:
         raise UserError(f"positives '{chosen.source}' need labels, and this source has none")
     if chosen.placement == "host":
         _check_host(config, method, source)
+    elif source.level == "embedding" and chosen.third.count > 1:
+        raise UserError(
+            f"--pretrain.positive.third.count {chosen.third.count}: '{chosen.source}' gives one embedding of each "
+            "anchor; leave it at 1, or choose a source of images"
+        )
 
 
 def _check_host(config: PretrainConfig, method: type[Method], source: Source) -> None:

@@ -240,8 +240,7 @@ def _last_views(training: Pretraining) -> np.ndarray:
     """
     last = training.steps - 1
     views = training.views(last)
-    whole = [part for part in (views.first, views.second, views.positive) if part is not None]
-    parts = [part[:_SHEET] for part in (*whole, *views.local)]
+    parts = [part[:_SHEET] for part in (views.first, views.second, *views.positives, *views.local)]
     positions = training.batches.positions(last)[:_SHEET].to(training.mean.device)
     originals = training.material.pixels[positions].cpu()
     pictures: list[Any] = [(part * training.std + training.mean).clamp(0, 1).cpu() for part in parts]

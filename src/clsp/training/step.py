@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -109,46 +109,51 @@ class Pretraining(Training[Seen]):
             positions = self.batches.positions(number, self.mean.device)
         progress = self.course.at(number) / self.course.planned if progress is None else progress
         ids, anchors = self.ids[positions], self.material.pixels[positions]
-        positive, third = self._positive(positions, anchors, ids, progress, number), None
-        images = [anchors, anchors]
-        if positive is not None and self.config.positive.placement == "host":
-            images[1] = positive.images
-        elif positive is not None:
-            images.append(third := positive.images)
+        positives, host = self._positives(positions, anchors, ids, progress, number), self._host
+        images = [anchors, *(one.images for one in positives)] if host else [anchors, anchors]
+        images += [] if host else [one.images for one in positives]
         draws: dict[str, Any] = {"seed": self.seed, "step": number, "ids": ids}
         method, augment = self.method, self.config.augment
         drawn, local = draw_views(images, method, augment, **draws), draw_local(anchors, method, augment, **draws)
         for part in (*drawn, *local):
             part.sub_(self.mean).div_(self.std)
-        shown, weights = (positive.ids, positive.weights) if positive is not None else (None, None)
+        shown = [one.ids for one in positives if one.ids is not None]
+        weights, mates = (_together([getattr(one, name) for one in positives]) for name in ("weights", "mates"))
         return Views(
             first=drawn[0],
             second=drawn[1],
-            positive=None if third is None else drawn[2],
+            positive=_together(drawn[2:]),
             ids=ids,
             progress=progress,
             # Only the upper bounds that say so may see labels; for all others there are none.
             labels=self.labels[positions] if self.labels is not None and method.sees_labels else None,
             step=number,
             crops=crops_of(len(drawn), method, augment, **draws),
-            weights=None if third is None else weights,
-            mates=positive.mates if positive is not None else None,
-            pair_weights=weights if third is None else None,
-            ignore=no_negatives(ids, shown) if shown is not None else None,
-            shown=shown,
+            weights=None if host else weights,
+            mates=mates,
+            pair_weights=weights if host else None,
+            ignore=torch.stack([no_negatives(ids, one) for one in shown]).any(dim=0) if shown else None,
+            shown=None if not shown else shown[0] if len(shown) == 1 else torch.stack(shown, dim=1),
             local=local,
         )
 
-    def _positive(
+    @property
+    def _host(self) -> bool:
+        """Whether a positive takes the second view's place."""
+        return self.draw is not None and self.config.positive.placement == "host"
+
+    def _positives(
         self, positions: Tensor, anchors: Tensor, ids: Tensor, progress: float, number: int
-    ) -> Positive | None:
-        """Draw the positives; those that do not take the second view's place give way to the anchor."""
+    ) -> list[Positive]:
+        """Draw every anchor's positives; one that does not take the second view's place gives way to the anchor."""
         if self.draw is None:
-            return None
-        positive, chosen = self.draw(positions, anchors, number), self.config.positive
-        if chosen.placement == "host":
-            positive = chosen.host.place(positive, anchors, ids, progress, seed=self.seed, step=number)
-        return positive
+            return []
+        chosen = self.config.positive
+        if self._host:
+            positive = self.draw(positions, anchors, number)
+            return [chosen.host.place(positive, anchors, ids, progress, seed=self.seed, step=number)]
+        count = chosen.third.count
+        return [self.draw(positions, anchors, number * count + place) for place in range(count)]
 
     def _pulled(self, output: Output, views: Views) -> dict[str, Tensor]:
         """The additional positive's term; empty without one, and where it is the second view."""
@@ -192,3 +197,9 @@ class Pretraining(Training[Seen]):
 
         factors: list[Callable[[int], float]] = [partial(factor, group["shape"]) for group in optimizer.param_groups]
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+
+
+def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The parts in one tensor; None where there is none."""
+    found = [part for part in parts if part is not None]
+    return found[0] if len(found) == 1 else torch.cat(found) if found else None

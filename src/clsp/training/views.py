@@ -12,8 +12,9 @@ from clsp.images.augment import Crops, augment, draw_crops
 from clsp.images.config import AugmentConfig
 from clsp.methods.base import Method
 
-_FIRST_LOCAL = 3
-"""Number of the first local crop: the two views' and the additional positive's come before it."""
+_FIRST_LOCAL, _FURTHER = 3, 1000
+"""Number of the first local crop: the two views' and the additional positive's come before it; and what is added to the
+numbers of further positives, which would else be the local crops'."""
 
 
 Kind = Method | type[Method]
@@ -25,8 +26,8 @@ def draw_views(
     """Draw one random view of every image.
 
     Args:
-        images: what the first view, the second one and, where there is one, the additional positive are made of, uint8
-            [B, C, H, W] each.
+        images: what the first view, the second one and the additional positives, where there are some, are made of,
+            uint8 [B, C, H, W] each.
         method: says how its views differ.
         config: what may change.
         seed: the run's seed.
@@ -39,7 +40,7 @@ def draw_views(
 
     def drawn(numbers: Sequence[int], changes: AugmentConfig) -> tuple[Tensor, ...]:
         count, pixels = len(numbers), torch.cat([images[number] for number in numbers])
-        views = torch.cat([torch.full_like(ids, number) for number in numbers])
+        views = torch.cat([torch.full_like(ids, _named(number)) for number in numbers])
         together = augment(pixels, changes, seed=seed, step=step, ids=ids.repeat(count), views=views)
         return together.chunk(count)
 
@@ -47,6 +48,11 @@ def draw_views(
         return list(drawn(range(len(images)), config))
     first, *positive = drawn([number for number in range(len(images)) if number != 1], config)
     return [first, *drawn([1], crops_alone(config)), *positive]
+
+
+def _named(number: int) -> int:
+    """The number that names a view's random draws."""
+    return number if number < _FIRST_LOCAL else _FURTHER + number
 
 
 def draw_local(
@@ -69,7 +75,7 @@ def crops_of(
     """Return where the first ``count`` views that `draw_views` makes lie; None for methods that do not ask for it."""
     if not method.patches:
         return None
-    numbers = (torch.full_like(ids, number) for number in range(count))
+    numbers = (torch.full_like(ids, _named(number)) for number in range(count))
     return tuple(draw_crops(config, seed=seed, step=step, ids=ids, views=views) for views in numbers)
 
 
