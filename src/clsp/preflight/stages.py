@@ -64,6 +64,8 @@ class Plan:
     """The GPU that memory and hours are wanted for; None: this machine's device."""
     kept: bool = False
     """Whether rates that were measured before serve, instead of timing every step."""
+    untimed: bool = False
+    """Whether the FLOPs alone are wanted: nothing is timed, and all seconds are 0."""
 
     def bf16(self, precision: Literal["auto", "32", "bf16"]) -> bool:
         """Whether a stage of this precision runs in bf16 there."""
@@ -118,6 +120,8 @@ def _timed(
     plan: Plan, kind: Kind, about: Any, step: Step, flops: float, full: int, precision: Any
 ) -> tuple[float, int]:
     """Seconds of a step, and the images that it had."""
+    if plan.untimed:
+        return 0.0, full
     if not plan.kept:
         return measure.seconds(step, full, least=min(4, full) if kind == "encoder training" else 1)
     key, device = named([about, plan.bf16(precision)]), device_of(plan.recipe.hardware)
