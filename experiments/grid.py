@@ -4,7 +4,8 @@
 
 The plan names the command, what is made before it (encoders, banks), and the options of every row and column. What is
 finished in OUT/runs is not repeated; what failed is said at the end, and tried again by the next call. OUT/result.json
-holds the mean of every measure with its interval over the seeds, and the differences to the first row, paired by seed;
+holds the mean of every measure with its interval over the seeds, and the differences to the first row, paired by seed,
+and to other rows that the plan names as controls of a row;
 OUT/cells.jsonl.gz keeps what every cell measured, and brings OUT/runs back where that is gone. Several processes share
 the work: --part 0/2 and --part 1/2.
 """
@@ -147,6 +148,10 @@ def collected(plan: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any
         gaps = {name: gap.record() for name in mine if (gap := paired(mine[name], others.get(name, {})))}
         if mine:
             table.setdefault(column, {})[row] = {"measures": measures, "versus_first": gaps if row != first else {}}
+            for control in plan.get("controls", {}).get(row, ()):
+                known = _by_measure(runs, column, control)
+                found = {name: gap.record() for name in mine if (gap := paired(mine[name], known.get(name, {})))}
+                table[column][row].setdefault("versus", {})[control] = found
     return {"plan": plan, "table": table}
 
 
