@@ -179,15 +179,17 @@ def require_views(config: BackboneConfig, size: int, augment: AugmentConfig) -> 
 def to_channels_last(model: nn.Module) -> nn.Module:
     """Lay a model's weights out channels last, unless a convolution could not be trained so; return it.
 
-    oneDNN's gradient of a strided 1x1 convolution with fewer than 8 channels, channels last, writes past its buffer on
-    processors with AVX2 (its issue 6035); it is the shortcut of a very thin ResNet.
+    oneDNN's gradient of a strided 1x1 convolution with fewer channels than a vector register holds numbers (8 with
+    AVX2, 16 with AVX-512), channels last, writes past its buffer (its issue 6035). With AVX-512 the process dies, with
+    images of 56 pixels and more. It is the shortcut of a very thin ResNet.
     """
+    narrow = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
     for conv in model.modules():
         if (
             isinstance(conv, nn.Conv2d)
             and conv.kernel_size == (1, 1)
             and conv.stride != (1, 1)
-            and conv.in_channels < 8
+            and conv.in_channels < narrow
         ):
             return model
     return model.to(memory_format=torch.channels_last)
