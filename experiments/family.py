@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from clsp import files
 from clsp.settings.describe import as_text
+from clsp.settings.values import nested
 
 PLAN = Path(__file__).with_name("family.yaml")
 
@@ -83,8 +85,10 @@ class Family:
         method, _, source = arm.partition("+")
         positives = {"positives": source} if source else {}
         options = {"pretrain.method": method, "pretrain.epochs": 1, "pretrain.warmup_epochs": 0, **positives}
-        if not (folder / "encoder.safetensors").exists():
-            clsp("pretrain", {**self.common, **options, "out": folder})
+        files.make_folder(folder)
+        with FileLock(folder.with_suffix(".lock")):  # the other part asks for it, too
+            if not (folder / "encoder.safetensors").exists():
+                clsp("pretrain", {**self.common, **options, "out": folder})
         return float(files.read_json(folder / "stage.json")["facts"]["flops"])
 
     def epochs(self, arm: str) -> int:
@@ -142,18 +146,6 @@ class Family:
         """Train what was chosen, alone and with the bank."""
         more = {"recipe": str(self.recipe()), "methods": ",".join(self.arms()), "seeds": self.plan["seeds"]}
         clsp("compare", {**self.common, **self.own["bank"], **self.bank(), **more, "out": self.work / "table"})
-
-
-def nested(settings: dict[str, Any]) -> dict[str, Any]:
-    """Dotted names as sections."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        *sections, last = name.split(".")
-        place = found
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return found
 
 
 def clsp(command: str, options: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What a shell needs to complete commands, options and their values. Nothing heavy is imported here.
 
-The scripts are static: completing a word asks no Python, for that takes half a second.
+The scripts are static: completing a word starts no Python.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ complete -o default -F _clsp clsp
 
 
 def script(shell: str) -> str:
-    """The script that a shell reads: ``eval "$(clsp completion bash)"``.
+    """The script that a shell reads.
 
     Args:
         shell: one of `SHELLS`.

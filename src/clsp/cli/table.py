@@ -217,7 +217,7 @@ COMMANDS = {
         recipe=False,
     ),
     "completion": Command(
-        summary='what bash, zsh or fish needs to complete commands and options: eval "$(clsp completion bash)"',
+        summary="a script with which bash, zsh or fish completes commands and options: clsp completion bash > FILE",
         function="completion",
         module="sharing",
         positional="SHELL",

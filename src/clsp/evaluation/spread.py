@@ -7,6 +7,8 @@ from torch import Tensor
 
 COLLAPSED, FEW_DIRECTIONS = 0.1, 3.0
 """Below this deviation all images have nearly one embedding; below this effective rank it is a line or a plane."""
+UNSURE = 0.5
+"""Fraction of changed views that find their own image, below which they seldom do."""
 
 
 def deviation(unit: Tensor) -> float:

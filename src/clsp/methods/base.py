@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -73,7 +74,9 @@ class Views:
 
     def ignored_among(self, ids: Tensor) -> Tensor | None:
         """Mark the rows of a memory that are no negatives: bool [B, K] for dataset indices int64 [K]; None: all are."""
-        return None if self.shown is None else (self.shown.view(len(self.shown), -1, 1) == ids).any(dim=1)
+        if self.shown is None:
+            return None
+        return reduce(torch.logical_or, (one[:, None] == ids for one in self.shown.view(len(self.ids), -1).unbind(1)))
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,13 @@ def embed(
     for group in groups:
         embedded += network(*map(torch.cat, zip(*group))).chunk(len(group))
     first, second, *positives = embedded
-    return first, second, None if not positives else positives[0] if len(positives) == 1 else torch.cat(positives)
+    return first, second, together(positives)
+
+
+def together(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The parts in one tensor, [m B, ...]; None where there is none."""
+    found = [part for part in parts if part is not None]
+    return found[0] if len(found) == 1 else torch.cat(found) if found else None
 
 
 def embed_local(network: Callable[..., Tensor], views: Views, mode: BatchNormMode) -> list[Tensor]:

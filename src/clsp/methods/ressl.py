@@ -20,7 +20,7 @@ from clsp.encoders.heads import Heads
 from clsp.encoders.memory import Memory
 from clsp.engine.ema import EMA
 from clsp.engine.schedule import cosine
-from clsp.methods.base import Method, Output, Views, pair
+from clsp.methods.base import Method, Output, Views, pair, together
 from clsp.objectives.distribution import relational
 from clsp.settings import Count, Positive, settings
 from clsp.settings.types import Momentum
@@ -67,6 +67,6 @@ class ReSSL(Method):
             return self.network(views.first), None
         if self.batch_norm == "joint":
             first, *positives = self.network(torch.cat((views.first, views.positive))).split(len(views.ids))
-            return first, torch.cat(positives)
+            return first, together(positives)
         parts = views.positives if self.batch_norm == "views" else (views.positive,)
-        return self.network(views.first), torch.cat([self.network(part) for part in parts])
+        return self.network(views.first), together([self.network(part) for part in parts])

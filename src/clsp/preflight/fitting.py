@@ -151,8 +151,7 @@ class Fitting:
 
         extent = Extent(min(len(self.seen.train), ENOUGH.images), ENOUGH.steps, ENOUGH.epochs)
         recipe = self.recipe(size, extent)
-        seen, elsewhere = _resized(self.seen, size), self.gpu is not None
-        stages = plan_stages(Plan(recipe, seen, self.gpu, kept=True, untimed=elsewhere), self.arms(recipe))
+        stages = plan_stages(Plan(recipe, _resized(self.seen, size), self.gpu, kept=True), self.arms(recipe))
         if self.gpu is not None:
             peaks = [self.gpu.peak(bf16=stage.bf16) * UTILISATION for stage in stages]
             stages = [replace(stage, seconds=stage.flops / peak) for stage, peak in zip(stages, peaks)]

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from clsp.engine.costs import Cost, Step, costs
 
-__all__ = ["Cost", "Step", "costs", "seconds"]
+__all__ = ["Cost", "Step", "backward", "costs", "seconds", "wait"]
 
 _LONG_ENOUGH = 0.5
 """Seconds that a step must take for its time to be trusted; shorter ones are repeated."""
@@ -65,3 +66,15 @@ def _clock() -> Callable[[], float]:
     """The processor's for one thread, the wall's for several and beside an accelerator, which has no such clock."""
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return time.perf_counter if accelerated or torch.get_num_threads() > 1 else time.process_time
+
+
+def backward(loss: Tensor) -> None:
+    """The backward pass, to its end on the device."""
+    loss.backward()
+    wait(loss.device)
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the GPU has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
@@ -63,9 +62,7 @@ class Plan:
     gpu: GPU | None
     """The GPU that memory and hours are wanted for; None: this machine's device."""
     kept: bool = False
-    """Whether rates that were measured before serve, instead of timing every step."""
-    untimed: bool = False
-    """Whether the FLOPs alone are wanted: nothing is timed, and all seconds are 0."""
+    """Whether rates that were measured before serve, instead of timing every step; for a GPU by name none is timed."""
 
     def bf16(self, precision: Literal["auto", "32", "bf16"]) -> bool:
         """Whether a stage of this precision runs in bf16 there."""
@@ -120,8 +117,8 @@ def _timed(
     plan: Plan, kind: Kind, about: Any, step: Step, flops: float, full: int, precision: Any
 ) -> tuple[float, int]:
     """Seconds of a step, and the images that it had."""
-    if plan.untimed:
-        return 0.0, full
+    if plan.kept and plan.gpu is not None:
+        return 0.0, full  # its seconds follow from the FLOPs
     if not plan.kept:
         return measure.seconds(step, full, least=min(4, full) if kind == "encoder training" else 1)
     key, device = named([about, plan.bf16(precision)]), device_of(plan.recipe.hardware)
@@ -163,20 +160,9 @@ def _denoise(unet: Any, bf16: bool) -> Step:
         t = torch.zeros(batch, dtype=torch.int64, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = unet(x, t, return_dict=False)[0].float().square().mean()
-        _backward(loss)
+        measure.backward(loss)
 
     return step
-
-
-def _backward(loss: Tensor) -> None:
-    loss.backward()
-    _wait(loss.device)
-
-
-def _wait(device: torch.device) -> None:
-    """Wait until the GPU has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _bank(plan: Plan) -> Stage:
@@ -213,7 +199,7 @@ def _draw(unet: Any, config: SynthesizeConfig, bf16: bool) -> Step:
         x = torch.randn(batch - batch % each, unet.config.in_channels, side, side, device=device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             interpolated_noise(unet, x, x[::each], 10, config.interpolation_weight, config.guidance_scale)
-        _wait(device)
+        measure.wait(device)
 
     return step
 
@@ -298,7 +284,7 @@ def _contrast(training: Pretraining, device: torch.device, bf16: bool) -> Step:
         training.method.before_step(0.5)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = training.step(0, torch.arange(batch, device=device), 0.5).loss
-        _backward(loss)
+        measure.backward(loss)
         training.method.after_step()
 
     return step

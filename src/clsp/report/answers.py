@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS
+from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, UNSURE
 from clsp.report.folder import mapping
 from clsp.report.html import Content, Html, code, element, join, paragraph
 from clsp.report.numbers import duration, fixed, is_number, signed
+from clsp.report.results import clear
 from clsp.report.study import Measured, Study
 
-_RECOGNISES = 0.5
-"""Fraction of changed views that find their own image, below which a training was hardly long enough."""
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 """What a verdict says, which is also the CSS class of its words."""
+SHORT, UNKNOWN = "Doubtful: it hardly tells single images apart", "Not known"
+"""Verdicts that a command can change."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ def _encoder(study: Study) -> Answer | None:
         kind, verdict = BAD, "No: no better than naming the most frequent class"
     elif numbers.get("effective_rank", FEW_DIRECTIONS) < FEW_DIRECTIONS:
         kind, verdict = DOUBTFUL, "Doubtful: it uses few directions"
-    elif numbers.get("self_retrieval", 1.0) < _RECOGNISES:
-        kind, verdict = DOUBTFUL, "Doubtful: it hardly tells single images apart"
+    elif numbers.get("self_retrieval", 1.0) < UNSURE:
+        kind, verdict = DOUBTFUL, SHORT
     return Answer("Is the encoder good?", kind, verdict, reasons)
 
 
@@ -104,12 +103,12 @@ def _bank(study: Study) -> Answer | None:
     plain = _beside(study, arm)
     if not plain:
         line = "No arm without it was trained. --controls true trains two: the method alone, and a third view."
-        return Answer(question, DOUBTFUL, "Not known", [line])
+        return Answer(question, DOUBTFUL, UNKNOWN, [line])
     known = [(one, other) for one in study.measures.values() for other in plain]
     pairs = [(one, other) for one, other in known if is_number(study.gap(arm, one.name, other).get("mean"))]
     kind, verdict = _judged([_sign(study.gap(arm, one.name, other), one) for one, other in pairs])
     told = [_difference(study, one, arm, other) for one, other in pairs]
-    return Answer(question, kind, verdict, [element("ul", told), _price(study, arm)])
+    return Answer(question, kind, verdict, [element("ul", told) if told else "", _price(study, arm)])
 
 
 def _beside(study: Study, arm: str) -> list[str]:
@@ -119,12 +118,11 @@ def _beside(study: Study, arm: str) -> list[str]:
     return [other for other in plain if other in (method, f"{method}+view")] or plain[:1]
 
 
-def _sign(gap: Mapping[str, Any], one: Measured) -> int:
+def _sign(gap: dict[str, float], one: Measured) -> int:
     """1: better beyond the interval; -1: worse; 0: not to be told."""
-    low, high = gap.get("low"), gap.get("high")
-    if not (is_number(low) and is_number(high)) or low <= 0 <= high:
+    if not clear(gap):
         return 0
-    return one.sign if low > 0 else -one.sign
+    return one.sign if gap["low"] > 0 else -one.sign
 
 
 def _judged(signs: list[int]) -> tuple[str, str]:
@@ -155,9 +153,9 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
     """What to type now, what is doubtful first."""
     place, steps = shlex.quote(study.folder.path.name), list[tuple[str, str]]()
     source = shlex.quote(study.folder.source)
-    if encoder is not None and encoder.kind != GOOD:
+    if encoder is not None and encoder.verdict == SHORT:
         steps.append(("Train it longer:", f"clsp continue {place} --epochs 100 --out {place}-longer"))
-    if bank is not None and bank.verdict == "Not known":
+    if bank is not None and bank.verdict == UNKNOWN:
         steps.append(("Train the arms that tell what the bank is worth:", _again(study, "--controls true")))
     elif bank is not None and study.seeds < 2 and study.others:
         arms = ",".join([study.baseline, *study.others])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from clsp.engine.course import Course
 from clsp.engine.fit import StepOutput, Training
 from clsp.engine.pixels import BlankPixels
 from clsp.engine.schedule import warmup_factor
-from clsp.methods.base import Method, Output, Views
+from clsp.methods.base import Method, Output, Views, together
 from clsp.positives.placement import no_negatives
 from clsp.positives.source import Draw, Material, Positive
 from clsp.training.config import PretrainConfig
@@ -110,19 +110,18 @@ class Pretraining(Training[Seen]):
         progress = self.course.at(number) / self.course.planned if progress is None else progress
         ids, anchors = self.ids[positions], self.material.pixels[positions]
         positives, host = self._positives(positions, anchors, ids, progress, number), self._host
-        images = [anchors, *(one.images for one in positives)] if host else [anchors, anchors]
-        images += [] if host else [one.images for one in positives]
+        images = [anchors, *([] if host else [anchors]), *(one.images for one in positives)]
         draws: dict[str, Any] = {"seed": self.seed, "step": number, "ids": ids}
         method, augment = self.method, self.config.augment
         drawn, local = draw_views(images, method, augment, **draws), draw_local(anchors, method, augment, **draws)
         for part in (*drawn, *local):
             part.sub_(self.mean).div_(self.std)
         shown = [one.ids for one in positives if one.ids is not None]
-        weights, mates = (_together([getattr(one, name) for one in positives]) for name in ("weights", "mates"))
+        weights, mates = together([one.weights for one in positives]), together([one.mates for one in positives])
         return Views(
             first=drawn[0],
             second=drawn[1],
-            positive=_together(drawn[2:]),
+            positive=together(drawn[2:]),
             ids=ids,
             progress=progress,
             # Only the upper bounds that say so may see labels; for all others there are none.
@@ -132,7 +131,7 @@ class Pretraining(Training[Seen]):
             weights=None if host else weights,
             mates=mates,
             pair_weights=weights if host else None,
-            ignore=torch.stack([no_negatives(ids, one) for one in shown]).any(dim=0) if shown else None,
+            ignore=reduce(torch.logical_or, (no_negatives(ids, one) for one in shown)) if shown else None,
             shown=None if not shown else shown[0] if len(shown) == 1 else torch.stack(shown, dim=1),
             local=local,
         )
@@ -197,9 +196,3 @@ class Pretraining(Training[Seen]):
 
         factors: list[Callable[[int], float]] = [partial(factor, group["shape"]) for group in optimizer.param_groups]
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
-
-
-def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """The parts in one tensor; None where there is none."""
-    found = [part for part in parts if part is not None]
-    return found[0] if len(found) == 1 else torch.cat(found) if found else None

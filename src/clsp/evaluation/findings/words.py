@@ -6,10 +6,10 @@ from clsp.evaluation.findings.clusters import Clusters
 from clsp.evaluation.findings.duplicates import Duplicates
 from clsp.evaluation.findings.outliers import Outliers
 from clsp.evaluation.findings.state import State
-from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS
+from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, UNSURE
 
-_SURE, _UNSURE = 0.9, 0.5
-"""Fractions of views that find their image: from the first on it is nearly always, below the second seldom."""
+_SURE = 0.9
+"""Fraction of views that find their image, from which on it is nearly always."""
 _DISTINCT, _VAGUE = 0.5, 0.25
 """Silhouettes: from the first on clusters are apart, below the second there are none to speak of (Kaufman and Rousseeuw
 1990)."""
@@ -46,7 +46,7 @@ def of_state(state: State) -> list[str]:
     chance = f"by chance {100 / state.pool:.2g} %"
     if state.self_retrieval >= _SURE:
         meaning = "the encoder recognises single images"
-    elif state.self_retrieval >= _UNSURE:
+    elif state.self_retrieval >= UNSURE:
         meaning = "the encoder recognises most images, and takes the others for images that look like them"
     elif state.self_retrieval > 10 / state.pool:
         meaning = "the encoder recognises few single images; trained longer it may see more"
