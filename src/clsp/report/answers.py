@@ -62,7 +62,7 @@ def _encoder(study: Study) -> Answer | None:
         kind, verdict = BAD, "No: no better than naming the most frequent class"
     elif numbers.get("effective_rank", FEW_DIRECTIONS) < FEW_DIRECTIONS:
         kind, verdict = DOUBTFUL, "Doubtful: it uses few directions"
-    elif numbers.get("self_retrieval", 1.0) < UNSURE:
+    elif not measured and numbers.get("self_retrieval", 1.0) < UNSURE:  # with labels, classes say more
         kind, verdict = DOUBTFUL, SHORT
     return Answer("Is the encoder good?", kind, verdict, reasons)
 
@@ -106,7 +106,8 @@ def _bank(study: Study) -> Answer | None:
         return Answer(question, DOUBTFUL, UNKNOWN, [line])
     known = [(one, other) for one in study.measures.values() for other in plain]
     pairs = [(one, other) for one, other in known if is_number(study.gap(arm, one.name, other).get("mean"))]
-    kind, verdict = _judged([_sign(study.gap(arm, one.name, other), one) for one, other in pairs])
+    signs = [(other, _sign(study.gap(arm, one.name, other), one)) for one, other in pairs]
+    kind, verdict = _judged([sign for _, sign in signs], [sign for other, sign in signs if other.endswith("+view")])
     told = [_difference(study, one, arm, other) for one, other in pairs]
     return Answer(question, kind, verdict, [element("ul", told) if told else "", _price(study, arm)])
 
@@ -125,12 +126,19 @@ def _sign(gap: dict[str, float], one: Measured) -> int:
     return one.sign if gap["low"] > 0 else -one.sign
 
 
-def _judged(signs: list[int]) -> tuple[str, str]:
-    if 1 in signs and -1 in signs:
-        return DOUBTFUL, "Better in some, worse in others"
-    if 1 in signs:
-        return GOOD, "Yes, in these numbers" if all(signs) else "Yes, in some of these numbers"
-    return (BAD, "No") if -1 in signs else (DOUBTFUL, "Cannot be told")
+def _judged(signs: list[int], control: list[int]) -> tuple[str, str]:
+    """The verdict: the bank gains only what it gains over a third view, where one was trained; that costs no generator.
+
+    Args:
+        signs: of the differences to all arms without a generator.
+        control: of those to the third view.
+    """
+    held = control or signs
+    if -1 in signs:
+        return (DOUBTFUL, "Better in some, worse in others") if 1 in held else (BAD, "No")
+    if 1 in held:
+        return GOOD, "Yes, in these numbers" if all(held) else "Yes, in some of these numbers"
+    return DOUBTFUL, "No more than a third view, as far as can be told" if 1 in signs else "Cannot be told"
 
 
 def _difference(study: Study, one: Measured, arm: str, other: str) -> Html:
