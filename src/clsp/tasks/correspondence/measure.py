@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from clsp.tasks.correspondence.warps import warp
 Points = tuple[np.ndarray, np.ndarray, float]
 """Points that were guessed, true ones, and the extent that alpha is a fraction of."""
 
+Finder = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Finds points [P, 2] of an image [C, H, W] in another one: [P, 2]."""
+
 
 @dataclass(frozen=True)
 class Matcher:
@@ -39,10 +42,20 @@ class Matcher:
         return match(maps[0], maps[1], points, transport=self.transport, hough=self.hough)[0]
 
 
+def _same_place(source: Tensor, target: Tensor, points: Tensor) -> Tensor:
+    """The floor of all features: every point is where it was."""
+    return points
+
+
+def _finders(rows: Mapping[str, Mapped], config: MeasureConfig) -> dict[str, Finder]:
+    found: dict[str, Finder] = {"same place": _same_place}
+    return found | {name: Matcher(mapped, config.transport, config.hough) for name, mapped in rows.items()}
+
+
 def on_warps(
     rows: Mapping[str, Mapped], images: files.Array, config: MeasureConfig, *, seed: int
 ) -> dict[str, dict[str, float]]:
-    """PCK of points on warps of images, alpha a fraction of the image: by row.
+    """PCK of points on warps of images, alpha a fraction of the image: by row, and of guessing that no point moved.
 
     Args:
         rows: what maps images, by name.
@@ -54,9 +67,8 @@ def on_warps(
     real = torch.from_numpy(files.take(images, np.arange(count))).float() / 255.0
     warped = warp(real, config.points, seed=seed, ids=torch.arange(count))
     found = {}
-    for name, mapped in rows.items():
-        matcher = Matcher(mapped, config.transport, config.hough)
-        guessed = [matcher(*pair) for pair in zip(warped.images, real, warped.points, strict=True)]
+    for name, finder in _finders(rows, config).items():
+        guessed = [finder(*pair) for pair in zip(warped.images, real, warped.points, strict=True)]
         pairs: list[Points] = [(g.numpy(), t.numpy(), 2.0) for g, t in zip(guessed, warped.truth, strict=True)]
         found[name] = {key: round(value, 2) for key, value in pck(pairs).items()}
     return found
@@ -65,7 +77,7 @@ def on_warps(
 def on_pairs(
     rows: Mapping[str, Mapped], pairs: Sequence[Pair], config: MeasureConfig, *, size: int, channels: int
 ) -> dict[str, dict[str, float]]:
-    """PCK of key points on pairs of a benchmark: by row.
+    """PCK of key points on pairs of a benchmark: by row, and of guessing that no point moved.
 
     Args:
         rows: what maps images, by name.
@@ -77,14 +89,15 @@ def on_pairs(
     Raises:
         UserError: an image cannot be read.
     """
-    found: dict[str, list[Points]] = {name: [] for name in rows}
+    finders = _finders(rows, config)
+    found: dict[str, list[Points]] = {name: [] for name in finders}
     for pair in pairs[: config.pairs]:
         source, first = _squeezed(pair.source, size, channels)
         target, second = _squeezed(pair.target, size, channels)
         points = torch.from_numpy((pair.points + 0.5) / first * 2 - 1).float()
         extent = float(max(second)) if pair.extent is None else pair.extent
-        for name, mapped in rows.items():
-            guessed = Matcher(mapped, config.transport, config.hough)(source, target, points).numpy()
+        for name, finder in finders.items():
+            guessed = finder(source, target, points).numpy()
             found[name].append(((guessed + 1) / 2 * second - 0.5, pair.truth, extent))
     return {name: {key: round(value, 2) for key, value in pck(some).items()} for name, some in found.items()}
 

@@ -11,6 +11,7 @@ from clsp.report.numbers import fixed
 from clsp.tasks.task import Article, Found
 
 NAMES = {
+    "same place": "no features: the same place",
     "random": "random weights",
     "before": "the encoder as it was",
     "trained": "trained here",
