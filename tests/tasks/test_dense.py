@@ -132,7 +132,7 @@ def test_every_other_image_serves_and_the_diffusion_model_is_a_row(made, tmp_pat
     bank = bank if other == "candidate" else None
     make_dense(job(images, config, tmp_path, bank, diffusion=str(diffusion)))
     found = files.read_json(tmp_path / "measures" / "metrics.json")["warps"]
-    assert found.keys() == {"random", "trained", "diffusion"}
+    assert found.keys() == {"same place", "random", "trained", "diffusion"}
     assert all(0 <= value <= 100 for row in found.values() for value in row.values())
 
 
@@ -199,6 +199,8 @@ def _settings():
         (["correspond", "a.png", "b.png", "--encoder", "x", "--out", "m.png", "--layer", "2"], "below 0"),
         (["dense", "--data", "digits", "--out", "x", "--cycle.other", "friend"], "one of"),
         (["dense", "--data", "digits", "--out", "x", "--layer", "0"], "below 0"),
+        (["dense", "--data", "digits", "--out", "x", "--pairs", "nowhere"], "SPair-71k"),
+        (["dense", "--data", "digits", "--out", "x", "--diffusion", "nowhere"], "nowhere"),
     ],
 )
 def test_a_mistake_ends_in_one_line(tmp_path, monkeypatch, capsys, arguments, said):
@@ -206,3 +208,4 @@ def test_a_mistake_ends_in_one_line(tmp_path, monkeypatch, capsys, arguments, sa
     assert dispatch(arguments) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("clsp: error") and said in last
+    assert not (tmp_path / "x" / "encoder.safetensors").exists()  # it is said before the training

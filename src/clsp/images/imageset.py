@@ -65,7 +65,8 @@ class Split:
             UserError: there is none called ``name``.
         """
         if not self.has(name):
-            raise UserError(f"the images have no column '{name}'; known: {', '.join(self.columns) or 'none'}")
+            known = f"known: {', '.join(self.columns)}" if self.columns else "they have no columns at all"
+            raise UserError(f"the images have no column '{name}'; {known}")
         return np.asarray(self.labels if name == "label" else self.columns[name])
 
     def rows(self, rows: np.ndarray) -> Split:

@@ -24,7 +24,7 @@ from clsp.methods.base import NoSettings
 from clsp.settings.values import plain
 from clsp.tasks.correspondence.config import DenseConfig, DenseRecipe
 from clsp.tasks.correspondence.features import Mapped, maps_and_features, of_diffusion, of_encoder
-from clsp.tasks.correspondence.keypoints import read_pairs
+from clsp.tasks.correspondence.keypoints import Pair, read_pairs
 from clsp.tasks.correspondence.measure import on_pairs, on_warps
 from clsp.tasks.correspondence.training import Corresponding, Other
 from clsp.tasks.job import Draws, Job, Keep, train
@@ -48,6 +48,7 @@ def make_dense(job: Job[DenseRecipe]) -> None:
     config = job.recipe.dense
     ids = subset(len(job.images.train), config.images, seed=job.recipe.seed)
     _require_together(config, job)
+    _pairs(job), _diffusion(job)  # what cannot be used is refused before the training
     about: dict[str, Any] = {"title": "dense encoder", "section": "dense", "makes": (), "count": len(ids)}
     train(job, config, build=partial(build, job, ids), **about)
     measure_dense(job)
@@ -161,7 +162,7 @@ def _same_class(pixels: Pixels, labels: np.ndarray, seed: int, device: torch.dev
 
 def _rows(job: Job[DenseRecipe]) -> dict[str, Mapped]:
     """What is compared: random weights, the encoder before and after, and the diffusion model's features."""
-    config, seed = job.recipe.dense, job.recipe.seed
+    config = job.recipe.dense
     beginning, spec, layer = (
         find_beginning(job.encoder, job.images, config.backbone),
         read_spec(job.folder),
@@ -173,11 +174,19 @@ def _rows(job: Job[DenseRecipe]) -> dict[str, Mapped]:
         rows["before"] = of_encoder(beginning.build(config.backbone), mean, std, layer)
     if config.epochs:
         rows["trained"] = of_encoder(load_encoder(job.folder), mean, std, layer)
-    if diffusion := job.more.get("diffusion"):
-        pipeline, chosen = SyntheticPositivePipeline.from_pretrained(diffusion), config.measure
-        about: dict[str, Any] = {"time": chosen.time, "block": chosen.block, "channels": spec.channels, "seed": seed}
-        rows["diffusion"] = of_diffusion(pipeline.unet, pipeline.scheduler, **about)
+    if diffusion := _diffusion(job):
+        rows["diffusion"] = diffusion
     return rows
+
+
+def _diffusion(job: Job[DenseRecipe]) -> Mapped | None:
+    """What maps images by the decoder of the diffusion model that ``more`` names; None without one."""
+    place, chosen = job.more.get("diffusion"), job.recipe.dense.measure
+    if not place:
+        return None
+    pipeline = SyntheticPositivePipeline.from_pretrained(place)
+    about: dict[str, Any] = {"channels": job.images.channels, "seed": job.recipe.seed}
+    return of_diffusion(pipeline.unet, pipeline.scheduler, time=chosen.time, block=chosen.block, **about)
 
 
 def _measured(rows: dict[str, Mapped], job: Job[DenseRecipe]) -> dict[str, Any]:
@@ -186,8 +195,13 @@ def _measured(rows: dict[str, Mapped], job: Job[DenseRecipe]) -> dict[str, Any]:
     tested = images.test or images.train
     part = f"{min(len(tested), config.pairs)} images of the {'train' if images.test is None else 'test'} part"
     found: dict[str, Any] = {"warps": on_warps(rows, tested.images, config, seed=job.recipe.seed), "tested": part}
-    if place := job.more.get("pairs"):
-        read = read_pairs(Path(place))
+    if read := _pairs(job):
         found["pairs"] = on_pairs(rows, read, config, size=images.size, channels=images.channels)
-        found["of_pairs"] = f"{min(len(read), config.pairs)} pairs of {Path(place).name}"
+        found["of_pairs"] = f"{min(len(read), config.pairs)} pairs of {Path(str(job.more['pairs'])).name}"
     return found
+
+
+def _pairs(job: Job[DenseRecipe]) -> list[Pair]:
+    """The pairs of the benchmark that ``more`` names; empty without one."""
+    place = job.more.get("pairs")
+    return read_pairs(Path(place)) if place else []
