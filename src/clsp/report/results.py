@@ -214,11 +214,9 @@ def _further(study: Study) -> Html:
 
 
 def protocols(study: Study) -> Html:
-    """What was done to measure, one paragraph a measure."""
+    """What was done to measure, folded away, by measure."""
     told = {one.title: study.protocol(name) for name, one in study.measures.items()}
-    parts = [
-        paragraph([element("b", f"{title}: "), text.rstrip(".") + "."], "names") for title, text in told.items() if text
-    ]
+    parts = [details(title, paragraph(text.rstrip(".") + ".", "names")) for title, text in told.items() if text]
     if parts and study.others:
         chosen = f"Told by the first run of {study.baseline}: what is chosen here, every run chooses for itself."
         parts.append(paragraph(chosen, "names"))
