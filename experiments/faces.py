@@ -43,7 +43,7 @@ def cut(folder: Path, out: Path) -> list[Face]:
         folder: with the pictures, ``training_with_face_landmarks.xml`` and ``testing_with_face_landmarks.xml``.
         out: of the data set.
     """
-    found = []
+    found: list[Face] = []
     for part in ("training", "testing"):
         for picture in ET.parse(folder / f"{part}_with_face_landmarks.xml").iter("image"):
             with Image.open(folder / picture.attrib["file"]) as opened:

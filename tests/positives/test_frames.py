@@ -15,11 +15,11 @@ CPU = torch.device("cpu")
 NAMES = [f"a/f{i}.png" for i in range(12)] + [f"b/sub/{i:03d}.png" for i in range(5)] + ["alone.png"]
 
 
-def frames(window, *, ids=None, names=NAMES, labels=None):
+def frames(window, *, ids=None, names=NAMES, labels=None, weigh=True):
     ids = np.arange(len(names)) if ids is None else np.array(ids)
     images = np.arange(len(names), dtype=np.uint8).reshape(-1, 1, 1, 1)
     material = Material(Pixels(images, ids).to(CPU), ids, labels, images, names)
-    return Frames(window=window).build(material, seed=0, device=CPU)
+    return Frames(window=window, weigh=weigh).build(material, seed=0, device=CPU)
 
 
 def draws(source, place, steps=3000):
@@ -54,6 +54,14 @@ def test_the_weights_are_the_papers_codes():
     assert by_frame[0] == 1.0
     assert by_frame[10] == pytest.approx(1 / 11)
     assert 11 not in by_frame
+
+
+def test_without_weights_the_same_frames_are_drawn_and_count_fully():
+    position, anchor = torch.tensor([3, 7]), torch.zeros(2, 1, 1, 1, dtype=torch.uint8)
+    for step in range(5):
+        plain, weighed = (frames(10, weigh=weigh)(position, anchor, step) for weigh in (False, True))
+        assert plain.weights is None and weighed.weights is not None
+        assert plain.ids.tolist() == weighed.ids.tolist() and plain.images.equal(weighed.images)
 
 
 def test_a_window_of_0_and_a_video_of_one_frame_give_the_anchor_itself():

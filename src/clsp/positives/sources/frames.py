@@ -35,6 +35,8 @@ class Frames(Source):
 
     window: NonNegativeInt = 10
     """d: how many frames two frames may be apart."""
+    weigh: bool = True
+    """Whether a pair counts the less the farther its frames are apart; false: all count fully."""
 
     def build(self, material: Material, *, seed: int, device: torch.device) -> Draw:
         """Return what draws frames.
@@ -54,7 +56,8 @@ class Frames(Source):
         firsts = np.searchsorted(line[order], line - self.window)
         counts = np.searchsorted(line[order], line + self.window, side="right") - firsts
         lists = OneOf(material.pixels, *(torch.from_numpy(x).to(device) for x in (order, firsts, counts)), seed=seed)
-        return NearInTime(lists, torch.from_numpy(ids).to(device), torch.from_numpy(times).to(device), self.window)
+        own, when = (torch.from_numpy(values).to(device) for values in (ids, times))
+        return NearInTime(lists, own, when, self.window if self.weigh else None)
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,14 @@ class NearInTime:
     """Dataset indices of the images trained on, int64 [N]."""
     times: Tensor
     """Their places in their videos, int64 [N]."""
-    window: int
+    window: int | None
+    """That the weights are reckoned with; None: there are none."""
 
     def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:
         """Return a frame for each anchor, with the weight of its distance."""
         found = self.lists.flat[self.lists.draw(positions, step)]
+        if self.window is None:
+            return Positive(self.lists.pixels[found], ids=self.ids[found])
         distance = (self.times[found] - self.times[positions]).abs()
         weights = (self.window - distance + 1).float() / (self.window + 1)
         return Positive(self.lists.pixels[found], weights=weights, ids=self.ids[found])
