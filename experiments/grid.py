@@ -122,7 +122,8 @@ class Grid:
                 self.clsp(words["command"], {**options, "seed": seed, "out": self.made(name, seed)}, seed)
 
     def made(self, name: str, seed: int) -> Path:
-        return self.work / f"{name}-{seed}"
+        """Where it lies; a name with an ending is a file."""
+        return self.work / f"{Path(name).stem}-{seed}{Path(name).suffix}"
 
     def clsp(self, command: str, options: dict[str, Any], seed: int) -> None:
         places = {name: str(self.made(name, seed)) for name in self.plan.get("before", {})}

@@ -13,6 +13,7 @@ from clsp.images.config import AugmentConfig
 from clsp.methods import METHODS
 from clsp.training.checks import check_together
 from clsp.training.views import crops_alone, crops_of, draw_local, draw_views
+from tiny import Tiny, make
 
 AUGMENT = AugmentConfig(size=12, blur=0.5, solarize=0.3)
 
@@ -36,6 +37,14 @@ def test_every_view_is_the_augmentation_of_its_number(method, count):
             views=torch.full((9,), number),
         )
         torch.testing.assert_close(view, expected)
+
+
+def test_a_strong_teacher_sees_what_the_other_methods_second_view_shows():
+    method = make("ressl", Tiny(), memory=16, teacher="strong")
+    images = [torch.randint(0, 256, (9, 3, 16, 16), dtype=torch.uint8) for _ in range(2)]
+    views = draw_views(images, method, AUGMENT, seed=3, step=5, ids=torch.arange(9) + 40)
+    for view, plain in zip(views, drawn(images, "simclr"), strict=True):
+        assert view.equal(plain)
 
 
 def test_ressls_second_view_keeps_its_colours():

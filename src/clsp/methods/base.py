@@ -130,8 +130,8 @@ class Method(nn.Module, ABC):
     """The projector's shape in the paper, for what the recipe leaves open."""
     sees_labels: ClassVar[bool] = False
     """It sees the labels: an upper bound, never a rival."""
-    weak_second: ClassVar[bool] = False
-    """Its second view keeps its colours: it is cropped and flipped alone."""
+    weak_second: bool = False
+    """Its second view keeps its colours: it is cropped and flipped alone. A method's settings may change it."""
     patches: ClassVar[bool] = False
     """It chooses among a view's patches: it sees where the views lie, and trains timm's vision transformers."""
     multi_crop: ClassVar[bool] = False

@@ -11,7 +11,7 @@ in CLSP-MoCo's code; in the second view's place (placement host) it is the momen
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class ReSSLSettings:
     """Keys in the memory; at most as many as there are images, or an image meets its own old key."""
     momentum: Momentum = field(default_factory=lambda: [0.99, 1.0])
     """Decay of the momentum network at the first and at the last step, along a cosine."""
+    teacher: Literal["weak", "strong"] = "weak"
+    """What the momentum network sees: a view that keeps its colours, as the paper has it, or one like the first view."""
 
 
 class ReSSL(Method):
@@ -45,10 +47,11 @@ class ReSSL(Method):
 
     Settings = ReSSLSettings
     settings: ReSSLSettings
-    weak_second: ClassVar[bool] = True
+    weak_second = True
 
     def __init__(self, encoder: nn.Module, heads: Heads, settings: Any, *, seed: int) -> None:
         super().__init__(encoder, heads, settings, seed=seed)
+        self.weak_second = settings.teacher == "weak"
         self.momentum = EMA(self.network, cosine(settings.momentum))
         self.memory = Memory(settings.memory, heads.projector.dim, seed=seed)
 
