@@ -39,7 +39,7 @@ class ReSSLSettings:
     momentum: Momentum = field(default_factory=lambda: [0.99, 1.0])
     """Decay of the momentum network at the first and at the last step, along a cosine."""
     teacher: Literal["weak", "strong"] = "weak"
-    """What the momentum network sees: a view that keeps its colours, as the paper has it, or one like the first view."""
+    """What the momentum network sees: a view that keeps its colours (the paper), or one like the first view."""
 
 
 class ReSSL(Method):
