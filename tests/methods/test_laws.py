@@ -26,7 +26,7 @@ REPELS = {
     **dict.fromkeys(("simclr", "mocov3", "nnclr", "all4one", "aps", "supcon"), "batch"),
     "moco": "memory",
     # ReSSL relates images to a memory, and clusters and features are no images.
-    **dict.fromkeys(("byol", "simsiam", "barlow", "vicreg", "swav", "dino", "ressl", "simple"), "nothing"),
+    **dict.fromkeys(("byol", "simsiam", "barlow", "vicreg", "swav", "dino", "ressl", "simple", "lejepa"), "nothing"),
 }
 """What holds a method's negatives."""
 

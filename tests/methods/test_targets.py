@@ -1,4 +1,4 @@
-"""Barlow Twins, VICReg, SwAV, DINO and ReSSL are their cards: what is compared with what, and when targets move."""
+"""Barlow Twins, VICReg, LeJEPA, SwAV, DINO and ReSSL are their cards: what is compared, and when targets move."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from clsp.methods.base import Views, embed_local
 from clsp.methods.simsiam import SimSiam, SimSiamSettings
 from clsp.objectives import redundancy
 from clsp.objectives.distribution import sinkhorn
+from clsp.objectives.gaussian import sigreg
 from tiny import Tiny
 from tiny import make as built
 
@@ -215,3 +216,14 @@ def test_ressls_student_does_not_see_the_weak_view(mode):
     first, _ = make("ressl", mode)(batch).pair
     first.sum().backward()
     assert batch.second.grad is None
+
+
+def test_lejepa_weighs_its_terms_and_draws_other_directions_in_each_step():
+    method, batch = built("lejepa", Tiny(), weight=0.3, directions=8).eval(), views()
+    z = torch.stack([method.network(view) for view in (batch.first, batch.second)])
+    drawn = [method._directions(step, z) for step in (0, 1)]
+    assert not drawn[0].equal(drawn[1]) and drawn[0].equal(method._directions(0, z))
+    torch.testing.assert_close(drawn[0].norm(dim=0), torch.ones(8))
+    terms = method(batch).terms
+    torch.testing.assert_close(terms["invariance"], 0.7 * (z[0] - z[1]).square().mean() / 4)
+    torch.testing.assert_close(terms["gaussian"], 0.3 * sigreg(z, method._directions(batch.step, z)))
