@@ -57,6 +57,24 @@ def test_the_unet_is_shown_an_image_at_the_level_that_it_is_told_and_asked_for_w
     torch.testing.assert_close(loss, (seen.said - target).square().mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_dispersive_term_is_added_to_the_same_prediction(images, tiny_diffusion):
+    """It is the plain formula of the middle block's output, and the prediction is what it was without it."""
+    plain, more = (DiffusionTraining(tiny_diffusion(dispersive=d), Pixels(images.train.images), seed=0) for d in (0, 2))
+    more.unet.load_state_dict(plain.unet.state_dict())
+    middle = []
+    more.unet.mid_block.register_forward_hook(lambda module, given, out: middle.append(out.detach()))
+    torch.manual_seed(0)
+    one = plain.step(3)
+    torch.manual_seed(0)
+    other = more.step(3)
+    torch.testing.assert_close(other.terms["noise_prediction"], one.terms["noise_prediction"])
+    z = middle[0].flatten(1)
+    pairs = [torch.exp(-(a - b).square().mean()) for a in z for b in z]
+    torch.testing.assert_close(other.terms["dispersive"], 2 * torch.stack(pairs).mean().log())
+    other.loss.backward()
+    assert more.unet.mid_block.resnets[0].conv1.weight.grad.abs().sum() > 0
+
+
 def test_a_crop_shows_a_square_of_the_area_that_was_asked_for_another_each_time(tiny_diffusion, monkeypatch):
     slope = np.broadcast_to(np.arange(0, 256, 16, dtype=np.uint8), (20, 1, 16, 16))
     config = tiny_diffusion(crop_scale=[0.25, 0.25], horizontal_flip=False)

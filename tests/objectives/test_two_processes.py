@@ -11,6 +11,7 @@ from clsp import distributed
 from clsp.engine.batches import Batches
 from clsp.objectives import OBJECTIVES
 from clsp.objectives.correlation import feature_agreement
+from clsp.objectives.dispersive import dispersive
 from clsp.objectives.gaussian import sigreg
 from clsp.objectives.info_nce import info_nce
 from clsp.objectives.redundancy import barlow_twins, vicreg
@@ -42,6 +43,7 @@ WHOLE = {
     "vicreg": lambda z1, z2: sum(vicreg(z1, z2)),
     "simple": lambda z1, z2: simple(z1, z2, 1.0),
     "sigreg": lambda z1, z2: sigreg(torch.stack((z1, z2)), torch.eye(z1.shape[1], dtype=z1.dtype)),
+    "dispersive": lambda z1, z2: dispersive(z1) + dispersive(z2),
     "features": lambda z1, z2: feature_agreement(z1, z2, z2, z1),
 }
 NAMES = (*CALLS, *(f"weighted {name}" for name in CALLS), *WHOLE)

@@ -63,6 +63,9 @@ class DiffusionConfig:
     """Spread a batch's noise levels evenly over all of them, from a random start (Kingma et al., arXiv
     2107.00630: low-discrepancy sampler), which takes noise out of the gradient of a small batch; false: every image's
     level is drawn by itself, as the paper does."""
+    dispersive: NonNegative = 0.0
+    """Weight of a loss that keeps the middle features of a batch's images apart (Wang and He, arXiv 2506.09027), the
+    features that candidates are mixed from; 0: none."""
     max_strength: PositiveFraction = 1.0
     """Largest ``synthesize.strength`` that the model is to draw with: only the noise levels below this fraction are
     trained. Candidates that start from a noised image never see the others. 1: all; a model of fewer cannot start from

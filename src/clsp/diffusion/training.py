@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import distributed, files, randomness
 from clsp.diffusion.config import DiffusionConfig
-from clsp.diffusion.interpolation import Sampling, sample
+from clsp.diffusion.interpolation import Sampling, decode, encode, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
 from clsp.diffusion.start import Start, find_start
 from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
@@ -34,6 +34,7 @@ from clsp.images.augment import CROP_DRAWS, crop_boxes, resized_crop
 from clsp.images.config import AugmentConfig
 from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
+from clsp.objectives.dispersive import dispersive
 
 MAKES = ("model_index.json", "unet/*", "scheduler/*", "samples.png", "metrics.jsonl", "checkpoints/last.safetensors")
 """What the stage makes."""
@@ -72,9 +73,21 @@ class DiffusionTraining(Training[StepOutput]):
         clean = self._clean(rows, place, number)
         t = noise_levels(self.config, number, place, seed=self.seed)
         noise = randomness.normal(self.seed, "diffusion noise", (number, place), clean.shape[1:])
-        predicted = self.unet(self.noising.add_noise(clean, noise, t), t, return_dict=False)[0]
+        predicted, more = self._predicted(self.noising.add_noise(clean, noise, t), t)
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
-        return StepOutput({"noise_prediction": loss})
+        return StepOutput({"noise_prediction": loss, **more})
+
+    def _predicted(self, noised: Tensor, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the U-Net says of noised images, and the term on its middle features, where there is one."""
+        if not self.config.dispersive:
+            return self.unet(noised, t, return_dict=False)[0], {}
+        encoded = encode(self.unet, noised, t)
+        return decode(self.unet, encoded), {"dispersive": self.config.dispersive * dispersive(encoded.middle)}
+
+    def compiled(self) -> Sequence[nn.Module]:
+        """What `torch.compile` is for: the U-Net, or its parts, where something happens between them."""
+        unet = self.unet
+        return (*unet.down_blocks, unet.mid_block, *unet.up_blocks) if self.config.dispersive else (unet,)
 
     def blank_step(self, images: int) -> None:
         """A step's forward and backward pass on so many images without content, to reckon what it takes."""
@@ -170,7 +183,7 @@ def train_diffusion(
         chosen = subset(len(images.train), config.images, seed=seed)
         torch.manual_seed(seed)
         training = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed, start=start)
-        hardware.compile_parts([training.unet])
+        hardware.compile_parts(training.compiled())
         if pace is not None and serves is not None:
             pace = replace(pace, enough=lambda: serves(training.ema.average.eval(), training.noising))
         fit = Fit(
