@@ -88,12 +88,18 @@ class Grid:
         """Train a cell, and keep what was measured."""
         places = self.plan["columns"][cell.column], self.plan["rows"][cell.row]
         options = {**self.plan["common"], **places[0], **places[1], "seed": cell.seed}
+        options = {name: self.of_column(value, cell.column) for name, value in options.items()}
         for value in options.values():
             self.prepare(str(value), cell.seed)
         place = self.work / cell.name
         self.clsp(self.plan["command"], {"data": self.plan.get("data"), **options, "out": place}, cell.seed)
         found = self.measured(place / self.plan.get("measures", "metrics.json"))
         files.write_json(self.path(cell), {"row": cell.row, "column": cell.column, "seed": cell.seed, **found})
+
+    def of_column(self, value: Any, column: str) -> Any:
+        """An option's value, of one that says it for each column."""
+        said = isinstance(value, dict) and value.keys() == self.plan["columns"].keys()
+        return value[column] if said else value
 
     def measured(self, path: Path) -> dict[str, Any]:
         """What is kept of a file of measures; of a log the last values, and their curves."""

@@ -28,6 +28,8 @@ def encoder(recipe, arm):
         ("moco+nearest+host", Arm("moco", "nearest", placement="host")),
         ("byol+bank+third", Arm("byol", "bank", placement="third")),
         ("byol+bank+third+nt_xent", Arm("byol", "bank", placement="third", objective="nt_xent")),
+        ("simclr+bank+frames", Arm("simclr", "bank", also="frames")),
+        ("simclr+bank+view+host", Arm("simclr", "bank", also="view", placement="host")),
         ("simclr+extra", Arm("simclr", extra=True)),
         ("diffusion", Arm("diffusion")),
     ],
@@ -45,6 +47,7 @@ def test_an_arm_is_read_and_written(text, arm):
         ("simclr+bnk", "'bnk' is not one of .*extra; did you mean 'bank'"),
         ("simclr+bank+hots", "'hots' is not one of .*did you mean 'host'"),
         ("simclr+bank+host+third", "'host' and 'third' are two of one kind"),
+        ("simclr+bank+view+nearest", "'view' and 'nearest' are two of one kind"),
         ("simclr+nt_xent", "'nt_xent' is not one of"),
         ("simclr+extra+host", "extra has no additional positive"),
         ("simclr+bank+", "'' is not one of"),
@@ -82,3 +85,10 @@ def test_the_controls_are_the_method_alone_and_a_third_view():
     in_place = recipe_with("smoke", controls="true", pretrain__positive__placement="host")
     assert [arm.name for arm in in_place.arms()] == ["simclr+bank", "simclr"]
     assert recipe_with(pretrain__positive__source="nearest", pretrain__method="moco").arm == Arm("moco", "nearest")
+
+
+def test_a_recipe_names_two_sources_and_the_controls_have_neither():
+    made = load_recipe("smoke", nested({"pretrain.positive.also": "nearest", "controls": True}))
+    assert [arm.name for arm in made.arms()] == ["simclr+bank+nearest", "simclr", "simclr+view"]
+    assert encoder(made, "simclr+view").positive.also is None
+    assert encoder(made, "simclr+bank+nearest").positive.also == "nearest"

@@ -56,7 +56,12 @@ def pictures(folder, count, start=0):
         (("run", *DIGITS, "--out", "r", "--lr", "1"), ("--lr", ".lr'?")),
         (
             ("run", *DIGITS, "--out", "r", "--pretrain.augment.local_crops", "2"),
-            ("--pretrain.augment.local_crops 2", "simclr has two whole views alone", "dino and swav", "per_method"),
+            (
+                "--pretrain.augment.local_crops 2",
+                "simclr has two whole views alone",
+                "dino, lejepa, swav",
+                "per_method",
+            ),
         ),
         (("run", "--dat", "digits", "--out", "r"), ("--dat", "did you mean '--data'?")),
         (("pretrain", *DIGITS, "--out", "r", "--epoch", "1"), ("--epoch", "did you mean '--pretrain.epochs'?")),

@@ -66,10 +66,14 @@ def placed(**changes):
 def test_only_the_chosen_values_of_the_additional_positive_count():
     assert placed() == set()
     assert placed(placement="host", objective="nt_xent") == set()
-    assert placed(source="bank") == {"source", "placement", "objective", "third"} | sections("bank", "alignment")
+    assert placed(source="bank") == {"source", "also", "placement", "objective", "third"} | sections(
+        "bank", "alignment"
+    )
     pulled = placed(source="view", objective="nt_xent")
-    assert pulled == {"source", "placement", "objective", "third", "nt_xent"}
-    assert placed(source="bank", placement="host") == {"source", "placement", "host"} | sections("bank")
+    assert pulled == {"source", "also", "placement", "objective", "third", "nt_xent"}
+    assert placed(source="bank", placement="host") == {"source", "also", "placement", "host"} | sections("bank")
+    both = placed(source="view", also="frames", placement="host")
+    assert both == {"source", "also", "placement", "host"} | sections("view", "frames")
 
 
 def sections(*names):

@@ -32,6 +32,8 @@ class Arm:
     """What pulls it; None: what the recipe says."""
     extra: bool = False
     """Whether candidates are trained on as images of their own."""
+    also: str | None = None
+    """A second source, from which half of the positives come."""
 
     @property
     def name(self) -> str:
@@ -40,7 +42,7 @@ class Arm:
 
     def _words(self) -> list[str]:
         extra = EXTRA if self.extra else None
-        return [word for word in (self.method, extra, self.source, self.placement, self.objective) if word]
+        return [word for word in (self.method, extra, self.source, self.also, self.placement, self.objective) if word]
 
     @property
     def trains(self) -> bool:
@@ -54,7 +56,7 @@ class Arm:
 
     def settings(self) -> dict[str, Any]:
         """What the arm says of the section ``pretrain``, nested."""
-        positive: dict[str, Any] = {"source": self.source}
+        positive: dict[str, Any] = {"source": self.source, "also": self.also}
         # An objective of the arm's own pulls a third view; in the second view's place the method's does.
         placement = self.placement or ("third" if self.objective else None)
         positive |= {"placement": placement} if placement else {}
@@ -95,12 +97,14 @@ def _kind(text: str, word: str, found: dict[str, Any]) -> str:
         allowed: Sequence[str] = (*SOURCES.names(), EXTRA)
         if word in allowed:
             return "extra" if word == EXTRA else "source"
+    elif "source" in found and word in SOURCES:
+        return "also"
     elif word in get_args(Placement):
         return "placement"
     elif word in OBJECTIVES:
         return "objective"
     else:
-        allowed = (*OBJECTIVES.names(), *get_args(Placement))
+        allowed = (*OBJECTIVES.names(), *get_args(Placement), *SOURCES.names())
     raise UserError(f"arm '{text}': '{word}' is not one of {', '.join(allowed)}{suggest(word, allowed)}")
 
 

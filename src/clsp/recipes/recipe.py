@@ -22,7 +22,7 @@ from clsp.training.config import PretrainConfig
 PROVENANCE = ("recipe", "command", "data", "versions", "machine")
 """What a run's recipe.yaml holds besides the recipe: how it came about."""
 
-_SAID_BY_ARMS = {"method", "extra", "positive.source"}
+_SAID_BY_ARMS = {"method", "extra", "positive.source", "positive.also"}
 
 
 @settings
@@ -62,7 +62,7 @@ class Recipe:
     @property
     def arm(self) -> Arm:
         """What a run is made for: the method with its additional positive, by default the bank's candidates."""
-        return Arm(self.pretrain.method, self.pretrain.positive.source or "bank")
+        return Arm(self.pretrain.method, self.pretrain.positive.source or "bank", also=self.pretrain.positive.also)
 
     def arms(self) -> list[Arm]:
         """The arms of a run, the main one first: with controls also the method alone, and with a third view."""

@@ -71,11 +71,11 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
 
 def _arm(recipe: Recipe, positives: str | Path | None) -> tuple[Arm, PositiveBank | None]:
     """Read what ``--positives`` says."""
-    method = recipe.pretrain.method
+    method, also = recipe.pretrain.method, recipe.pretrain.positive.also
     if positives is None:
-        return Arm(method, recipe.pretrain.positive.source, extra=recipe.pretrain.extra), None
+        return Arm(method, recipe.pretrain.positive.source, also=also, extra=recipe.pretrain.extra), None
     named = named_positives(str(positives), more=(EXTRA,))
-    return (Arm(method, extra=True) if named.source == EXTRA else Arm(method, named.source)), named.bank
+    return (Arm(method, extra=True) if named.source == EXTRA else Arm(method, named.source, also=also)), named.bank
 
 
 def encoder_folder(place: str | Path) -> Path:

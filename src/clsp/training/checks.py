@@ -19,6 +19,7 @@ from clsp.images.imageset import Images
 from clsp.methods import METHODS
 from clsp.methods.base import Method
 from clsp.positives.source import Source
+from clsp.positives.sources import SOURCES
 from clsp.training.config import PretrainConfig
 from clsp.training.start import Start, find_start
 
@@ -56,11 +57,12 @@ def check_together(config: PretrainConfig, images: Images) -> None:
     method, chosen = METHODS[config.method], config.positive
     require_views(config.backbone, images.size, config.augment)
     if config.augment.local_crops and not method.multi_crop:
-        takers = " and ".join(name for name, known in METHODS.items() if known.multi_crop)
+        takers = ", ".join(name for name, known in METHODS.items() if known.multi_crop)
         raise UserError(
             f"--pretrain.augment.local_crops {config.augment.local_crops}: {config.method} has two whole views alone; "
             f"local crops are for {takers} (of several methods: per_method '{{swav: {{augment: {{local_crops: 6}}}}}}')"
         )
+    _check_both(config)
     source = chosen.chosen
     if source is None:
         return
@@ -73,6 +75,19 @@ def check_together(config: PretrainConfig, images: Images) -> None:
             f"--pretrain.positive.third.count {chosen.third.count}: '{chosen.source}' gives one embedding of each "
             "anchor; leave it at 1, or choose a source of images"
         )
+
+
+def _check_both(config: PretrainConfig) -> None:
+    """Refuse a second source without a first, or two that do not share anchors."""
+    first, second = config.positive.source, config.positive.also
+    if second is None:
+        return
+    if first is None or first == second:
+        raise UserError(f"--pretrain.positive.also {second}: name another first source, such as bank+{second}")
+    for name in (first, second):
+        if SOURCES[name].level == "embedding" or not SOURCES[name].one_anchor:
+            share = ", ".join(known for known, kind in SOURCES.items() if kind.level == "image" and kind.one_anchor)
+            raise UserError(f"positives '{name}' cannot be one of two sources; those that can: {share}")
 
 
 def _check_host(config: PretrainConfig, method: type[Method], source: Source) -> None:

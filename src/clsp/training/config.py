@@ -11,6 +11,7 @@ from clsp.images.config import AugmentConfig
 from clsp.methods import METHODS
 from clsp.objectives import OBJECTIVES
 from clsp.objectives.base import Objective
+from clsp.positives.either import either
 from clsp.positives.placement import Host, Placement, Third
 from clsp.positives.source import Source
 from clsp.positives.sources import SOURCES
@@ -24,6 +25,9 @@ class Positives:
 
     source: Literal[SOURCES.names()] | None = None  # type: ignore[valid-type]
     """Where it comes from; null: there is none. An arm of a study says it: simclr+bank."""
+    also: Literal[SOURCES.names()] | None = None  # type: ignore[valid-type]
+    """A second source: each anchor of a step has its positive from one of the two, either being as likely. An arm says
+    it: simclr+bank+frames."""
     placement: Placement = "third"
     """Where it stands. third: a third view, with a term of its own; host: in the second view's place, where the
     method's own objective pulls it."""
@@ -32,10 +36,9 @@ class Positives:
 
     @property
     def chosen(self) -> Source | None:
-        """The source with its settings; None without one."""
-        if self.source is None:
-            return None
-        return getattr(self, self.source, None) or SOURCES[self.source]()
+        """The source with its settings, or both as one; None without one."""
+        first, second = (name and (getattr(self, name, None) or SOURCES[name]()) for name in (self.source, self.also))
+        return either(first, second) if first and second else first
 
     @property
     def pull(self) -> Objective:
@@ -47,7 +50,7 @@ class Positives:
         every = {item.name for item in fields(self)}
         if self.source is None:
             return every
-        used = {"source", "placement", self.source, self.placement}
+        used = {"source", "also", self.also, "placement", self.source, self.placement}
         return every - (used if self.placement == "host" else used | {"objective", self.objective})
 
 

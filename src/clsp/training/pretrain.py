@@ -136,8 +136,8 @@ def _hint(config: PretrainConfig, folder: Path) -> str:
 
 def arm_of(config: PretrainConfig) -> str:
     """Return what is trained in a word, for messages: the method, and where its additional positive comes from."""
-    more = ["extra"] if config.extra else []
-    return "+".join([config.method, *([config.positive.source] if config.positive.source else []), *more])
+    words = (config.method, config.positive.source, config.positive.also, "extra" if config.extra else None)
+    return "+".join(word for word in words if word)
 
 
 def build(
