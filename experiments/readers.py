@@ -322,7 +322,7 @@ def _words(folder: Path) -> None:
     spec = EncoderSpec(name="resnet18", args=TINY, stem="small", channels=1, size=8, mean=[0.5], std=[0.2])
     config = TowerConfig(width=4, layers=1, heads=2, length=6, vocabulary=270)
     tokenizer = learnt(["a cat", "a dog"], config)
-    pairing = Pairing(spec.build(), Tower(tokenizer.get_vocab_size(), config), 4, 3)
+    pairing = Pairing(spec.build(), Tower(tokenizer.get_vocab_size(), config), 3)
     save_pairing(folder, Saved(pairing, tokenizer, spec, 6), config, ["a {}"], {"stage": "text encoder"})
     sheet = draw(folder / "results.png", np.zeros((2, 1, 8, 8), np.uint8), [np.arange(2)], side=8)
     facts = {"title": "zero-shot", "quantity": "accuracy", "unit": "%", "better": "higher", "metric": "top1",
@@ -342,6 +342,42 @@ def _read_words(folder: Path) -> None:
     load_pairing(folder)[0].embed_texts(["a cat"])
     TASK.page(folder)
     TASK.told(folder)
+
+
+def _borrowed(folder: Path) -> None:
+    import tokenizers
+    import transformers
+
+    from clsp.encoders.export import EncoderSpec
+    from clsp.tasks.text import pretrained
+    from clsp.tasks.text.config import TowerConfig
+    from clsp.tasks.text.model import Saved, save_pairing
+    from clsp.tasks.text.tower import Pairing
+
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "dog"]
+    sizes: dict[str, Any] = {
+        "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 4,
+    }  # fmt: skip
+    config = transformers.BertConfig(vocab_size=len(names), max_position_embeddings=8, **sizes)
+    transformers.BertModel(config).save_pretrained(folder / "bert")
+    made = tokenizers.BertWordPieceTokenizer({name: number for number, name in enumerate(names)})
+    made.save(str(folder / "bert" / "tokenizer.json"))
+    spec = EncoderSpec(name="resnet18", args=TINY, stem="small", channels=1, size=8, mean=[0.5], std=[0.2])
+    tower = TowerConfig(pretrained=str(folder / "bert"), length=6)
+    found = pretrained.find(str(folder / "bert"))
+    pairing = Pairing(spec.build(), pretrained.PretrainedTower(found.model(), frozen=False), 3)
+    saved = Saved(pairing, found.tokenizer(6), spec, 6)
+    save_pairing(folder, saved, tower, ["a {}"], {"stage": "text encoder"})
+
+
+def _read_borrowed(folder: Path) -> None:
+    from clsp.tasks.text import pretrained
+    from clsp.tasks.text.model import load_pairing
+
+    found = pretrained.find(str(folder / "bert"))
+    found.model()
+    found.tokenizer(6)
+    load_pairing(folder)[0].embed_texts(["a cat"])
 
 
 def _diffusion(folder: Path) -> None:
@@ -644,6 +680,7 @@ READERS = {
     "retrieval": Reader(_index, _read_index),
     "correspondence": Reader(_dense, _read_dense),
     "text": Reader(_words, _read_words),
+    "borrowed": Reader(_borrowed, _read_borrowed),
     "diffusion": Reader(_diffusion, _read_diffusion),
     "recipe": Reader(_recipe, _read_recipe),
     "arrays": Reader(_arrays, _read_arrays),
@@ -743,5 +780,8 @@ COVERED = {
     "tasks.retrieval.index.read_index": "retrieval",
     "tasks.retrieval.run.search": "retrieval",
     "study.gate.judged": "gate",
+    "tasks.text.model._pretrained": "borrowed",
+    "tasks.text.pretrained.model": "borrowed",
+    "tasks.text.words.borrowed": "borrowed",
 }
 """Functions that read through the boundary, each with the reader here that meets it or the same file."""

@@ -98,7 +98,7 @@ def training(candidates=None, **changes):
     torch.manual_seed(0)
     images = np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), dtype=np.uint8)
     config = TextConfig(**{"batch_size": 12, "epochs": 5, "tower": TOWER, "dim": 6, **changes})
-    pairing = Pairing(Flat(), Tower(50, TOWER), 16, 6)
+    pairing = Pairing(Flat(), Tower(50, TOWER), 6)
     written = torch.randint(3, 50, (24, 8), generator=torch.Generator().manual_seed(1))
     drawing, ids = Drawing(plain_spec(), config.augment, seed=0), np.arange(24)
     made = Captioning(pairing, config, drawing, Pixels(images), written, ids, candidates=candidates)

@@ -10,7 +10,7 @@ from clsp.engine.hardware import HardwareConfig
 from clsp.images.config import AugmentConfig, ImagesConfig
 from clsp.recipes.recipe import AboutConfig
 from clsp.settings import Count, Fraction, Incidental, NonNegative, Positive, settings
-from clsp.settings.types import AtLeastTwo, ProperFraction
+from clsp.settings.types import AtLeastTwo, PositiveFraction, ProperFraction
 from clsp.settings.values import Tree, nested
 
 
@@ -18,6 +18,13 @@ from clsp.settings.values import Tree, nested
 class TowerConfig:
     """The text encoder: a transformer over subword tokens, which are learnt from the captions."""
 
+    pretrained: Annotated[str | None, Incidental] = None
+    """A text encoder of transformers in its place, with its own tokens: a folder, or a model of the hub, such as
+    sentence-transformers/all-MiniLM-L6-v2. What was read is named by its hash. null: a small one of random weights."""
+    frozen: bool = False
+    """Whether a pretrained one stays as it is, so that only its projection learns."""
+    lr_factor: PositiveFraction = 0.1
+    """Learning rate of a pretrained one, as a fraction of the others'."""
     vocabulary: Count = 4096
     """Tokens at most (byte-pair encoding)."""
     length: Count = 32
@@ -28,6 +35,11 @@ class TowerConfig:
     """Its layers."""
     heads: Count = 4
     """Its heads; they share the width."""
+
+    def unused(self) -> set[str]:
+        """The settings of the other kind of tower."""
+        own = {"vocabulary", "width", "layers", "heads"}
+        return {"frozen", "lr_factor"} if self.pretrained is None else own | ({"lr_factor"} if self.frozen else set())
 
 
 @settings

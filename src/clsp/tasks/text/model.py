@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from clsp.encoders.export import EncoderSpec, load_encoder, read_config, read_sp
 from clsp.errors import UserError
 from clsp.evaluation.features import encode_images
 from clsp.settings.values import build, plain
-from clsp.tasks.text import words
+from clsp.tasks.text import pretrained, words
 from clsp.tasks.text.captions import sentences
 from clsp.tasks.text.config import TowerConfig
+from clsp.tasks.text.pretrained import PretrainedTower
 from clsp.tasks.text.tower import Pairing, Tower
 
 TOWER = "text.safetensors"
@@ -72,6 +73,8 @@ def save_pairing(
         for name, tensor in saved.pairing.state_dict().items()
         if not name.startswith("encoder.")
     }
+    if isinstance(saved.pairing.tower, PretrainedTower):
+        files.write_text(folder / pretrained.CONFIG, pretrained.described(saved.pairing.tower.model))
     files.write_bytes(folder / TOWER, save(state, metadata={"format": "pt"}))
     words.save(saved.tokenizer, folder)
 
@@ -84,23 +87,45 @@ def load_pairing(folder: Path) -> tuple[Saved, list[str]]:
     """
     if not (folder / TOWER).is_file():
         raise UserError(f"--model {folder}: no {TOWER} there; give a folder that 'clsp text' wrote")
-    encoder, tokenizer = load_encoder(folder), words.read(folder)
+    encoder = load_encoder(folder)
     with files.foreign(folder / "config.json", _FIX, what="is no image and text encoder's"):
         ours: Any = read_config(folder).clsp
         config, templates = build(TowerConfig, dict(ours["tower"])), [str(text) for text in ours["templates"]]
         dim = int(ours["dim"])
     tensors, _ = files.read_tensors(folder / TOWER, fix=_FIX)
+    borrowed = config.pretrained is not None
+    tokenizer = words.borrowed(folder, config.length) if borrowed else words.read(folder)
     with files.foreign(folder / TOWER, _FIX):
-        layers = {name.split(".")[3] for name in tensors if name.startswith("tower.layers.layers.")}
-        if len(layers) != config.layers or list(tensors["tower.place"].shape) != [config.length, config.width]:
-            raise ValueError("its tower is not the one that config.json describes")  # before anything is built
-        if tensors["image.weight"].shape[0] != dim or config.width % config.heads:
+        if tensors["image.weight"].shape[0] != dim:
             raise ValueError("its embeddings have another width")
-        tower = Tower(len(tensors["tower.token.weight"]), config)
-        pairing = Pairing(encoder, tower, config.width, dim)
+        tower = _pretrained(folder, tensors) if borrowed else _small(tensors, config, tokenizer)
+        pairing = Pairing(encoder, tower, dim)
         missing, unexpected = pairing.load_state_dict(tensors, strict=False)
         if unexpected or any(not name.startswith("encoder.") for name in missing):
             raise ValueError("tensors are missing")
-        if tokenizer.get_vocab_size() > len(tensors["tower.token.weight"]):
-            raise ValueError("its tokenizer knows more tokens")
     return Saved(pairing.eval(), tokenizer, read_spec(folder), config.length), templates
+
+
+def _small(tensors: Mapping[str, Tensor], config: TowerConfig, tokenizer: Any) -> Tower:
+    """Build clsp's own tower, once the tensors are known to be its: a false number must not fill the memory."""
+    layers = {name.split(".")[3] for name in tensors if name.startswith("tower.layers.layers.")}
+    if len(layers) != config.layers or list(tensors["tower.place"].shape) != [config.length, config.width]:
+        raise ValueError("its tower is not the one that config.json describes")
+    if config.width % config.heads:
+        raise ValueError("its embeddings have another width")
+    if tokenizer.get_vocab_size() > len(tensors["tower.token.weight"]):
+        raise ValueError("its tokenizer knows more tokens")
+    return Tower(len(tensors["tower.token.weight"]), config)
+
+
+def _pretrained(folder: Path, tensors: Mapping[str, Tensor]) -> PretrainedTower:
+    """Build the tower that `pretrained.CONFIG` describes, likewise."""
+    config = files.read_json(folder / pretrained.CONFIG, dict[str, Any], fix=_FIX)
+    shapes = {name.removeprefix("tower.model."): t.shape for name, t in tensors.items() if name.startswith("tower.")}
+    if int(config.get("num_hidden_layers", config.get("n_layers", 1))) > len(shapes):
+        raise ValueError("its tower is not the one that text_config.json describes")
+    with torch.device("meta"):
+        described = pretrained.built(config)
+    if {name: tensor.shape for name, tensor in described.state_dict().items()} != shapes:
+        raise ValueError("its tower is not the one that text_config.json describes")
+    return PretrainedTower(pretrained.built(config), frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,17 @@ from clsp.evaluation.measure import Measure, records
 from clsp.images.imageset import Images
 from clsp.tasks.job import Job, Keep, train
 from clsp.tasks.start import Beginning
-from clsp.tasks.text import words
+from clsp.tasks.text import pretrained, words
 from clsp.tasks.text.captions import Captions, captions_of, sentences
-from clsp.tasks.text.config import TextConfig, TextRecipe
+from clsp.tasks.text.config import TextConfig, TextRecipe, TowerConfig
 from clsp.tasks.text.measure import recalls
 from clsp.tasks.text.model import TOWER, Saved, save_pairing
+from clsp.tasks.text.pretrained import PretrainedTower
 from clsp.tasks.text.tower import Pairing, Tower
 from clsp.tasks.text.training import Captioning
 from clsp.tasks.views import Drawing
 
-MAKES = (TOWER, words.FILE, "metrics.json", "results.png")
+MAKES = (TOWER, words.FILE, pretrained.CONFIG, "metrics.json", "results.png")
 """What the stage makes besides what every training does."""
 
 _CAPTIONS, _RESULTS, _THUMBNAIL = 12, 8, 64
@@ -50,6 +52,8 @@ def make_text(job: Job[TextRecipe]) -> Stage:
         raise UserError(f"--text.tower.heads {config.tower.heads} must divide --text.tower.width {config.tower.width}")
     sentences(job.images.classes or (), config.templates)
     made = {"captions": files.fingerprint([captions.train, captions.test])}
+    if config.tower.pretrained is not None:
+        made["tower"] = pretrained.find(config.tower.pretrained).digest
     about: dict[str, Any] = {"title": "text encoder", "section": "text", "makes": MAKES, "made": made}
     return train(job, config, build=partial(build, job, captions), count=len(captions.ids), **about)
 
@@ -59,13 +63,21 @@ def build(job: Job[TextRecipe], captions: Captions, beginning: Beginning) -> tup
     images, config, ids = job.images, job.recipe.text, captions.ids
     spec = beginning.described(images, ids)
     named = [text for some in sentences(images.classes or (), config.templates) for text in some]
-    tokenizer = words.learnt([*captions.train, *named], config.tower)
-    tower = Tower(tokenizer.get_vocab_size(), config.tower)
-    pairing = Pairing(beginning.build(config.backbone), tower, config.tower.width, config.dim)
+    tokenizer, tower = _tower([*captions.train, *named], config.tower)
+    pairing = Pairing(beginning.build(config.backbone), tower, config.dim)
     pixels, drawing = Pixels(images.train.images, ids), Drawing(spec, config.augment, seed=job.recipe.seed)
     written, candidates = words.tokens(tokenizer, captions.train, config.tower.length), job.candidates(pixels, ids)
     training = Captioning(pairing, config, drawing, pixels, written, ids, candidates=candidates)
     return training, partial(_keep, job, Saved(pairing, tokenizer, spec, config.tower.length), captions)
+
+
+def _tower(texts: Sequence[str], config: TowerConfig) -> tuple[Any, Tower | PretrainedTower]:
+    """The text encoder with its tokenizer: a new one for the texts, or a pretrained one."""
+    if config.pretrained is None:
+        tokenizer = words.learnt(texts, config)
+        return tokenizer, Tower(tokenizer.get_vocab_size(), config)
+    found = pretrained.find(config.pretrained)
+    return found.tokenizer(config.length), PretrainedTower(found.model(), frozen=config.frozen)
 
 
 def _keep(job: Job[TextRecipe], saved: Saved, captions: Captions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clsp.encoders.heads import feature_count
 from clsp.tasks.text.config import TowerConfig
+from clsp.tasks.text.pretrained import PretrainedTower
 
 _FIRST, _MOST = 1 / 0.07, 100.0
 """CLIP's first scale, and the largest."""
@@ -19,6 +20,7 @@ class Tower(nn.Module):
 
     def __init__(self, vocabulary: int, config: TowerConfig) -> None:
         super().__init__()
+        self.width = config.width
         self.token = nn.Embedding(vocabulary, config.width, padding_idx=0)
         self.place = nn.Parameter(0.01 * torch.randn(config.length, config.width))
         layer = nn.TransformerEncoderLayer(
@@ -41,11 +43,11 @@ class Tower(nn.Module):
 class Pairing(nn.Module):
     """An image encoder and a tower, each with a projection to the embeddings that they share."""
 
-    def __init__(self, encoder: nn.Module, tower: Tower, width: int, dim: int) -> None:
+    def __init__(self, encoder: nn.Module, tower: Tower | PretrainedTower, dim: int) -> None:
         super().__init__()
         self.encoder, self.tower = encoder, tower
         self.image = nn.Linear(feature_count(encoder), dim, bias=False)
-        self.text = nn.Linear(width, dim, bias=False)
+        self.text = nn.Linear(tower.width, dim, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_FIRST)))
 
     @property

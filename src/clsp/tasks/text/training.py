@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -20,6 +20,7 @@ from clsp.objectives.progressive import progressive_clip
 from clsp.positives.source import Draw
 from clsp.tasks.job import Draws
 from clsp.tasks.text.config import TextConfig
+from clsp.tasks.text.pretrained import PretrainedTower
 from clsp.tasks.text.tower import Pairing
 from clsp.tasks.views import Drawing, rising_and_falling
 
@@ -111,9 +112,13 @@ class Captioning(Training[StepOutput]):
 
     def optimizer(self) -> tuple[Optimizer, LRScheduler]:
         """AdamW, whose decay spares biases, norms and the scale; a warm-up and a cosine to 0, by step."""
-        config = self.config
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        config, tower = self.config, self.pairing.tower
+        borrowed = set(tower.parameters()) if isinstance(tower, PretrainedTower) else set[nn.Parameter]()
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = []
+        for slow, rate in ((False, config.lr), (True, config.lr * config.tower.lr_factor)):
+            for matrices, decay in ((True, config.weight_decay), (False, 0.0)):
+                some = [p for p in trained if (p in borrowed) == slow and (p.ndim > 1) == matrices]
+                groups += [{"params": some, "weight_decay": decay, "lr": rate}] if some else []
         optimizer = torch.optim.AdamW(groups, config.lr, betas=(0.9, 0.98), eps=1e-6)
         return optimizer, rising_and_falling(optimizer, self.course, config.warmup)

@@ -42,15 +42,34 @@ def learnt(captions: Iterable[str], config: TowerConfig) -> Any:
 def tokens(tokenizer: Any, captions: Sequence[str], length: int) -> Tensor:
     """Captions as token numbers, int64 [N, L]: a start, the caption, an end, and padding of number 0.
 
+    The tokens of a pretrained tower are one more than its own numbers.
+
     L is the longest caption's, at most ``length``: an encoder's time goes with it, and padding says nothing.
     """
     start, end = (tokenizer.token_to_id(name) for name in (START, END))
     encoded = tokenizer.encode_batch(list(captions))
-    written = [[start, *one.ids[: max(length - 2, 0)], end][:length] for one in encoded]
+    if start is None:  # of a pretrained tower: it begins, ends and cuts captions itself, and 0 is a token of its own
+        written = [[number + 1 for number in one.ids[:length]] for one in encoded]
+    else:
+        written = [[start, *one.ids[: max(length - 2, 0)], end][:length] for one in encoded]
     found = torch.zeros(len(written), max(map(len, written), default=0), dtype=torch.int64)
     for row, ids in zip(found, written, strict=True):
         row[: len(ids)] = torch.tensor(ids)
     return found
+
+
+def borrowed(folder: Path, length: int) -> Any:
+    """Read the tokenizer of a pretrained text encoder; it gives at most ``length`` tokens.
+
+    Raises:
+        UserError: it is missing or damaged, or the extra is not installed.
+    """
+    text = files.read_text(folder / FILE, fix=_FIX)
+    with files.foreign(folder / FILE, _FIX, what="is no tokenizer"):
+        made = _library().Tokenizer.from_str(text)
+        made.no_padding()
+        made.enable_truncation(length)
+    return made
 
 
 def save(tokenizer: Any, folder: Path) -> None:
