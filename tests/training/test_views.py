@@ -89,7 +89,7 @@ def test_who_does_not_ask_gets_no_local_crops(make_images, tiny_pretrain, method
         check_together(config, make_images())
         return
     assert draw_local(images, METHODS[method], local, **names) == ()
-    takers = " and ".join(MULTI_CROP)
+    takers = ", ".join(MULTI_CROP)
     with pytest.raises(UserError, match=rf"local_crops 2: {method} has two whole views alone; .* {takers}"):
         check_together(config, make_images())
 

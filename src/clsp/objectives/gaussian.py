@@ -31,7 +31,8 @@ def sigreg(views: Tensor, directions: Tensor) -> Tensor:
     t = torch.linspace(0.0, _FARTHEST, _KNOTS, device=views.device, dtype=views.dtype)
     gaussian = torch.exp(-0.5 * t.square())
     weights = torch.full_like(t, 2.0 * _FARTHEST / (_KNOTS - 1))  # twice: the integrand is even in t
-    weights[[0, -1]] *= 0.5
+    for end in (weights[:1], weights[-1:]):
+        end.mul_(0.5)
     angles = (gathered @ directions.to(views.dtype)).unsqueeze(-1) * t
     real, imaginary = angles.cos().mean(dim=1), angles.sin().mean(dim=1)
     apart = (real - gaussian).square() + imaginary.square()
