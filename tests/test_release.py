@@ -25,6 +25,7 @@ def test_the_lowest_versions_are_those_of_the_dependencies():
     """`make test-lowest` installs them: each is a floor that pyproject.toml names, and every dependency has one."""
     told = subprocess.run([sys.executable, ROOT / "docs" / "lowest.py"], check=True, capture_output=True, text=True)
     pinned = {one.name: one for one in map(Requirement, told.stdout.split())}
+    assert len(pinned) == len(told.stdout.split()), "a package has two floors"
     for line in re.findall(r'^  "(.+)",$', (ROOT / "pyproject.toml").read_text(), flags=re.M):
         if ">=" in line:
             asked = Requirement(line)

@@ -124,11 +124,13 @@ def described(model: Any) -> str:
 
 
 def _fetched(name: str) -> Path:
-    """Fetch a model's files from the hub."""
+    """Fetch a model's files from the hub: NAME, or NAME@REVISION."""
     import huggingface_hub
 
+    model, _, revision = name.partition("@")
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_SOURCES)))
+        found = huggingface_hub.snapshot_download(model, revision=revision or "main", allow_patterns=list(_SOURCES))
+        return Path(found)
     except Exception as error:  # names that are none, no network, no such model: all are the user's to mend
         raise UserError(
             f"{_OPTION} {name}: neither a folder nor to be had from the hub ({files.reason(error)}); {_KIND}"
