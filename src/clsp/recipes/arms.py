@@ -97,14 +97,15 @@ def _kind(text: str, word: str, found: dict[str, Any]) -> str:
         allowed: Sequence[str] = (*SOURCES.names(), EXTRA)
         if word in allowed:
             return "extra" if word == EXTRA else "source"
-    elif "source" in found and word in SOURCES:
+    elif found.keys() <= {"source", "also"} and word in SOURCES:
         return "also"
     elif word in get_args(Placement):
         return "placement"
     elif word in OBJECTIVES:
         return "objective"
     else:
-        allowed = (*OBJECTIVES.names(), *get_args(Placement), *SOURCES.names())
+        sources = SOURCES.names() if found.keys() == {"source"} else ()
+        allowed = (*OBJECTIVES.names(), *get_args(Placement), *sources)
     raise UserError(f"arm '{text}': '{word}' is not one of {', '.join(allowed)}{suggest(word, allowed)}")
 
 
