@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from clsp import files
@@ -18,6 +17,7 @@ CONFIG = "text_config.json"
 """Of the model, as transformers writes it, beside what ``clsp text`` writes."""
 _OPTION = "--text.tower.pretrained"
 _KIND = "give a text encoder of transformers with safetensors and a tokenizer.json, such as a BERT or a MiniLM"
+_NONE = "is no text encoder"
 _SOURCES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors")
 
 
@@ -68,11 +68,11 @@ class Found:
         Raises:
             UserError: it is none, or no text encoder.
         """
-        config = files.read_json(self.folder / "config.json", dict[str, Any], fix=_KIND)
-        weights = (self.folder / "model.safetensors").read_bytes()
-        with files.foreign(self.folder / "model.safetensors", _KIND, what="is no text encoder"):
-            model = built(config)
-            state = load(weights)
+        config, weights = self.folder / "config.json", self.folder / "model.safetensors"
+        described = files.read_json(config, dict[str, Any], fix=_KIND)
+        state, _ = files.read_tensors(weights, fix=_KIND, what=_NONE)
+        with files.foreign(weights, _KIND, what=_NONE):
+            model = built(described)
             prefix = f"{model.base_model_prefix}."
             # What was saved with a head has the encoder below its name.
             own = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -83,7 +83,7 @@ class Found:
 
     def tokenizer(self, length: int) -> Any:
         """Read its tokenizer; captions end after ``length`` tokens."""
-        return words.borrowed(self.folder, length)
+        return words.borrowed(self.folder, length, fix=_KIND)
 
 
 def find(name: str) -> Found:

@@ -52,18 +52,20 @@ def make_text(job: Job[TextRecipe]) -> Stage:
         raise UserError(f"--text.tower.heads {config.tower.heads} must divide --text.tower.width {config.tower.width}")
     sentences(job.images.classes or (), config.templates)
     made = {"captions": files.fingerprint([captions.train, captions.test])}
-    if config.tower.pretrained is not None:
-        made["tower"] = pretrained.find(config.tower.pretrained).digest
+    found = None if config.tower.pretrained is None else pretrained.find(config.tower.pretrained)
+    made |= {} if found is None else {"tower": found.digest}
     about: dict[str, Any] = {"title": "text encoder", "section": "text", "makes": MAKES, "made": made}
-    return train(job, config, build=partial(build, job, captions), count=len(captions.ids), **about)
+    return train(job, config, build=partial(build, job, captions, found), count=len(captions.ids), **about)
 
 
-def build(job: Job[TextRecipe], captions: Captions, beginning: Beginning) -> tuple[Captioning, Keep]:
+def build(
+    job: Job[TextRecipe], captions: Captions, found: pretrained.Found | None, beginning: Beginning
+) -> tuple[Captioning, Keep]:
     """Make the training with its first weights, and what keeps its result."""
     images, config, ids = job.images, job.recipe.text, captions.ids
     spec = beginning.described(images, ids)
     named = [text for some in sentences(images.classes or (), config.templates) for text in some]
-    tokenizer, tower = _tower([*captions.train, *named], config.tower)
+    tokenizer, tower = _tower([*captions.train, *named], config.tower, found)
     pairing = Pairing(beginning.build(config.backbone), tower, config.dim)
     pixels, drawing = Pixels(images.train.images, ids), Drawing(spec, config.augment, seed=job.recipe.seed)
     written, candidates = words.tokens(tokenizer, captions.train, config.tower.length), job.candidates(pixels, ids)
@@ -71,12 +73,13 @@ def build(job: Job[TextRecipe], captions: Captions, beginning: Beginning) -> tup
     return training, partial(_keep, job, Saved(pairing, tokenizer, spec, config.tower.length), captions)
 
 
-def _tower(texts: Sequence[str], config: TowerConfig) -> tuple[Any, Tower | PretrainedTower]:
+def _tower(
+    texts: Sequence[str], config: TowerConfig, found: pretrained.Found | None
+) -> tuple[Any, Tower | PretrainedTower]:
     """The text encoder with its tokenizer: a new one for the texts, or a pretrained one."""
-    if config.pretrained is None:
+    if found is None:
         tokenizer = words.learnt(texts, config)
         return tokenizer, Tower(tokenizer.get_vocab_size(), config)
-    found = pretrained.find(config.pretrained)
     return found.tokenizer(config.length), PretrainedTower(found.model(), frozen=config.frozen)
 
 

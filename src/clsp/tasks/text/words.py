@@ -58,14 +58,14 @@ def tokens(tokenizer: Any, captions: Sequence[str], length: int) -> Tensor:
     return found
 
 
-def borrowed(folder: Path, length: int) -> Any:
+def borrowed(folder: Path, length: int, fix: str = _FIX) -> Any:
     """Read the tokenizer of a pretrained text encoder; it gives at most ``length`` tokens.
 
     Raises:
         UserError: it is missing or damaged, or the extra is not installed.
     """
-    text = files.read_text(folder / FILE, fix=_FIX)
-    with files.foreign(folder / FILE, _FIX, what="is no tokenizer"):
+    text = files.read_text(folder / FILE, fix=fix)
+    with files.foreign(folder / FILE, fix, what="is no tokenizer"):
         made = _library().Tokenizer.from_str(text)
         made.no_padding()
         made.enable_truncation(length)
