@@ -155,7 +155,7 @@ def test_a_new_evaluator_is_one_file_and_reaches_json_table_and_page(tmp_path):
     assert "spread, units, lower is better" in done.stdout
     page = (tmp_path / "r" / "report.html").read_text()
     assert "Spread of features, units, lower is better" in page
-    assert "<summary>Spread</summary>" in page
+    assert '<summary>Spread</summary><p class="names">mean distance.</p></details>' in page
     for wrong, told in (("prat", "did you mean '--evaluate.spread.part'"), ("part", "must be at most 1")):
         assert told in with_offer(tmp_path, *call, f"--evaluate.spread.{wrong}", "7").stderr
 
