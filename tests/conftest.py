@@ -17,6 +17,9 @@ from clsp import faults
 from tiny import diffusion_config, images_of, pretrain_config
 
 torch.set_num_threads(1)
+# Autograd counts devices once, at its first gradient. Where a fake GPU has been made before, it begins threads for it,
+# and no fork of this process can compute a gradient any more; several tests fork.
+torch.ones(1, requires_grad=True).sum().backward()
 os.environ["CLSP_CACHE"] = tempfile.mkdtemp(prefix="clsp-cache-")  # nobody's own, and of all processes of the tests
 atexit.register(shutil.rmtree, os.environ["CLSP_CACHE"], ignore_errors=True)
 
