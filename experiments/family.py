@@ -63,7 +63,8 @@ class Family:
     @property
     def common(self) -> dict[str, Any]:
         """Options of every training."""
-        return {"data": self.data, "recipe": self.own["recipe"], **self.plan["common"], **self.own["settings"]}
+        data = self.own.get("data", self.data)
+        return {"data": data, "recipe": self.own["recipe"], **self.plan["common"], **self.own["settings"]}
 
     def trials(self) -> Iterator[Trial]:
         """The first rate of all methods first, so that every method has something soon."""

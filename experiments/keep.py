@@ -83,7 +83,16 @@ def numbers_of(root: Path) -> dict[str, Any]:
         "bank": root / "positives" / "manifest.json",
         "budget": root / "budget.json",
     }
-    return {**found, **{name: files.read_json(path) for name, path in more.items() if path.exists()}}
+    return {**found, **{name: light(files.read_json(path)) for name, path in more.items() if path.exists()}}
+
+
+def light(found: Any) -> Any:
+    """The same without confusion matrices, which are most of it."""
+    return (
+        {name: light(value) for name, value in found.items() if name != "confusion"}
+        if isinstance(found, dict)
+        else found
+    )
 
 
 def without_places(text: str) -> str:

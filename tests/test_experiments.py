@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import yaml
 
 from clsp import files
 from clsp.diffusion.folder import load_diffusion
 from clsp.diffusion.unet import build_unet, unet_hash
+from clsp.images.imageset import subset
 from clsp.recipes.recipe import load_recipe
 from workshop import shared
 
@@ -284,3 +286,31 @@ def test_the_family_is_tried_and_trained_anew_with_what_was_best(tmp_path):
     assert trained["lr"] == found["methods"]["byol"]["chosen"]["lr"]
     costs = {row["arm"]: row["cost"]["pretraining_flops"] for row in table["arms"]}
     assert costs["byol"] == pytest.approx(costs["simclr"], rel=0.4)  # of so few epochs
+
+
+def test_the_fresh_images_are_those_that_nothing_was_chosen_on():
+    """Recipes of seed 0 learn the first images of its order, and validate on the last."""
+    from fresh import parts as fresh_parts  # of experiments/
+
+    seen, fresh = fresh_parts(60_000)
+    learnt, kept = subset(60_000, 10_000, seed=0), subset(60_000, 50_000, seed=0)
+    assert len(seen) == 20_000 and set(learnt) <= set(seen) and set(range(60_000)) - set(kept) <= set(seen)
+    assert [len(rows) for rows in fresh] == [10_000] * 4
+    assert len(np.unique(np.concatenate([seen, *fresh]))) == 60_000
+
+
+@pytest.mark.slow
+def test_runs_of_a_plan_are_kept_once_each(tmp_path):
+    plan = {
+        "study": "time",
+        "name": ["data", "seed"],
+        "common": {"recipe": "smoke", "controls": True},
+        "runs": [{"data": "digits", "seed": [0, 1]}],
+    }
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    for part in ("0/2", "1/2", "0/1"):  # the last finds all of them kept
+        script("timed.py", "--plan", path, "--work", tmp_path / "work", "--studies", tmp_path, "--part", part)
+        shutil.rmtree(tmp_path / "work" / "digits-0", ignore_errors=True)
+    assert set(files.read_json(tmp_path / "time" / "result.json")["parts"]) == {"digits-0", "digits-1"}
+    assert not (tmp_path / "work" / "digits-0").exists()

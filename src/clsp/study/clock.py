@@ -19,6 +19,10 @@ BUDGET = "budget.json"
 _LENIENT = 0.5
 """Fraction of the other stages' time that a diffusion model gets which does not draw well enough in its own."""
 
+_COMPARABLE = 0.1
+"""Fraction of the whole time that a training may take beyond its share, rather than end before the one that it is
+compared with: encoders that saw fewer images tell little of a bank."""
+
 _FIX = "delete it, and run the same command again: the time is then planned anew"
 
 
@@ -68,7 +72,8 @@ class Clock:
         ahead = max(planned[stage] - own, 0.0)
         share = ahead / max(coming - planned[stage] + ahead, 1e-9)
         more = _LENIENT * left * (1.0 - share) if stage == "diffusion" else 0.0
-        return Pace(own + left * share, begin=compared, more=more)
+        beyond = 0.0 if compared is None else _COMPARABLE * self.budget.seconds
+        return Pace(own + left * share + beyond, begin=compared, more=more)
 
 
 def read_budget(out: Path) -> tuple[Budget, float] | None:

@@ -1,0 +1,87 @@
+"""Tables of the runs that had a time to keep to (experiments/timed.py): what was planned, and what came out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+from studies import STUDIES, result, rows
+
+from clsp.preflight.budget import parse_hours
+from clsp.study.table import shown
+
+ARMS = ("simclr", "simclr+view", "simclr+bank")
+
+
+def parts(study: str) -> dict[str, dict[str, Any]]:
+    """The runs of a study, in the order of their names' words and numbers."""
+    return {name: result(study, name) for name in sorted(result(study)["parts"], key=_in_order)}
+
+
+def minutes(study: str) -> str:
+    """Time given, planned and spent, and what the time was spent on."""
+    heads = (
+        "images",
+        "seed",
+        "given",
+        "planned",
+        "took",
+        "pixels",
+        "images used",
+        "generator's steps",
+        "epochs",
+        "bank",
+    )
+    lines = []
+    for name, found in parts(study).items():
+        data, given, seed = name.rsplit("-", 2)
+        budget, stages = found["budget"], _stages(study, name)
+        seconds = (parse_hours(given), sum(budget["planned"].values()), budget["spent"])
+        steps, epochs = stages["diffusion"]["facts"]["steps"], _epochs(stages, budget["extent"]["epochs"])
+        counts = (str(budget["size"]), f"{budget['extent']['images']:,}", f"{steps:,}", epochs)
+        lines.append((data, seed, *(f"{value / 60:.0f} min" for value in seconds), *counts, verdict(found["gate"])))
+    return rows(heads, lines)
+
+
+def accuracies(study: str, score: str) -> str:
+    """A score of every arm, and what the bank gains over both others; intervals are over the test images."""
+    heads = ("run", *(f"`{arm}`" for arm in ARMS), "bank minus `simclr`", "bank minus `simclr+view`")
+    lines = []
+    for name, found in parts(study).items():
+        arms = {row["arm"]: row for row in found["arms"]}
+        gaps = arms.get(ARMS[-1], {}).get("versus", {})
+        cells = [shown(arms[arm][score]) if arm in arms else "-" for arm in ARMS]
+        cells += [shown(gaps[arm][score], signed=True) if arm in gaps else "-" for arm in ARMS[:-1]]
+        lines.append((name, *cells))
+    return rows(heads, lines)
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """What the gate said of the bank, with how often candidates follow their anchors."""
+    follows, copies = (found["measures"][name]["value"] for name in ("follows", "copies"))
+    told = f"{'passes' if found['passed'] else '**fails**'}, follows {follows:.2f}"
+    return told + (f", copies {copies:.2f}" if copies >= 0.01 else "")
+
+
+def _epochs(stages: dict[str, dict[str, Any]], planned: int) -> str:
+    """Those that the arms were trained for in their time: the fewest and the most."""
+    arms = [stage["facts"] for place, stage in stages.items() if place.startswith("arms/")]
+    trained = sorted(round(planned * facts["steps"] / facts["planned"]) for facts in arms)
+    return f"{trained[0]}" if trained[0] == trained[-1] else f"{trained[0]} to {trained[-1]}"
+
+
+def _stages(study: str, part: str) -> dict[str, dict[str, Any]]:
+    """What every stage of a run recorded, by its place."""
+    lines = gzip.decompress((STUDIES / study / "runs.jsonl.gz").read_bytes()).decode().splitlines()
+    return {run["place"]: run for run in map(json.loads, lines) if run["part"] == part}
+
+
+def _in_order(name: str) -> list[tuple[int, float, str]]:
+    """Words by the alphabet, numbers and times by their size."""
+    return [_key(word) for word in name.split("-")]
+
+
+def _key(word: str) -> tuple[int, float, str]:
+    number = word.removesuffix("m").removesuffix("h")
+    return (0, float(number) * (60 if word.endswith("h") else 1), "") if number.isdecimal() else (1, 0.0, word)
