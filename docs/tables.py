@@ -14,12 +14,11 @@ from typing import Any
 import grids
 import numpy as np
 from colour import unjittered, ways
-from scipy import stats
 from speed import generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
 from studies import ROOT, SCORES, STUDIES, about, put, result, rows, trained
 from trust import fuzz, sweep
 
-from clsp.evaluation.statistics import interval
+from clsp.evaluation.statistics import interval, welch
 from clsp.study.table import shown
 
 TRIED = ("simclr+bank+host", "nnclr", "simclr+class+host")
@@ -100,15 +99,6 @@ def differences(found: dict[str, Any]) -> str:
     return rows(("", "linear", "kNN"), lines)
 
 
-def welch(first: list[float], second: list[float]) -> dict[str, float]:
-    """Difference of two means with its 95 % interval, of independent runs of unlike spread."""
-    both = (first, second)
-    parts = [np.var(values, ddof=1) / len(values) for values in both]
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, both))
-    mean, half = np.mean(first) - np.mean(second), stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
-    return {"mean": mean, "low": mean - half, "high": mean + half}
-
-
 def chance(page: str) -> str:
     """The differences that a page rests on: paired by seed, by Welch, and without seed 0, which had chosen settings."""
     lines = []
@@ -119,7 +109,11 @@ def chance(page: str) -> str:
             ours, theirs = (side[score] for side in sides)
             gaps = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
             later = interval([gap for seed, gap in gaps.items() if seed != "0"]).record()
-            ways = (interval(list(gaps.values())).record(), welch(list(ours.values()), list(theirs.values())), later)
+            ways = (
+                interval(list(gaps.values())).record(),
+                welch(list(ours.values()), list(theirs.values())).record(),
+                later,
+            )
             cells = [shown(found, signed=True) for found in ways]
             lines.append((f"`{one}` minus `{other}`, {name}", str(len(gaps)), *cells))
     return rows(("", "seeds of both", "paired by seed", "Welch", "paired, without seed 0"), lines)

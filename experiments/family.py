@@ -13,9 +13,6 @@ them done.
 from __future__ import annotations
 
 import argparse
-import itertools
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
+from counted import clsp, epoch_flops
 
 from clsp import files
-from clsp.settings.describe import as_text
 from clsp.settings.values import nested
 
 PLAN = Path(__file__).with_name("family.yaml")
@@ -81,16 +77,7 @@ class Family:
 
     def cost(self, arm: str) -> float:
         """FLOPs of an epoch of an arm; the bank's are those of a third view."""
-        arm = arm.replace("+bank", "+view")
-        folder = self.work / "costs" / arm
-        method, _, source = arm.partition("+")
-        positives = {"positives": source} if source else {}
-        options = {"pretrain.method": method, "pretrain.epochs": 1, "pretrain.warmup_epochs": 0, **positives}
-        files.make_folder(folder)
-        with FileLock(folder.with_suffix(".lock")):  # the other part asks for it, too
-            if not (folder / "encoder.safetensors").exists():
-                clsp("pretrain", {**self.common, **options, "out": folder})
-        return float(files.read_json(folder / "stage.json")["facts"]["flops"])
+        return epoch_flops(arm, self.common, self.work / "costs")
 
     def epochs(self, arm: str) -> int:
         """As many as cost what SimCLR's do."""
@@ -147,12 +134,6 @@ class Family:
         """Train what was chosen, alone and with the bank."""
         more = {"recipe": str(self.recipe()), "methods": ",".join(self.arms()), "seeds": self.plan["seeds"]}
         clsp("compare", {**self.common, **self.own["bank"], **self.bank(), **more, "out": self.work / "table"})
-
-
-def clsp(command: str, options: dict[str, Any]) -> None:
-    """Run a command as a user would type it."""
-    words = itertools.chain.from_iterable((f"--{name}", as_text(value)) for name, value in options.items())
-    subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
 
 
 def main() -> None:

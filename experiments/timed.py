@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from counted import clsp
 from filelock import FileLock
 from keep import keep
 
@@ -35,12 +34,6 @@ def runs(plan: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         for chosen in itertools.product(*values):
             options = dict(zip(words, chosen))
             yield "-".join(as_text(options[name]) for name in plan["name"] if name in options), options
-
-
-def run(options: dict[str, Any], out: Path) -> None:
-    """Run a command as a user would type it."""
-    words = itertools.chain.from_iterable((f"--{name}", as_text(value)) for name, value in options.items())
-    subprocess.run([sys.executable, "-m", "clsp", "run", *words, "--out", str(out)], check=True)
 
 
 def kept(study: Path) -> set[str]:
@@ -60,7 +53,7 @@ def main() -> None:
     study, (number, parts) = given.studies / plan["study"], map(int, given.part.split("/"))
     for name, options in list(runs(plan))[number::parts]:
         if name not in kept(study):
-            run({**plan["common"], **options}, given.work / name)
+            clsp("run", {**plan["common"], **options, "out": given.work / name})
             with FileLock(given.work / "keep.lock"):
                 keep(given.work / name, study, name)
 

@@ -19,6 +19,7 @@ from clsp import files
 from clsp.diffusion.folder import load_diffusion
 from clsp.diffusion.unet import build_unet, unet_hash
 from clsp.images.imageset import subset
+from clsp.images.sources import open_images
 from clsp.recipes.recipe import load_recipe
 from workshop import shared
 
@@ -314,3 +315,48 @@ def test_runs_of_a_plan_are_kept_once_each(tmp_path):
         shutil.rmtree(tmp_path / "work" / "digits-0", ignore_errors=True)
     assert set(files.read_json(tmp_path / "time" / "result.json")["parts"]) == {"digits-0", "digits-1"}
     assert not (tmp_path / "work" / "digits-0").exists()
+
+
+CLAIM = {
+    "search": {
+        "data": "seen.npz", "seed": 100, "epochs": 1, "rates": [0.1, 0.05], "most": 3,
+        "others": [{"augment.crop_scale": [0.5, 1.0]}], "validation": 200,
+    },
+    "sets": ["fresh-0.npz", "fresh-1.npz"],
+    "generator": "smoke",
+    "common": {"pretrain.knn_every": 0},
+    "tables": {
+        "equal-cost": {
+            "recipe": "smoke", "as": "simclr+bank+host", "epochs": 2,
+            "arms": ["simclr+bank+host", "simclr", "simclr+nearest+nt_xent"],
+        }
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_claim_is_tried_alike_and_told_over_sets_of_their_own(tmp_path):
+    """Each arm has its trials; each set has a generator of its own; arms without one train as long as it cost."""
+    from fresh import write  # of experiments/
+
+    images = open_images("digits")
+    for name, rows in {"seen": range(600), "fresh-0": range(600, 900), "fresh-1": range(900, 1200)}.items():
+        write(tmp_path / f"{name}.npz", images.train.rows(np.array(rows)), images.test)
+    plan = {**CLAIM, "sets": [str(tmp_path / name) for name in CLAIM["sets"]]}
+    plan["search"] = {**CLAIM["search"], "data": str(tmp_path / "seen.npz")}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    given = ("--work", tmp_path / "work", "--table", "equal-cost", "--plan", tmp_path / "plan.yaml")
+    for part in ("0/2", "1/2", "0/2"):
+        script("claim.py", *given, "--part", part)
+    found = files.read_json(tmp_path / "work" / "equal-cost" / "result.json")
+    for trials in found["trials"].values():
+        rates = [trial["settings"]["lr"] for trial in trials if len(trial["settings"]) == 1]
+        assert rates[:2] == [0.1, 0.05] and len(rates) == 3  # of two rates, the best is at an edge
+        assert len(trials) == 4
+    assert all(len(values["linear"]) == 2 for values in found["values"].values())
+    assert len({json.dumps(files.read_json(tmp_path / "work" / name / "diffusion" / "stage.json")["facts"]["unet"])
+                for name in ("seen", "fresh-0", "fresh-1")}) == 3  # fmt: skip
+    costs = {arm: cost["pretraining_flops"] + cost["generator_flops"] for arm, cost in found["costs"].items()}
+    assert costs["simclr"] == pytest.approx(costs["simclr+bank+host"], rel=0.1)
+    gap = found["differences"]["simclr+bank+host minus simclr"]["linear"]
+    assert gap["low"] <= gap["mean"] <= gap["high"]

@@ -118,8 +118,9 @@ class Pace:
             before = self._said or course.steps
             course.turn(done, steps)
             if course.steps < before / _TELLING or course.steps > _TELLING * before:
-                why = "slower" if course.steps < before else "quicker"
-                console.say(f"{title}: steps are {why} than planned: {course.steps} of them in place of {before}")
+                more = "more" if course.steps > before else "less"
+                told = f"{course.steps} steps in place of {before}"
+                console.say(f"{title}: there is time for {more} than planned: {told}")
                 self._said = course.steps
 
     def _ask(self, title: str) -> None:

@@ -41,6 +41,22 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(round(mean, 3), round(mean - half, 3), round(mean + half, 3))
 
 
+def welch(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Mean of first - second and its 95 % interval, of independent runs of unlike spread (Welch's t).
+
+    Args:
+        first: at least two values.
+        second: at least two values.
+    """
+    mean = float(np.mean(first) - np.mean(second))
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (first, second)]
+    if not sum(parts):
+        return Interval(round(mean, 3), round(mean, 3), round(mean, 3))
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (first, second)))
+    half = float(stats.t.ppf(0.975, freedom)) * sum(parts) ** 0.5
+    return Interval(round(mean, 3), round(mean - half, 3), round(mean + half, 3))
+
+
 def paired(first: dict[Seed, float], second: dict[Seed, float]) -> Interval | None:
     """Mean and interval of first - second over the seeds that both have; None where there is none.
 

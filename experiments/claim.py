@@ -1,0 +1,188 @@
+"""The claim on images that nothing was chosen on: an equal search for every arm, then tables over four sets of images.
+
+    python experiments/fresh.py .
+    python experiments/claim.py --work WORK --table equal-epochs
+
+experiments/claim.yaml has the plan. Each step goes on after a kill: every arm is tried on validation images of the
+images that were seen before; then each set gets a generator, a bank and encoders of its own. WORK/TABLE/search.json has
+the trials, WORK/TABLE/result.json the numbers of every set and Welch's intervals between arms. `--part 0/2` and
+`--part 1/2` share the trials, and then the sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from counted import clsp, epoch_flops, facts_of
+from filelock import FileLock
+
+from clsp import files
+from clsp.evaluation.statistics import interval, welch
+from clsp.settings.values import nested
+
+PLAN = Path(__file__).with_name("claim.yaml")
+SCORES = ("linear", "knn", "retrieval")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One table of the plan, and where its work lies."""
+
+    plan: dict[str, Any]
+    table: str
+    work: Path
+
+    @cached_property
+    def own(self) -> dict[str, Any]:
+        """What the plan says of the table."""
+        found: dict[str, Any] = self.plan["tables"][self.table]
+        return found
+
+    @property
+    def folder(self) -> Path:
+        return self.work / self.table
+
+    def bank(self, data: str, seed: int) -> Path:
+        """The generator and the bank of a set, made once for all tables."""
+        place = self.work / Path(data).stem
+        common = {"data": data, "recipe": self.plan["generator"], "seed": seed}
+        files.make_folder(place)
+        with FileLock(place / "lock"):
+            if not (place / "positives" / "manifest.json").exists():
+                clsp("diffusion", {**common, "out": place / "diffusion"})
+                clsp("synthesize", {**common, "diffusion": place / "diffusion", "out": place / "positives"})
+        return place / "positives"
+
+    def generator_flops(self, arm: str) -> float:
+        """What generator and bank take, where an arm needs them: those of the search's, for all sets are as large."""
+        if "bank" not in arm.split("+"):
+            return 0.0
+        facts = facts_of(self.bank(self.plan["search"]["data"], self.plan["search"]["seed"]))
+        return float(facts["flops"] + facts["generator"]["flops"])
+
+    def cost(self, arm: str) -> float:
+        """FLOPs of an epoch."""
+        options = {"data": self.plan["search"]["data"], "recipe": self.own["recipe"], **self.plan["common"]}
+        return epoch_flops(arm, options, self.folder / "costs")
+
+    def epochs(self, arm: str) -> int:
+        """The table's, or as many as there is left for after the generator."""
+        if "as" not in self.own:
+            return int(self.own["epochs"])
+        like = self.own["as"]
+        total = self.generator_flops(like) + self.own["epochs"] * self.cost(like)
+        return round((total - self.generator_flops(arm)) / self.cost(arm))
+
+    def compare(self, data: str, seed: int, settings: dict[str, dict[str, Any]], out: Path, **more: Any) -> None:
+        """Train and evaluate arms, each with settings of its own."""
+        bank = {"positives": self.bank(data, seed)} if any("bank" in arm for arm in settings) else {}
+        words = {"methods": ",".join(settings), "per_method": settings, "seeds": 1, "seed": seed, **bank}
+        clsp(
+            "compare", {"data": data, "recipe": self.own["recipe"], **self.plan["common"], **words, **more, "out": out}
+        )
+
+    def tried(self, arm: str, number: int, settings: dict[str, Any]) -> dict[str, Any]:
+        """Train and measure an arm on validation images."""
+        search, out = self.plan["search"], self.folder / "trials" / f"{arm}-{number}"
+        if not (out / "comparison.json").exists():
+            own = {arm: nested({**settings, "epochs": search["epochs"]})}
+            more = {"evaluate.validation_images": search["validation"]}
+            self.compare(search["data"], search["seed"], own, out, **more)
+        (found,) = files.read_json(out / "comparison.json")["arms"]
+        return {"settings": settings, **{score: found[score]["mean"] for score in SCORES}}
+
+    def search(self, arm: str) -> list[dict[str, Any]]:
+        """All trials of an arm: rates until the best one is at no edge, then the other settings at the best rate."""
+        search, trials = self.plan["search"], list[dict[str, Any]]()
+        rates = list(search["rates"])
+        for number in range(search["most"]):
+            if number < len(rates):
+                trials.append(self.tried(arm, number, {"lr": rates[number]}))
+            if number + 1 == len(rates):
+                rates.extend(beyond(trials))
+        best = best_of(trials)["settings"]
+        for number, other in enumerate(search["others"]):
+            trials.append(self.tried(arm, search["most"] + number, {**best, **other}))
+        files.write_json(self.folder / "search" / f"{arm}.json", trials)
+        return trials
+
+    def chosen(self) -> dict[str, dict[str, Any]] | None:
+        """The settings of every arm; None while an arm was not tried."""
+        paths = {arm: self.folder / "search" / f"{arm}.json" for arm in self.own["arms"]}
+        if not all(path.exists() for path in paths.values()):
+            return None
+        best = {arm: best_of(files.read_json(path))["settings"] for arm, path in paths.items()}
+        return {arm: nested({**settings, "epochs": self.epochs(arm)}) for arm, settings in best.items()}
+
+    def write(self) -> None:
+        """Write the numbers of the sets that are done."""
+        done = [path for path in map(self.set_folder, self.plan["sets"]) if (path / "comparison.json").exists()]
+        rows = [{row["arm"]: row for row in files.read_json(path / "comparison.json")["arms"]} for path in done]
+        values = {
+            arm: {score: [found[arm][score]["mean"] for found in rows] for score in SCORES} for arm in self.own["arms"]
+        }
+        found = {
+            "plan": self.plan,
+            "sets": [path.name for path in done],
+            "chosen": self.chosen(),
+            "trials": {arm: files.read_json(self.folder / "search" / f"{arm}.json") for arm in values},
+            "values": values,
+            "costs": {arm: row["cost"] for arm, row in rows[0].items()},
+            "arms": {arm: {name: interval(runs).record() for name, runs in own.items()} for arm, own in values.items()},
+            "differences": dict(self.differences(values)),
+        }
+        files.write_json(self.folder / "result.json", found)
+
+    def differences(self, values: dict[str, dict[str, list[float]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every arm minus every other, with Welch's interval over the sets."""
+        for one in values:
+            for other in values:
+                if one != other and len(values[one][SCORES[0]]) > 1:
+                    gaps = {score: welch(values[one][score], values[other][score]).record() for score in SCORES}
+                    yield f"{one} minus {other}", gaps
+
+    def set_folder(self, data: str) -> Path:
+        return self.folder / Path(data).stem
+
+
+def best_of(trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """The trial with the best linear accuracy."""
+    return max(trials, key=lambda trial: trial["linear"])
+
+
+def beyond(trials: list[dict[str, Any]]) -> Iterator[float]:
+    """The next rate, where the best of those that were tried is the smallest or the largest of them."""
+    rates, best = [trial["settings"]["lr"] for trial in trials], best_of(trials)["settings"]["lr"]
+    if best == max(rates):
+        yield round(2 * best, 6)
+    elif best == min(rates):
+        yield round(best / 2, 6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder of all trainings")
+    parser.add_argument("--table", required=True, help="the plan's table")
+    parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th arm, and then every N-th set")
+    given = parser.parse_args()
+    claim = Claim(yaml.safe_load(given.plan.read_text(encoding="utf-8")), given.table, given.work)
+    number, parts = map(int, given.part.split("/"))
+    for arm in claim.own["arms"][number::parts]:
+        claim.search(arm)
+    if (chosen := claim.chosen()) is None:
+        print("other arms are being tried: call this again when they are done")
+        return
+    for seed, data in list(enumerate(claim.plan["sets"]))[number::parts]:
+        claim.compare(data, seed, chosen, claim.set_folder(data))
+        claim.write()
+
+
+if __name__ == "__main__":
+    main()

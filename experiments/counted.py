@@ -1,0 +1,43 @@
+"""What the experiments share: a command as a user would type it, and what an epoch of an arm costs."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from clsp import files
+from clsp.settings.describe import as_text
+
+
+def clsp(command: str, options: Mapping[str, Any]) -> None:
+    """Run a command as a user would type it."""
+    words = itertools.chain.from_iterable((f"--{name}", as_text(value)) for name, value in options.items())
+    subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
+
+
+def epoch_flops(arm: str, options: Mapping[str, Any], work: Path) -> float:
+    """FLOPs of an epoch of an arm, counted once for all that share ``work``.
+
+    A bank's candidates, and near images, cost an encoder what a third view does, or nothing in the second view's place.
+    """
+    method, *source = arm.split("+")
+    third = {"positives": "view"} if source and "host" not in source else {}
+    folder = work / "-".join((method, *third.values()))
+    own = {"pretrain.method": method, "pretrain.epochs": 1, "pretrain.warmup_epochs": 0, **third}
+    files.make_folder(folder)
+    with FileLock(folder.with_suffix(".lock")):  # another process may ask for it, too
+        if not (folder / "encoder.safetensors").exists():
+            clsp("pretrain", {**options, **own, "out": folder})
+    return float(facts_of(folder)["flops"])
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What a finished stage says of itself."""
+    found: dict[str, Any] = files.read_json(folder / "stage.json")["facts"]
+    return found
