@@ -136,7 +136,7 @@ def test_a_bank_shows_the_first_rows_of_its_sheet_and_without_one_its_candidates
     rows[6:] = 255
     save_sheet(folder / "sheet.png", rows, separate_first=True)
     shown = PositiveBank.open(folder)._repr_html_()
-    assert "Left: anchors." in shown
+    assert "Left in each group: an anchor." in shown
     assert picture(shown).height == 2 + 6 * 66
     assert np.asarray(picture(shown)).max() < 255  # the seventh anchor is white
     (folder / "sheet.png").write_bytes(b"no picture")

@@ -27,18 +27,24 @@ def test_cells_are_about_64_pixels_wide(size: int, scale: int) -> None:
     assert contact_sheet(pictures(1, 1, 1, size), gap=0).size == (size * scale, size * scale)
 
 
-def test_first_column_stands_apart_and_labels_take_room() -> None:
+def test_the_first_column_stands_apart() -> None:
     rows = pictures(2, 4, 1, 8)
-    plain = contact_sheet(rows).width
-    assert contact_sheet(rows, separate_first=True).width > plain
-    assert contact_sheet(rows, row_labels=["anchor 1", "anchor 2"]).width > plain + 20
+    assert contact_sheet(rows, separate_first=True).width > contact_sheet(rows).width
+
+
+def test_rows_may_stand_side_by_side() -> None:
+    """Five rows, two abreast: the fourth is the right one of the second line, and the last line is half empty."""
+    rows = pictures(5, 2, 1, 8)
+    sheet = np.asarray(contact_sheet(rows, scale=1, gap=2, abreast=2))
+    assert sheet.shape == (2 + 3 * 10, 2 + 2 * 20 + 4, 3)
+    left = 2 + 20 + 4
+    assert (sheet[12:20, left : left + 8, 0] == rows[3, 0, 0]).all()
+    assert (sheet[22:, left:] == sheet[0, 0]).all()
 
 
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="uint8"):
         contact_sheet(np.zeros((1, 1, 1, 8, 8)))
-    with pytest.raises(ValueError, match="row labels"):
-        contact_sheet(pictures(2, 1, 1, 8), row_labels=["one"])
 
 
 def test_save_writes_a_png(tmp_path: Path) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from clsp import files
 
 CELL = 64
 """About the width of a cell in pixels, when no scale is given."""
 PAPER = (244, 243, 240)
-INK = (70, 70, 70)
 
 
 def contact_sheet(
@@ -22,7 +20,7 @@ def contact_sheet(
     scale: int | None = None,
     gap: int = 2,
     separate_first: bool = False,
-    row_labels: Sequence[str] | None = None,
+    abreast: int = 1,
 ) -> Image.Image:
     """Lay out pictures in a grid, each enlarged without smoothing.
 
@@ -31,33 +29,29 @@ def contact_sheet(
         scale: whole factor of enlargement; by default the one that makes a cell about 64 pixels wide.
         gap: pixels between cells and around the sheet.
         separate_first: leave a wider gap after the first column (anchors before their candidates).
-        row_labels: R short texts, written left of the rows.
+        abreast: so many rows stand side by side, far apart, so that short rows make no narrow strip.
 
     Returns:
         An RGB picture.
 
     Raises:
-        ValueError: ``rows`` has another type or shape, or no picture, or there are not R labels.
+        ValueError: ``rows`` has another type or shape, or no picture.
     """
     rows = np.asarray(rows)
     if rows.ndim != 5 or rows.dtype != np.uint8 or 0 in rows.shape:
         raise ValueError(f"rows must be uint8 [R, K, C, H, W], not {rows.dtype} {list(rows.shape)}")
-    if row_labels is not None and len(row_labels) != len(rows):
-        raise ValueError(f"{len(row_labels)} row labels for {len(rows)} rows")
     count, columns, _, height, width = rows.shape
     scale = scale or cell_scale(width)
     height, width = height * scale, width * scale
-    margin = _label_width(row_labels) + gap
     apart = max(3 * gap, width // 8) if separate_first and columns > 1 else 0
-    size = (margin + columns * (width + gap) + apart, gap + count * (height + gap))
+    across, abreast = columns * (width + gap) + apart, min(abreast, count)
+    beside = width // 2  # between rows that stand side by side
+    size = (gap + abreast * (across + beside) - beside, gap + -(-count // abreast) * (height + gap))
     sheet = Image.new("RGB", size, PAPER)
-    pen = ImageDraw.Draw(sheet)
     for row in range(count):
-        top = gap + row * (height + gap)
-        if row_labels is not None:
-            pen.text((gap + 2, top + height // 2), row_labels[row], INK, _font(), anchor="lm")
+        top, start = gap + row // abreast * (height + gap), gap + row % abreast * (across + beside)
         for column in range(columns):
-            left = margin + column * (width + gap) + (apart if column else 0)
+            left = start + column * (width + gap) + (apart if column else 0)
             sheet.paste(_enlarged(rows[row, column], scale), (left, top))
     return sheet
 
@@ -74,10 +68,10 @@ def save_sheet(
     scale: int | None = None,
     gap: int = 2,
     separate_first: bool = False,
-    row_labels: Sequence[str] | None = None,
+    abreast: int = 1,
 ) -> None:
     """Write a contact sheet as PNG, atomically; the arguments are those of ``contact_sheet``."""
-    sheet = contact_sheet(rows, scale=scale, gap=gap, separate_first=separate_first, row_labels=row_labels)
+    sheet = contact_sheet(rows, scale=scale, gap=gap, separate_first=separate_first, abreast=abreast)
     with files.atomic(path) as file:
         sheet.save(file, format="PNG", optimize=True)
 
@@ -92,11 +86,3 @@ def _enlarged(image: np.ndarray, scale: int) -> Image.Image:
     image = visible(image)
     pixels = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(12)
-
-
-def _label_width(labels: Sequence[str] | None) -> int:
-    return round(max((_font().getlength(label) for label in labels), default=0)) + 12 if labels else 0

@@ -28,7 +28,7 @@ def bank_html(bank: PositiveBank) -> str:
     """
     told = f"{len(bank)} anchors x {bank.candidates} candidates, drawn from {bank.manifest['data']['source']}"
     try:
-        sheet, seen = _from_sheet(bank), "Left: anchors. Beside each: its candidates."
+        sheet, seen = _from_sheet(bank), "Left in each group: an anchor. Right of it: its candidates."
     except UserError:
         candidates = bank.array(np.linspace(0, len(bank) - 1, min(ROWS, len(bank))).astype(np.int64))
         sheet, seen = contact_sheet(candidates), "Each row: the candidates of an anchor."

@@ -90,10 +90,10 @@ def positives(study: Study) -> Html:
     sheet = folder.picture("positives/sheet.png")
     if not manifest and not sheet:
         return Html()
-    alt = "Rows of images: first a real image, then the synthetic positives that were made from it"
+    alt = "Groups of images: first a real image, then the synthetic positives that were made from it"
     caption = [
-        element("b", "Left, apart: the anchors,"),
-        " real images. Right: the synthetic positives.",
+        element("b", "Left in each group: the anchor,"),
+        " a real image. Right of it: its synthetic positives.",
     ]
     shown = picture(sheet, alt, caption) if sheet else Html()
     facts: dict[str, Content] = {
