@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from statistics import mean
 from typing import Any
 
 from studies import STUDIES, about, result, rows
@@ -34,3 +36,13 @@ def _cell(found: dict[str, Any] | None, measure: str) -> str:
     if not gap or gap.get("low") is None:
         return text
     return f"{text} ({gap['mean']:+.{digits}f}: {gap['low']:+.{digits}f} to {gap['high']:+.{digits}f})"
+
+
+def follows(study: str) -> str:
+    """Of every bank: how often its candidates follow their anchors by each description, the mean over the seeds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in json.loads((STUDIES / study / "follows.json").read_text()):
+        found.setdefault(line["bank"], []).append(line)
+    ways = ("pixels", "model", "encoder")
+    lines = [(name, *(f"{mean(one[way] for one in runs):.2f}" for way in ways)) for name, runs in found.items()]
+    return rows(("bank", "coarse pixels", "the diffusion model's features", "an encoder"), lines)

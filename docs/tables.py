@@ -13,6 +13,7 @@ from typing import Any
 
 import grids
 import numpy as np
+import timed
 from colour import unjittered, ways
 from speed import generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
 from studies import ROOT, SCORES, STUDIES, about, put, result, rows, trained
@@ -241,8 +242,13 @@ def pages() -> dict[Path, str]:
             **{f"{part}-unjittered": unjittered(f"{part}-unjittered") for part in ("blue-marble", "openclipart")},
         },
         STUDIES / "digits" / "README.md": {"digits": arms(digits, tuple(row["arm"] for row in digits["arms"]))},
+        STUDIES / "time-before" / "README.md": {
+            "minutes": timed.minutes("time-before"),
+            **{score: timed.accuracies("time-before", score) for score in ("linear", "retrieval")},
+        },
         **{STUDIES / name / "README.md": grids.tables(name) for name in grids.names()},
     }
+    tables[STUDIES / "draws" / "README.md"]["follows"] = grids.follows("draws")
     return {path: put(path.read_text(encoding="utf-8"), filled) for path, filled in tables.items()}
 
 

@@ -239,5 +239,7 @@ def test_wrong_settings_of_a_method(given, words):
 @pytest.mark.parametrize(("channels", "hue"), [(3, 0.05), (1, 0.1)])
 def test_views_of_colour_images_keep_more_of_their_colours(channels, hue):
     sized = size_to_data("folder", 4000, 32, accelerated=False, channels=channels)
-    augment = encoder(load_recipe("folder", sized=sized), "simclr").augment
+    recipe = load_recipe("folder", sized=sized)
+    assert recipe.synthesize.start == ("anchor" if channels == 3 else "other")
+    augment = encoder(recipe, "simclr").augment
     assert augment.hue == hue and augment.brightness == (0.2 if channels == 3 else 0.4)

@@ -1,8 +1,8 @@
 """Whether candidates follow their anchors: how often one is more like its own anchor than like a random real image.
 
-The fraction needs no scale: 0.5 is chance and 1 is always, whatever the description of the images. Two descriptions
-are held ready, for neither sees all: the diffusion model's own features are poor where its training was short, and
-pixels do not know that a thing may lie elsewhere.
+The fraction needs no scale: 0.5 is chance and 1 is always. Coarse pixels with their colours describe an image. The
+diffusion model's own features are no judge: candidates are drawn by them. Of candidates of photographs that had lost
+their anchors they told 0.77, where coarse pixels told 0.53 and an encoder 0.62 (studies/draws).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from clsp.positives.appearance import CENTRAL, cut_off, strange, strange_real, u
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.following import coarse_pixels, following
-from clsp.positives.measures import bottleneck_features, copies
+from clsp.positives.measures import copies
 from clsp.positives.verdict import Judged, Verdict
 
 FOLLOWS, STRANGE, UNTYPICAL, CUT_OFF, COPIES = 0.6, 0.5, 0.95, 0.25, 0.5
@@ -45,13 +45,12 @@ def judge(
         candidates: uint8 [N, k, C, H, W]; from some hundred on the result is no luck.
         anchors: theirs, uint8 [N, C, H, W].
         real: a random sample of real images, uint8 [M, C, H, W].
-        unet: the diffusion model, for its features and its size: a model of smaller images cannot draw what they lose,
-            so candidates are held against real images that were brought to its size and back. None: pixels alone tell
-            what follows what, and real images are taken as they are.
+        unet: the diffusion model, for its size: a model of smaller images cannot draw what they lose, so candidates are
+            held against real images that were brought to its size and back. None: those are taken as they are.
         samples: images that the model drew without an anchor, uint8 [S, C, H, W], where there are any.
     """
     drawn = candidates.reshape(-1, *candidates.shape[2:])
-    measures = {"follows": _follows(candidates, anchors, real, unet)}
+    measures = {"follows": _follows(candidates, anchors, real)}
     copied = copies(candidates, np.concatenate((real, anchors)))
     real = real if unet is None else through(unet, real)
     measures["strange"] = _at_most(
@@ -126,16 +125,10 @@ def told(verdict: Verdict) -> str:
     return f"the bank fails: {'; '.join((*verdict.reasons, *verdict.warnings))}"
 
 
-def _follows(candidates: np.ndarray, anchors: np.ndarray, real: np.ndarray, unet: UNet2DModel | None) -> Judged:
-    """The better one of two descriptions: each is blind to something, and of chance neither makes more than chance."""
+def _follows(candidates: np.ndarray, anchors: np.ndarray, real: np.ndarray) -> Judged:
     drawn, shape = candidates.reshape(-1, *candidates.shape[2:]), candidates.shape[:2]
     ours, theirs, others = (coarse_pixels(some) for some in (drawn, anchors, real))
     found = following(ours.unflatten(0, shape), theirs, others)
-    if unet is not None:
-        ours, theirs, others = (bottleneck_features(unet, some) for some in (drawn, anchors, real))
-        center = others.mean(dim=0)
-        ours, theirs, others = (torch.nn.functional.normalize(some - center, dim=1) for some in (ours, theirs, others))
-        found = max(found, following(ours.unflatten(0, shape), theirs, others))
     meaning = "how often a candidate is more like its own anchor than like a random real image; 0.5 is chance"
     return Judged(round(found, 4), FOLLOWS, "at least", meaning)
 

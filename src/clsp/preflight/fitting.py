@@ -25,8 +25,8 @@ GENERATOR = 0.4
 """Fraction of the trainings' time that the diffusion model gets."""
 
 ENOUGH = Extent(images=4000, steps=3200, epochs=40)
-"""What a run does at least before its images become larger. After some 3,400 steps drawings of 40 pixels looked like
-the data, and those of 56 pixels did not (studies/time)."""
+"""What a run does at least before its images become larger. After 3,400 steps of 56 pixels drawings failed the gate
+(studies/time-before)."""
 
 _LONGEST = Extent(images=100_000, steps=60_000, epochs=400)
 """Beyond it more time is not known to help."""

@@ -40,7 +40,7 @@ def size_to_data(
         count: train images.
         size: their side in pixels.
         accelerated: whether there is a GPU.
-        channels: of the images; views of colour images keep more of their colours.
+        channels: of the images; candidates and views of colour images keep more of their colours.
         extent: how much there is time for; None: what is usual for so many images.
     """
     if recipe == "smoke":
@@ -49,7 +49,7 @@ def size_to_data(
     if recipe != "folder":
         return {}
     extent = extent or usual_extent(count, accelerated=accelerated)
-    sized = _large(count, size, extent) if accelerated else {**_small(count, size, extent), **_views(channels)}
+    sized = _large(count, size, extent) if accelerated else {**_small(count, size, extent), **_colour(channels)}
     return nested(sized)
 
 
@@ -86,12 +86,18 @@ def view_size(size: int) -> int:
     return size if size < 24 else 8 * round(0.7 * size / 8) if size > 32 else 4 * round(0.7 * size / 4)
 
 
-def _views(channels: int) -> dict[str, Any]:
-    """Views of colour images change their colours half as much as SimCLR's (studies/views)."""
+def _colour(channels: int) -> dict[str, Any]:
+    """What colour images need otherwise than gray ones.
+
+    Their views change colours half as much as SimCLR's (studies/views). Their candidates start from the anchor itself:
+    from another image they keep that one's colours, and on photographs the encoder learnt less than without them
+    (studies/draws).
+    """
     if channels != 3:
         return {}
     half = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05, "gray": 0.1}
-    return {f"pretrain.augment.{name}": value for name, value in half.items()}
+    views = {f"pretrain.augment.{name}": value for name, value in half.items()}
+    return {**views, "synthesize.start": "anchor"}
 
 
 def _small(count: int, size: int, extent: Extent) -> dict[str, Any]:
