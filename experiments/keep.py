@@ -88,21 +88,19 @@ def numbers_of(root: Path) -> dict[str, Any]:
 
 def light(found: Any) -> Any:
     """The same without confusion matrices, which are most of it."""
-    return (
-        {name: light(value) for name, value in found.items() if name != "confusion"}
-        if isinstance(found, dict)
-        else found
-    )
+    if not isinstance(found, dict):
+        return found
+    return {name: light(value) for name, value in found.items() if name != "confusion"}
 
 
 def without_places(text: str) -> str:
-    """A recipe as text, where the places of one machine are named by their last part alone."""
+    """A text, such as a recipe, where the places of one machine are named by their last part alone."""
     return re.sub(r"(?<![\w.:/])(?:/[\w.+=-]+)+/([\w.+=-]+)", r"\1", text)
 
 
 def keep(root: Path, study: Path, part: str | None) -> None:
     """Write or replace what the study says of the runs in ``root``."""
-    numbers, kept = numbers_of(root), study / "runs.jsonl.gz"
+    numbers, kept = json.loads(without_places(json.dumps(numbers_of(root)))), study / "runs.jsonl.gz"
     if part:
         result = files.read_json(study / "result.json") if (study / "result.json").exists() else {"parts": {}}
         numbers = {**result, "parts": {**result["parts"], part: numbers}}

@@ -51,10 +51,10 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Interval:
     mean = float(np.mean(first) - np.mean(second))
     parts = [float(np.var(values, ddof=1)) / len(values) for values in (first, second)]
     if not sum(parts):
-        return Interval(round(mean, 3), round(mean, 3), round(mean, 3))
+        return Interval(round(mean, 6), round(mean, 6), round(mean, 6))
     freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (first, second)))
     half = float(stats.t.ppf(0.975, freedom)) * sum(parts) ** 0.5
-    return Interval(round(mean, 3), round(mean - half, 3), round(mean + half, 3))
+    return Interval(round(mean, 6), round(mean - half, 6), round(mean + half, 6))
 
 
 def paired(first: dict[Seed, float], second: dict[Seed, float]) -> Interval | None:
