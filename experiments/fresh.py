@@ -35,7 +35,7 @@ def parts(total: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 def write(path: Path, train: Split, test: Split) -> None:
     """Write both parts as MedMNIST lays them out."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, part in (("train", train), ("test", test)):
         assert part.labels is not None
         arrays |= {f"{name}_images": np.asarray(part.images)[:, 0], f"{name}_labels": part.labels.astype(np.uint8)}
