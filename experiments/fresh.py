@@ -35,12 +35,15 @@ def parts(total: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 def write(path: Path, train: Split, test: Split) -> None:
     """Write both parts as MedMNIST lays them out."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, part in (("train", train), ("test", test)):
-        assert part.labels is not None
-        arrays |= {f"{name}_images": np.asarray(part.images)[:, 0], f"{name}_labels": part.labels.astype(np.uint8)}
+    assert train.labels is not None and test.labels is not None
     with files.atomic(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(
+            file,
+            train_images=np.asarray(train.images)[:, 0],
+            train_labels=train.labels.astype(np.uint8),
+            test_images=np.asarray(test.images)[:, 0],
+            test_labels=test.labels.astype(np.uint8),
+        )
 
 
 def main() -> None:
