@@ -9,7 +9,7 @@ from scipy import stats
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.unet import build_unet
 from clsp.errors import UserError
-from clsp.evaluation.statistics import interval, paired
+from clsp.evaluation.statistics import interval, paired, welch
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.recipes.arms import parse_arm, parse_arms
@@ -101,3 +101,11 @@ def test_sampling_flops_grow_with_what_is_made():
     assert cost(candidates=4) - cost(candidates=2) > 0.7 * (cost(steps=8) - cost(steps=4))
     assert 1.2 * cost() < cost(guidance_scale=2.0) < 2.0 * cost()  # the second half of a pass once more
     assert cost(interpolation_weight=1.0, guidance_scale=2.0) == cost(interpolation_weight=1.0)
+
+
+def test_the_interval_of_two_means_is_welch_s():
+    first, second = [84.1, 85.0, 84.4, 85.2], [82.0, 83.9, 82.2]
+    found, told = welch(first, second), stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((told.low, told.high), abs=2e-3)
+    assert found.mean == pytest.approx(np.mean(first) - np.mean(second), abs=1e-3)
+    assert welch([1.0, 1.0], [0.5, 0.5]).record() == {"mean": 0.5, "low": 0.5, "high": 0.5}
