@@ -28,9 +28,13 @@ def about(study: str) -> dict[str, Any]:
 
 def trained(study: str, part: str) -> dict[str, dict[str, Any]]:
     """The first seed's training of every arm, from runs.jsonl.gz."""
+    return {run["arm"]: run for run in runs(study, part) if run["seed"] == 0}
+
+
+def runs(study: str, part: str) -> list[dict[str, Any]]:
+    """Every stage of a study or of one of its parts, from runs.jsonl.gz."""
     lines = gzip.decompress((STUDIES / study / "runs.jsonl.gz").read_bytes()).decode().splitlines()
-    runs = [run for run in map(json.loads, lines) if run["part"] == (part or None) and run["seed"] == 0]
-    return {run["arm"]: run for run in runs}
+    return [run for run in map(json.loads, lines) if run["part"] == (part or None)]
 
 
 def rows(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from typing import Any
 
-from studies import STUDIES, result, rows
+from studies import result, rows, runs
 
 from clsp.preflight.budget import parse_hours
 from clsp.study.table import shown
@@ -16,7 +14,8 @@ ARMS = ("simclr", "simclr+view", "simclr+bank")
 
 def parts(study: str) -> dict[str, dict[str, Any]]:
     """The runs of a study, in the order of their names' words and numbers."""
-    return {name: result(study, name) for name in sorted(result(study)["parts"], key=_in_order)}
+    found: dict[str, dict[str, Any]] = result(study)["parts"]
+    return {name: found[name] for name in sorted(found, key=_in_order)}
 
 
 def minutes(study: str) -> str:
@@ -36,7 +35,7 @@ def minutes(study: str) -> str:
     lines = []
     for name, found in parts(study).items():
         data, given, seed = name.rsplit("-", 2)
-        budget, stages = found["budget"], _stages(study, name)
+        budget, stages = found["budget"], {run["place"]: run for run in runs(study, name)}
         seconds = (parse_hours(given), sum(budget["planned"].values()), budget["spent"])
         steps, epochs = stages["diffusion"]["facts"]["steps"], _epochs(stages, budget["extent"]["epochs"])
         counts = (str(budget["size"]), f"{budget['extent']['images']:,}", f"{steps:,}", epochs)
@@ -69,12 +68,6 @@ def _epochs(stages: dict[str, dict[str, Any]], planned: int) -> str:
     arms = [stage["facts"] for place, stage in stages.items() if place.startswith("arms/")]
     trained = sorted(round(planned * facts["steps"] / facts["planned"]) for facts in arms)
     return f"{trained[0]}" if trained[0] == trained[-1] else f"{trained[0]} to {trained[-1]}"
-
-
-def _stages(study: str, part: str) -> dict[str, dict[str, Any]]:
-    """What every stage of a run recorded, by its place."""
-    lines = gzip.decompress((STUDIES / study / "runs.jsonl.gz").read_bytes()).decode().splitlines()
-    return {run["place"]: run for run in map(json.loads, lines) if run["part"] == part}
 
 
 def _in_order(name: str) -> list[tuple[int, float, str]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from trials import of_part
 
 from clsp import files
 from clsp.encoders.export import read_spec
@@ -221,8 +222,7 @@ def main() -> None:
     ablation = Ablation(
         yaml.safe_load(options.plan.read_text()), options.work, options.out, options.diffusion, options.name
     )
-    number, parts = map(int, options.part.split("/"))
-    for setting in ablation.settings[number::parts]:
+    for setting in of_part(ablation.settings, options.part):
         if not ablation.is_done(setting):
             ablation.run(setting)
         ablation.save()

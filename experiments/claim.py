@@ -4,9 +4,9 @@
     python experiments/claim.py --work WORK --table equal-epochs
 
 experiments/claim.yaml has the plan. Each step goes on after a kill: every arm is tried on validation images of the
-images that were seen before; then each set gets a generator, a bank and encoders of its own. WORK/TABLE/search.json has
-the trials, WORK/TABLE/result.json the numbers of every set and Welch's intervals between arms. `--part 0/2` and
-`--part 1/2` share the trials, and then the sets.
+images that were seen before; then each set gets a generator, a bank and encoders of its own. WORK/TABLE/result.json has
+the trials, the numbers of every set and Welch's intervals between arms. `--part 0/2` and `--part 1/2` share the trials,
+and then the sets.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from counted import clsp, epoch_flops, facts_of
 from filelock import FileLock
+from trials import clsp, epoch_flops, facts_of, measured, of_part
 
 from clsp import files
 from clsp.evaluation.statistics import interval, welch
@@ -35,18 +34,12 @@ class Claim:
     """One table of the plan, and where its work lies."""
 
     plan: dict[str, Any]
-    table: str
+    own: dict[str, Any]
+    """What the plan says of the table."""
     work: Path
-
-    @cached_property
-    def own(self) -> dict[str, Any]:
-        """What the plan says of the table."""
-        found: dict[str, Any] = self.plan["tables"][self.table]
-        return found
-
-    @property
-    def folder(self) -> Path:
-        return self.work / self.table
+    """Of all tables: generators and banks."""
+    folder: Path
+    """Of the table."""
 
     def bank(self, data: str, seed: int) -> Path:
         """The generator and the bank of a set, made once for all tables."""
@@ -79,23 +72,19 @@ class Claim:
         total = self.generator_flops(like) + self.own["epochs"] * self.cost(like)
         return round((total - self.generator_flops(arm)) / self.cost(arm))
 
-    def compare(self, data: str, seed: int, settings: dict[str, dict[str, Any]], out: Path, **more: Any) -> None:
-        """Train and evaluate arms, each with settings of its own."""
+    def options(self, data: str, seed: int, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Those of `clsp compare` for arms, each with settings of its own."""
         bank = {"positives": self.bank(data, seed)} if any("bank" in arm for arm in settings) else {}
-        words = {"methods": ",".join(settings), "per_method": settings, "seeds": 1, "seed": seed, **bank}
-        clsp(
-            "compare", {"data": data, "recipe": self.own["recipe"], **self.plan["common"], **words, **more, "out": out}
-        )
+        words = {"methods": ",".join(settings), "per_method": settings, "seed": seed, **bank}
+        return {"data": data, "recipe": self.own["recipe"], **self.plan["common"], **words}
 
     def tried(self, arm: str, number: int, settings: dict[str, Any]) -> dict[str, Any]:
         """Train and measure an arm on validation images."""
-        search, out = self.plan["search"], self.folder / "trials" / f"{arm}-{number}"
-        if not (out / "comparison.json").exists():
-            own = {arm: nested({**settings, "epochs": search["epochs"]})}
-            more = {"evaluate.validation_images": search["validation"]}
-            self.compare(search["data"], search["seed"], own, out, **more)
-        (found,) = files.read_json(out / "comparison.json")["arms"]
-        return {"settings": settings, **{score: found[score]["mean"] for score in SCORES}}
+        search = self.plan["search"]
+        own = {arm: nested({**settings, "epochs": search["epochs"]})}
+        options = self.options(search["data"], search["seed"], own)
+        options["evaluate.validation_images"] = search["validation"]
+        return {"settings": settings, **measured(options, self.folder / "trials" / f"{arm}-{number}")}
 
     def search(self, arm: str) -> list[dict[str, Any]]:
         """All trials of an arm: rates until the best one is at no edge, then the other settings at the best rate."""
@@ -103,7 +92,7 @@ class Claim:
         rates = list(search["rates"])
         for number in range(search["most"]):
             if number < len(rates):
-                trials.append(self.tried(arm, number, {"lr": rates[number]}))
+                trials.append(self.tried(arm, number, {**search["usual"], "lr": rates[number]}))
             if number + 1 == len(rates):
                 rates.extend(beyond(trials))
         best = best_of(trials)["settings"]
@@ -122,7 +111,8 @@ class Claim:
 
     def write(self) -> None:
         """Write the numbers of the sets that are done."""
-        done = [path for path in map(self.set_folder, self.plan["sets"]) if (path / "comparison.json").exists()]
+        places = [self.folder / Path(data).stem for data in self.plan["sets"]]
+        done = [place for place in places if (place / "comparison.json").exists()]
         rows = [{row["arm"]: row for row in files.read_json(path / "comparison.json")["arms"]} for path in done]
         values = {
             arm: {score: [found[arm][score]["mean"] for found in rows] for score in SCORES} for arm in self.own["arms"]
@@ -147,9 +137,6 @@ class Claim:
                     gaps = {score: welch(values[one][score], values[other][score]).record() for score in SCORES}
                     yield f"{one} minus {other}", gaps
 
-    def set_folder(self, data: str) -> Path:
-        return self.folder / Path(data).stem
-
 
 def best_of(trials: list[dict[str, Any]]) -> dict[str, Any]:
     """The trial with the best linear accuracy."""
@@ -172,15 +159,15 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th arm, and then every N-th set")
     given = parser.parse_args()
-    claim = Claim(yaml.safe_load(given.plan.read_text(encoding="utf-8")), given.table, given.work)
-    number, parts = map(int, given.part.split("/"))
-    for arm in claim.own["arms"][number::parts]:
+    plan = yaml.safe_load(given.plan.read_text(encoding="utf-8"))
+    claim = Claim(plan, plan["tables"][given.table], given.work, given.work / given.table)
+    for arm in of_part(claim.own["arms"], given.part):
         claim.search(arm)
     if (chosen := claim.chosen()) is None:
         print("other arms are being tried: call this again when they are done")
         return
-    for seed, data in list(enumerate(claim.plan["sets"]))[number::parts]:
-        claim.compare(data, seed, chosen, claim.set_folder(data))
+    for seed, data in of_part(enumerate(plan["sets"]), given.part):
+        clsp("compare", {**claim.options(data, seed, chosen), "seeds": 1, "out": claim.folder / Path(data).stem})
         claim.write()
 
 

@@ -15,12 +15,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from counted import clsp, epoch_flops
+from trials import clsp, epoch_flops, measured, of_part
 
 from clsp import files
 from clsp.settings.values import nested
@@ -47,20 +46,15 @@ class Family:
     """The plan for one set of images, and where its work lies."""
 
     plan: dict[str, Any]
-    data: str
+    own: dict[str, Any]
+    """What the plan says of the set."""
     work: Path
-
-    @cached_property
-    def own(self) -> dict[str, Any]:
-        """What the plan says of the set."""
-        found: dict[str, Any] = self.plan["sets"][self.data]
-        return found
 
     @property
     def common(self) -> dict[str, Any]:
         """Options of every training."""
-        data = self.own.get("data", self.data)
-        return {"data": data, "recipe": self.own["recipe"], **self.plan["common"], **self.own["settings"]}
+        named = {name: self.own[name] for name in ("data", "recipe")}
+        return {**named, **self.plan["common"], **self.own["settings"]}
 
     def trials(self) -> Iterator[Trial]:
         """The first rate of all methods first, so that every method has something soon."""
@@ -85,14 +79,16 @@ class Family:
 
     def tried(self, trial: Trial) -> dict[str, float]:
         """Train and measure it on validation images; what is finished is not repeated."""
-        place = self.work / "trials" / trial.name
         settings = {f"pretrain.{name}": value for name, value in self.settings(trial).items()}
-        once = {"methods": trial.method, "seeds": 1, "seed": self.plan["search"]["seed"]}
-        if not (place / "comparison.json").exists():
-            options = {**self.common, **settings, "pretrain.epochs": self.epochs(trial.method), **once}
-            clsp("compare", {**options, "evaluate.validation_images": self.own["validation"], "out": place})
-        (arm,) = files.read_json(place / "comparison.json")["arms"]
-        return {name: arm[name]["mean"] for name in ("linear", "knn")}
+        options = {
+            **self.common,
+            **settings,
+            "pretrain.epochs": self.epochs(trial.method),
+            "methods": trial.method,
+            "seed": self.plan["search"]["seed"],
+            "evaluate.validation_images": self.own["validation"],
+        }
+        return measured(options, self.work / "trials" / trial.name)
 
     def write(self) -> None:
         """Write what was tried and chosen, where all trials are done."""
@@ -144,9 +140,8 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th trial")
     given = parser.parse_args()
     plan = yaml.safe_load(given.plan.read_text(encoding="utf-8"))
-    family = Family(plan, given.set, given.work / given.set)
-    number, parts = map(int, given.part.split("/"))
-    for trial in list(family.trials())[number::parts]:
+    family = Family(plan, plan["sets"][given.set], given.work / given.set)
+    for trial in of_part(family.trials(), given.part):
         family.tried(trial)
     if all((family.work / "trials" / trial.name / "comparison.json").exists() for trial in family.trials()):
         family.write()

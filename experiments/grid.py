@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from trials import clsp, of_part
 
 from clsp import files
 from clsp.evaluation.statistics import interval, paired
-from clsp.settings.describe import as_text
 
 CELLS = "cells.jsonl.gz"
 """Of a study: a line for each cell."""
@@ -133,8 +133,7 @@ class Grid:
 
     def clsp(self, command: str, options: dict[str, Any], seed: int) -> None:
         places = {name: str(self.made(name, seed)) for name in self.plan.get("before", {})}
-        words = [word for key, value in options.items() for word in (f"--{key}", _text(value, places))]
-        subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
+        clsp(command, {key: _placed(value, places) for key, value in options.items()})
 
     def path(self, cell: Cell) -> Path:
         return self.out / "runs" / f"{cell.name}.json"
@@ -181,9 +180,9 @@ def _numbers(found: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield f"{prefix}{name}", float(value)
 
 
-def _text(value: Any, places: dict[str, str]) -> str:
-    """A value as one types it, with places in place of their names."""
-    return places.get(value.strip("{}"), value) if isinstance(value, str) else as_text(value)
+def _placed(value: Any, places: dict[str, str]) -> Any:
+    """A value, with the place in place of its name."""
+    return places.get(value.strip("{}"), value) if isinstance(value, str) else value
 
 
 def main() -> None:
@@ -194,8 +193,7 @@ def main() -> None:
     given = parser.parse_args()
     grid = Grid(yaml.safe_load(given.plan.read_text()), given.work, given.out)
     grid.restore()
-    number, parts = map(int, given.part.split("/"))
-    failed = [cell.name for cell in list(grid.cells())[number::parts] if not grid.finish(cell)]
+    failed = [cell.name for cell in of_part(grid.cells(), given.part) if not grid.finish(cell)]
     if failed:
         sys.exit(f"failed, and left out of the table: {', '.join(failed)}")
 

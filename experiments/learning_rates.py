@@ -14,10 +14,11 @@ Several processes share the work: --part 0/2 and --part 1/2.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
+import itertools
 from pathlib import Path
 from typing import Any
+
+from trials import measured, of_part
 
 from clsp import files
 
@@ -27,18 +28,11 @@ RECIPE = Path(__file__).with_name("fashion-mnist.yaml")
 STUDY = Path(__file__).parents[1] / "studies" / "tuning"
 
 
-def train(arm: str, rate: float, folder: Path, recipe: str, more: list[str]) -> dict[str, float]:
+def train(arm: str, rate: float, folder: Path, recipe: str, more: dict[str, str]) -> dict[str, float]:
     """Train and rate one encoder with the command that a user would type; return its accuracies in percent."""
-    words = ["--data", "fashion-mnist", "--recipe", recipe, "--methods", arm, "--seeds", "1", *more]
-    subprocess.run(
-        [
-            sys.executable, "-m", "clsp", "compare", *words, "--pretrain.lr", str(rate),
-            "--evaluate.validation_images", "10000", "--out", str(folder),
-        ],
-        check=True,
-    )  # fmt: skip
-    found = files.read_json(folder / "comparison.json")["arms"][0]
-    return {score: found[score]["mean"] for score in ("linear", "knn")}
+    words = {"data": "fashion-mnist", "recipe": recipe, "methods": arm, "pretrain.lr": rate, **more}
+    found = measured({**words, "evaluate.validation_images": 10_000}, folder)
+    return {score: found[score] for score in ("linear", "knn")}
 
 
 def known(path: Path, name: str) -> dict[str, Any]:
@@ -71,10 +65,9 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th training")
     options = parser.parse_args()
     arms, rates = options.arms.split(","), [float(rate) for rate in options.rates.split(",")]
-    more = ["--positives", options.positives] if options.positives else []
-    number, parts = map(int, options.part.split("/"))
+    more = {"positives": options.positives} if options.positives else {}
     path = options.out / "result.json"
-    for arm, rate in [(arm, rate) for rate in rates for arm in arms][number::parts]:
+    for rate, arm in of_part(itertools.product(rates, arms), options.part):
         if str(rate) not in known(path, options.name).get(arm, {}).get("rates", {}):
             scores = train(arm, rate, options.work / arm / f"{rate:g}", options.recipe, more)
             put(path, options.name, arm, {rate: scores}, rates)

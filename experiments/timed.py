@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from counted import clsp
 from filelock import FileLock
 from keep import keep
+from trials import clsp, of_part
 
 from clsp import files
 from clsp.settings.describe import as_text
@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th run")
     given = parser.parse_args()
     plan = yaml.safe_load(given.plan.read_text(encoding="utf-8"))
-    study, (number, parts) = given.studies / plan["study"], map(int, given.part.split("/"))
-    for name, options in list(runs(plan))[number::parts]:
+    study = given.studies / plan["study"]
+    for name, options in of_part(runs(plan), given.part):
         if name not in kept(study):
             clsp("run", {**plan["common"], **options, "out": given.work / name})
             with FileLock(given.work / "keep.lock"):

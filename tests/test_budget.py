@@ -162,8 +162,10 @@ def test_each_stage_gets_its_share_of_what_is_left(tmp_path, now):
     now.seconds = 700.0  # the stages before took longer
     assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == pytest.approx(300 / 2 + 100)
     assert clock.pace("byol", tmp_path / "c").seconds == pytest.approx(300 / 2)  # it takes another arm's place
+    now.seconds = 1060.0  # of the tenth beyond the whole time some is left
+    assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == pytest.approx(40)
     now.seconds = 5000.0
-    assert clock.pace("simclr", tmp_path / "b").seconds == 0
+    assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == 0
 
 
 def test_a_run_that_was_begun_keeps_its_plan_and_the_time_that_it_took(tmp_path, now):

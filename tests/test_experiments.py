@@ -258,13 +258,17 @@ FAMILY = {
     "search": {"seed": 100, "factors": [1, 2]},
     "seeds": 1,
     "epochs": 2,
-    "sets": {"digits": {"recipe": "smoke", "validation": 300, "settings": {"pretrain.images": 64}, "bank": {}}},
+    "sets": {
+        "digits": {
+            "data": "digits", "recipe": "smoke", "validation": 300, "settings": {"pretrain.images": 64}, "bank": {},
+        }
+    },
     "common": {"pretrain.batch_size": 16, "evaluate.label_fractions": [0.1]},
     "methods": {
         "simclr": {"lr": 0.1, "other": {"simclr.temperature": 0.1}},
         "byol": {"lr": 0.1, "other": {"byol.momentum": [0.5, 1.0]}},
     },
-}
+}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -320,7 +324,7 @@ def test_runs_of_a_plan_are_kept_once_each(tmp_path):
 CLAIM = {
     "search": {
         "data": "seen.npz", "seed": 100, "epochs": 1, "rates": [0.1, 0.05], "most": 3,
-        "others": [{"augment.crop_scale": [0.5, 1.0]}], "validation": 200,
+        "usual": {"augment.crop_scale": [0.2, 1.0]}, "others": [{"augment.crop_scale": [0.5, 1.0]}], "validation": 200,
     },
     "sets": ["fresh-0.npz", "fresh-1.npz"],
     "generator": "smoke",
@@ -350,9 +354,11 @@ def test_the_claim_is_tried_alike_and_told_over_sets_of_their_own(tmp_path):
         script("claim.py", *given, "--part", part)
     found = files.read_json(tmp_path / "work" / "equal-cost" / "result.json")
     for trials in found["trials"].values():
-        rates = [trial["settings"]["lr"] for trial in trials if len(trial["settings"]) == 1]
+        rates = [trial["settings"]["lr"] for trial in trials if trial["settings"]["augment.crop_scale"] == [0.2, 1.0]]
         assert rates[:2] == [0.1, 0.05] and len(rates) == 3  # of two rates, the best is at an edge
         assert len(trials) == 4
+    # What one arm says of a method holds for its other arms as well, unless they say it themselves.
+    assert all("crop_scale" in settings["augment"] for settings in found["chosen"].values())
     assert all(len(values["linear"]) == 2 for values in found["values"].values())
     assert len({json.dumps(files.read_json(tmp_path / "work" / name / "diffusion" / "stage.json")["facts"]["unet"])
                 for name in ("seen", "fresh-0", "fresh-1")}) == 3  # fmt: skip

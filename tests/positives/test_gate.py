@@ -87,6 +87,13 @@ def test_copies_and_the_models_own_samples_are_told_and_do_not_decide():
     assert any("own samples look unlike the data" in text for text in verdict.warnings)
 
 
+def test_the_model_that_drew_them_does_not_tell_whether_they_follow(tiny_diffusion):
+    torch.manual_seed(0)
+    unet = build_unet(tiny_diffusion(), channels=3, size=16).eval()
+    by_pixels = judge(changed(3), ANCHORS, REAL).measures["follows"]
+    assert judge(changed(3), ANCHORS, REAL, unet=unet).measures["follows"] == by_pixels
+
+
 def test_candidates_of_a_smaller_model_are_held_against_what_it_sees(tiny_diffusion):
     """Real images that were brought to the model's size and back are the best that it can draw."""
     torch.manual_seed(0)

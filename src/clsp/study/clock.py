@@ -20,8 +20,8 @@ _LENIENT = 0.5
 """Fraction of the other stages' time that a diffusion model gets which does not draw well enough in its own."""
 
 _COMPARABLE = 0.1
-"""Fraction of the whole time that a training may take beyond its share, rather than end before the one that it is
-compared with: encoders that saw fewer images tell little of a bank."""
+"""Fraction by which the whole time may be exceeded, so that a training need not end before the one that it is compared
+with: encoders that saw fewer images tell little of a bank."""
 
 _FIX = "delete it, and run the same command again: the time is then planned anew"
 
@@ -67,12 +67,13 @@ class Clock:
         own = record.seconds if record else 0.0
         self.worked |= record is None or not record.finished
         self.save()
-        left = max(self.budget.seconds - self.spent, 0.0)
+        remaining = self.budget.seconds - self.spent
+        left = max(remaining, 0.0)
         # What an interrupted stage took is gone for all; it has what is left of its share besides.
         ahead = max(planned[stage] - own, 0.0)
         share = ahead / max(coming - planned[stage] + ahead, 1e-9)
         more = _LENIENT * left * (1.0 - share) if stage == "diffusion" else 0.0
-        beyond = 0.0 if compared is None else _COMPARABLE * self.budget.seconds
+        beyond = 0.0 if compared is None else max(_COMPARABLE * self.budget.seconds + min(remaining, 0.0), 0.0)
         return Pace(own + left * share + beyond, begin=compared, more=more)
 
 

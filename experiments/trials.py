@@ -1,24 +1,41 @@
-"""What the experiments share: a command as a user would type it, and what an epoch of an arm costs."""
+"""What the experiments share: commands as a user would type them, trials, the cost of an epoch, parts of the work."""
 
 from __future__ import annotations
 
 import itertools
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
 from clsp import files
 from clsp.settings.describe import as_text
 
+Item = TypeVar("Item")
+
+
+def of_part(items: Iterable[Item], part: str) -> list[Item]:
+    """Those that a process does which is given ``--part I/N``: every N-th, from the I-th on."""
+    number, parts = map(int, part.split("/"))
+    return list(items)[number::parts]
+
 
 def clsp(command: str, options: Mapping[str, Any]) -> None:
     """Run a command as a user would type it."""
     words = itertools.chain.from_iterable((f"--{name}", as_text(value)) for name, value in options.items())
     subprocess.run([sys.executable, "-m", "clsp", command, *words], check=True)
+
+
+def measured(options: Mapping[str, Any], place: Path) -> dict[str, float]:
+    """Compare a single arm, where that is not done, and return the mean of every measure."""
+    if not (place / "comparison.json").exists():
+        clsp("compare", {**options, "seeds": 1, "out": place})
+    found = files.read_json(place / "comparison.json")
+    (arm,) = found["arms"]
+    return {name: arm[name]["mean"] for name in found["measures"]}
 
 
 def epoch_flops(arm: str, options: Mapping[str, Any], work: Path) -> float:
