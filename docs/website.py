@@ -24,6 +24,8 @@ PAGES = {
 """Files of the repository outside of docs/ -> pages of the site."""
 _FETCHED, _OWN = "https://unpkg.com/iframe-worker/shim", "assets/iframe-worker.js"
 """What the theme's search needs on a page from the disk."""
+_DIALOG = 'role="dialog">', 'role="dialog" aria-label="Search">'
+"""What a screen reader lacks in the theme."""
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
@@ -77,13 +79,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Take the search's helper from the site itself: nothing is fetched when somebody reads it."""
-    return output.replace(_FETCHED, relpath(_OWN, dirname(page.url) or "."))
+    """Take the search's helper from the site itself: nothing is fetched when somebody reads it. Name its dialog."""
+    return output.replace(_FETCHED, relpath(_OWN, dirname(page.url) or ".")).replace(*_DIALOG)
 
 
 def on_post_template(output_content: str, **_: Any) -> str:
     """Likewise for the page of what is not there."""
-    return output_content.replace(_FETCHED, _OWN)
+    return output_content.replace(_FETCHED, _OWN).replace(*_DIALOG)
 
 
 def _linked(text: str, source: str, page: str) -> str:

@@ -39,7 +39,7 @@ def study(folder, arms, *, state=HEALTHY, gate=None, sizes=(50, 50), better="hig
     result = {"arms": rows, "baseline": next(iter(arms), ""), "measures": measures if arms else {}, "gate": gate or {}}
     main = next((name for name in arms if "+bank" in name), next(iter(arms), ""))
     confusion = [[size if row == column else 0 for column in range(len(sizes))] for row, size in enumerate(sizes)]
-    (folder / "evaluation").mkdir(parents=True)
+    (folder / "evaluation").mkdir(parents=True, exist_ok=True)
     (folder / "findings").mkdir()
     (folder / "comparison.json").write_text(json.dumps(result))
     (folder / "evaluation" / "metrics.json").write_text(json.dumps({"arm": main, "linear": {"confusion": confusion}}))
@@ -78,6 +78,28 @@ def test_was_the_bank_worth_it(tmp_path, difference, view, expected):
     verdicts, commands = told(study(tmp_path / "run", arms))
     assert verdicts["Was the bank worth it?"] == expected
     assert commands[0].startswith("clsp compare ")
+
+
+@pytest.mark.parametrize(("difference", "encoder"), [(-2, "run/arms/simclr+view/seed-3"), (2, "run")])
+def test_after_a_bank_that_does_harm_another_encoder_is_taken_away(tmp_path, difference, encoder):
+    against = {"simclr": gap(difference, 1), "simclr+view": gap(difference, 1)}
+    arms = {"simclr": (80, {}), "simclr+bank": (80 + difference, against), "simclr+view": (80, {})}
+    for arm in arms:
+        (tmp_path / "run" / "arms" / arm / "seed-3").mkdir(parents=True)
+    _, commands = told(study(tmp_path / "run", arms))
+    assert commands[-1] == f"clsp export --encoder {encoder} --out run-model"
+
+
+def test_where_classes_are_unequal_the_balanced_accuracy_stands_alone(tmp_path):
+    made = study(tmp_path / "run", {"simclr": (80, {}), "simclr+bank": (82, {"simclr": gap(2, 1)})})
+    assert list(made.telling) == ["linear"]
+    result = made.result
+    for row in result["arms"]:
+        row["linear_balanced"] = row["linear"]
+    result["measures"]["linear_balanced"] = {**result["measures"]["linear"], "title": "Linear balanced"}
+    made.folder.path.joinpath("comparison.json").write_text(json.dumps(result))
+    again = Study(made.folder)
+    assert (list(again.telling), list(again.measures)) == (["linear_balanced"], ["linear", "linear_balanced"])
 
 
 def test_less_is_better_where_it_is(tmp_path):

@@ -16,6 +16,11 @@ _SHOWN = 100
 """Classes up to which the matrix of confusions is written down."""
 
 
+def balanced(name: str) -> str:
+    """The name of the balanced measure beside an accuracy's."""
+    return f"{name}_balanced"
+
+
 def rate(scores: np.ndarray, labels: np.ndarray, *, name: str, title: str, protocol: str) -> list[Measure]:
     """Rate class scores: accuracy, and where the classes are unequal their mean accuracy.
 
@@ -36,7 +41,7 @@ def rate(scores: np.ndarray, labels: np.ndarray, *, name: str, title: str, proto
     there = counts[counts > 0]
     if len(there) < 2 or there.max() < UNEQUAL * there.min():
         return [found]
-    return [found, _balanced(matrix, chosen, labels, f"{name}_balanced", f"{title} balanced", protocol)]
+    return [found, _balanced(matrix, chosen, labels, balanced(name), f"{title} balanced", protocol)]
 
 
 def confusion(chosen: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, UNSURE
 from clsp.report.folder import mapping
@@ -104,7 +105,7 @@ def _bank(study: Study) -> Answer | None:
     if not plain:
         line = "No arm without it was trained. --controls true trains two: the method alone, and a third view."
         return Answer(question, DOUBTFUL, UNKNOWN, [line])
-    known = [(one, other) for one in study.measures.values() for other in plain]
+    known = [(one, other) for one in study.telling.values() for other in plain]
     pairs = [(one, other) for one, other in known if is_number(study.gap(arm, one.name, other).get("mean"))]
     signs = [(other, _sign(study.gap(arm, one.name, other), one)) for one, other in pairs]
     kind, verdict = _judged([sign for _, sign in signs], [sign for other, sign in signs if other.endswith("+view")])
@@ -171,9 +172,19 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
         call = f"clsp compare --data {source} --recipe {recipe} --methods {arms} --seeds 3 --out {place}-seeds"
         steps.append(("One seed is one throw of the dice. Repeat it with three:", call))
     steps.append(("Look through your images:", f"clsp explore {place}"))
-    steps.append(("Take the encoder away, for timm or as ONNX:", f"clsp export --encoder {place} --out {place}-model"))
+    encoders = "Take the encoder away, for timm or as ONNX:", place
+    if bank is not None and bank.kind == BAD and (better := _without(study)):
+        encoders = f"Take the encoder of {better.parts[-2]} away, which needs no bank:", shlex.quote(f"{place}/{better}")
+    steps.append((encoders[0], f"clsp export --encoder {encoders[1]} --out {place}-model"))
     written = [join([paragraph(why), code(call)]) for why, call in steps]
     return element("div", [element("p", "What next?", class_="title"), *written], class_="next")
+
+
+def _without(study: Study) -> Path | None:
+    """The folder of an encoder that the bank was found to be no better than: the third view's, else the method's."""
+    plain = [arm for arm in _beside(study, study.main) if arm != study.main]
+    found = [path for arm in reversed(plain) for path in sorted(study.folder.path.glob(f"arms/{arm}/seed-*"))]
+    return found[0].relative_to(study.folder.path) if found else None
 
 
 def _again(study: Study, more: str) -> str:

@@ -92,7 +92,9 @@ def table(
         body.append(element("tr", [element("th", first, scope="row"), *cells]))
     parts = [element("thead", head_row) if any(head) else "", element("tbody", body)]
     note = element("p", caption, class_="caption") if caption else ""
-    scroll = element("div", element("table", parts), class_="scroll")
+    named = ", ".join(cell for cell in head if cell and type(cell) is str) or "Table"
+    # A keyboard can scroll only what can have the focus.
+    scroll = element("div", element("table", parts), class_="scroll", role="region", tabindex="0", aria_label=named)
     return element("div", [scroll, note], class_=f"table {class_}".strip())
 
 

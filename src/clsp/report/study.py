@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from clsp.evaluation.balance import balanced
 from clsp.evaluation.statistics import SEEDS
 from clsp.report.charts import Estimate, Point
 from clsp.report.curves import series_of
@@ -85,6 +86,11 @@ class Study:
             given = {"title": name, **USUAL} | {key: str(value) for key, value in mapping(facts).items()}
             found[name] = Measured(name, words(given["title"]), *(given[key] for key in USUAL))
         return {name: one for name, one in found.items() if any(name in row for row in self.rows.values())}
+
+    @cached_property
+    def telling(self) -> dict[str, Measured]:
+        """The measures for a first screen: where classes are unequal the balanced accuracy stands for the other one."""
+        return {name: one for name, one in self.measures.items() if balanced(name) not in self.measures}
 
     @property
     def baseline(self) -> str:
@@ -188,11 +194,11 @@ def swatch(study: Study, arm: str) -> Html:
 
 
 def headline(study: Study) -> str:
-    """The main result in plain words, by the first two measures."""
+    """The main result in plain words, by the first two telling measures."""
     if not study.result:
         old = "The run is of an older version; its numbers are in evaluation/metrics.json."
         return old if study.folder.evaluation else "Evaluation: not run."
-    told = [sentence for one in list(study.measures.values())[:2] if (sentence := _sentence(study, one))]
+    told = [sentence for one in list(study.telling.values())[:2] if (sentence := _sentence(study, one))]
     skipped = str(study.result.get("skipped") or "no result").rstrip(".")
     return " ".join(told) or f"Nothing was measured: {skipped}."
 
