@@ -30,7 +30,7 @@ ANCHORS = 128
 SHORT = {
     "images.size": 16, "images.limit": 1500, "diffusion.batch_size": 32, "diffusion.lr": 0.001,
     "diffusion.warmup_steps": 50, "diffusion.schedule": "constant", "diffusion.stratified_levels": True,
-    "diffusion.sample_every": 0,
+    "diffusion.sample_every": 0, "diffusion.max_strength": 1.0,
 }  # fmt: skip
 """Of the colour sets: 1,500 images of 16 pixels, small steps."""
 

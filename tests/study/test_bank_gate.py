@@ -16,6 +16,7 @@ from clsp.recipes.recipe import load_recipe
 from clsp.settings.values import nested
 from clsp.study import gate
 from clsp.study.gate import Rows, judged, pass_gate
+from clsp.study.onward import find_training
 from workshop import shared, stamps
 
 SMALL = ("--data", "digits", "--recipe", "smoke", "--pretrain.epochs", 1, "--evaluate.classifier_epochs", 0)
@@ -173,3 +174,34 @@ def test_the_gate_is_incidental_and_off_may_stand_in_yaml_without_quotes(tmp_pat
     assert recipe.synthesize.gate == "off"
     assert "gate" not in identity(recipe.synthesize)
     assert load_recipe("folder").synthesize.gate == "plain"
+
+
+def test_near_images_stand_in_for_the_candidates_of_a_run(plain):
+    folder = plain[0]
+    shutil.copytree(folder / "r", folder / "near")
+    shutil.rmtree(folder / "near/arms")
+    done = run(
+        folder, "near", "--synthesize.gate", "near", "--controls", "true", "--pretrain.positive.objective", "nt_xent"
+    )
+    assert done.status == 0, done.err
+    assert "simclr+bank left out; near images stand in for its candidates: simclr+nearest" in done.out
+    assert {path.name for path in (folder / "near/arms").iterdir()} == {"simclr+nearest", "simclr", "simclr+view"}
+    found = files.read_json(folder / "near/comparison.json")
+    assert (found["gate"]["instead"], found["baseline"]) == ("simclr+nearest", "simclr")
+    assert "Near images stood in for its candidates: simclr+nearest." in (folder / "near/report.html").read_text()
+    taken, trained = folder / "near/encoder/encoder.safetensors", folder / "near/arms/simclr+nearest/seed-0"
+    assert files.file_hash(taken) == files.file_hash(trained / "encoder.safetensors")
+    went_on = find_training(folder / "near")
+    assert (went_on.training, went_on.positives) == (trained, "nearest")
+    onward = shared().clsp("continue", "near", "--epochs", "1", "--out", "on", folder=folder)
+    assert onward.status == 0, onward.err
+
+
+def test_what_stands_in_has_the_placement_and_the_objective_that_were_asked_for(bank):
+    arms = "byol+bank+host,byol"
+    prepared = prepare("digits", recipe="smoke", overrides=nested({"synthesize.gate": "near"}))
+    parsed = parse_arms(arms)
+    found = pass_gate(prepared, bank, Rows(parsed, parsed[0], parsed[1]), "clsp run --data digits --out c", model=None)
+    assert [arm.name for arm in found.arms] == ["byol+nearest+host", "byol"]
+    extra = Rows([Arm("simclr", extra=True)], Arm("simclr", extra=True), Arm("simclr", extra=True))
+    assert [arm.name for arm in pass_gate(prepared, bank, extra, "clsp run", model=None).arms] == ["simclr"]

@@ -52,9 +52,10 @@ class SynthesizeConfig:
     candidate and step; fixed: one noise for all steps."""
     clip_sample: bool = False
     """Clamp the predicted clean image to [-1, 1] at every step; small models need it."""
-    gate: Annotated[Literal["plain", "stop", "off"], BeforeValidator(_as_word), Incidental] = "plain"
-    """What is done where the bank is judged to be of no use, before an encoder is trained. plain: go on without the
-    arms that need it, with the method alone; stop: end there; off: train on it, and say so."""
+    gate: Annotated[Literal["near", "plain", "stop", "off"], BeforeValidator(_as_word), Incidental] = "plain"
+    """What is done where the bank is judged to be of no use, before an encoder is trained. near: go on without the
+    arms that need it, and in a run with the nearest images by their pixels in the candidates' place; plain: likewise,
+    with the method alone; stop: end there; off: train on it, and say so."""
     batch_size: Annotated[Count, Incidental] = 512
     """Candidates drawn at once; the bank does not depend on it."""
     shard_anchors: Annotated[Count, Incidental] = 1024

@@ -25,7 +25,7 @@ from clsp.positives.following import coarse_pixels, following
 from clsp.positives.measures import copies
 from clsp.positives.verdict import Judged, Verdict
 
-FOLLOWS, STRANGE, UNTYPICAL, CUT_OFF, COPIES = 0.75, 0.5, 0.95, 0.25, 0.5
+FOLLOWS, STRANGE, UNTYPICAL, CUT_OFF, COPIES = 0.72, 0.5, 0.95, 0.25, 0.5
 """The lines. That of following parts banks of photographs that did harm (0.51 to 0.68) from those that did not (0.97
 and above), see studies/draws."""
 ANCHORS, EACH, REAL, SAMPLES = 256, 2, 1000, 100

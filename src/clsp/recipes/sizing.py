@@ -129,6 +129,7 @@ def _small(count: int, size: int, extent: Extent) -> dict[str, Any]:
         "synthesize.guidance_scale": 2.0,
         "synthesize.steps": 10,
         "synthesize.clip_sample": True,
+        "synthesize.gate": "near",  # studies/near
         "pretrain.images": extent.images,
         "pretrain.positive.objective": "nt_xent",
         "pretrain.backbone.args": {

@@ -174,7 +174,10 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
     steps.append(("Look through your images:", f"clsp explore {place}"))
     encoders = "Take the encoder away, for timm or as ONNX:", place
     if bank is not None and bank.kind == BAD and (better := _without(study)):
-        encoders = f"Take the encoder of {better.parts[-2]} away, which needs no bank:", shlex.quote(f"{place}/{better}")
+        encoders = (
+            f"Take the encoder of {better.parts[-2]} away, which needs no bank:",
+            shlex.quote(f"{place}/{better}"),
+        )
     steps.append((encoders[0], f"clsp export --encoder {encoders[1]} --out {place}-model"))
     written = [join([paragraph(why), code(call)]) for why, call in steps]
     return element("div", [element("p", "What next?", class_="title"), *written], class_="next")

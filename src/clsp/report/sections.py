@@ -210,7 +210,7 @@ def _times(study: Study) -> Html:
         note = element("small", ", ".join(sorted(ends[kind] - {"", "done", "finished", "complete"})))
         rows.append([[kind, note], duration(value), f"{100 * value / max(total, 1e-9):.0f} %", bar])
     told = f"All stages together: {duration(total)}."
-    return table(["Stage", "Time", "Fraction", "Beside the longest"], rows, caption=told, class_="times") if rows else Html()
+    return table(["Stage", "Time", "Fraction", "Compared"], rows, caption=told, class_="times") if rows else Html()
 
 
 def _work(stage: str) -> str:

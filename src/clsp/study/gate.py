@@ -25,6 +25,8 @@ from clsp.training.checks import needs_bank
 
 MORE = 3
 """Where it cannot be reckoned how many steps are missing: so many times those that were taken."""
+NEAREST = "nearest"
+"""The source that stands in for a bank."""
 OFF = "--synthesize.gate off trains on it all the same"
 
 
@@ -63,14 +65,17 @@ def pass_gate(prepared: Prepared, bank: PositiveBank, rows: Rows, command: str, 
     found = {"asked": asked, **verdict.record()}
     if verdict.passed or asked == "off":
         return replace(rows, gate={**found, "left_out": [], "advice": "", "command": ""})
-    (advice, again), left = _advice(prepared, command, model), _without_bank(prepared.recipe, rows)
+    (advice, again), left = (
+        _advice(prepared, command, model),
+        _without_bank(prepared.recipe, rows, near=asked == "near"),
+    )
     if asked == "stop" or not left.arms:
         whole = "--synthesize.gate plain goes on without it, " if left.arms else ""
         raise UserError(f"{told(verdict)}; {whole}{OFF}; {_line(advice, again)}")
-    names = [arm.name for arm in left.left_out]
-    console.say(f"the study goes on without the bank: {', '.join(names)} left out; {OFF}")
+    names, instead = [arm.name for arm in left.left_out], _instead(rows, left)
+    console.say(f"the study goes on without the bank: {', '.join(names)} left out{_near(instead)}; {OFF}")
     console.say(_line(advice, again))
-    return replace(left, gate={**found, "left_out": names, "advice": advice, "command": again})
+    return replace(left, gate={**found, "left_out": names, "instead": instead, "advice": advice, "command": again})
 
 
 def require_use(prepared: Prepared, bank: PositiveBank) -> None:
@@ -107,18 +112,29 @@ def judged(prepared: Prepared, bank: PositiveBank) -> Verdict | None:
     return files.valid(distributed.agreed(found), Verdict, bank.folder)
 
 
-def _without_bank(recipe: Recipe, rows: Rows) -> Rows:
-    """The rows that need no bank. A study of one main arm goes on with its method alone."""
+def _without_bank(recipe: Recipe, rows: Rows, *, near: bool) -> Rows:
+    """The rows that need no bank. A study of one main arm goes on with near images, or with its method alone."""
     left = [arm for arm in rows.arms if not arm.trains or not needs_bank(recipe.pretraining(arm))]
     out = [arm for arm in rows.arms if arm not in left]
     main = rows.main
     if main is not None and main in out:
-        main = Arm(main.method)
+        stand_in = near and main.source is not None and main.also is None
+        main = Arm(main.method, NEAREST, main.placement, main.objective) if stand_in else Arm(main.method)
         left = [main, *(arm for arm in left if arm != main)]
     if not any(arm.trains for arm in left):
         left = []  # the diffusion model's own features alone are no study
     base = rows.baseline if rows.baseline in left or not left else main or left[0]
     return Rows(left, main, base, out)
+
+
+def _instead(rows: Rows, left: Rows) -> str:
+    """The arm that came in the place of one that needs the bank; empty where none did."""
+    return "" if left.main is None or left.main in rows.arms else left.main.name
+
+
+def _near(instead: str) -> str:
+    """Say that near images stand in for the candidates."""
+    return f"; near images stand in for its candidates: {instead}" if NEAREST in instead.split("+") else ""
 
 
 def _advice(prepared: Prepared, command: str, model: Path | None) -> tuple[str, str]:
@@ -167,5 +183,6 @@ def note(gate: dict[str, Any] | None) -> list[str]:
         return []
     told_lines = [f"bank:    it fails: {'; '.join(gate['reasons'])}"]
     if gate["left_out"]:
-        told_lines.append(f"         {', '.join(gate['left_out'])} left out; {_line(gate['advice'], gate['command'])}")
+        left = f"{', '.join(gate['left_out'])} left out{_near(gate.get('instead', ''))}"
+        told_lines.append(f"         {left}; {_line(gate['advice'], gate['command'])}")
     return told_lines

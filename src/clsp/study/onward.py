@@ -11,7 +11,7 @@ from typing import Any
 from clsp import console, distributed, files
 from clsp.engine.record import read_record
 from clsp.errors import UserError
-from clsp.recipes.arms import EXTRA
+from clsp.recipes.arms import EXTRA, parse_arm
 from clsp.recipes.recipe import load_recipe
 from clsp.training.config import PretrainConfig
 
@@ -64,9 +64,12 @@ def find_training(place: str | Path) -> Onward:
 
 
 def _main(folder: Path) -> tuple[Path, str | None]:
-    """The folder of a run's main training, and its positives."""
-    recipe = load_recipe(str(folder / "recipe.yaml"))
+    """The folder of a run's main training, and its positives; the bank's place may have been taken by others."""
+    recipe, told = load_recipe(str(folder / "recipe.yaml")), folder / "evaluation" / "metrics.json"
     arm = recipe.arm
+    if told.exists():
+        with files.foreign(told):
+            arm = parse_arm(files.read_json(told)["arm"])
     config = recipe.pretraining(arm)
     source, bank = config.positive.chosen, folder / "positives"
     needs = source is not None and source.needs_bank
