@@ -11,7 +11,7 @@ BENCHMARKS := generation pretraining augmentation evaluation data search
 PIECE ?= all
 WHEELS ?= .whl
 
-.PHONY: help demo test test-all test-lowest bench gpu docs vendor lint format check audit dist clean
+.PHONY: help demo test test-all test-lowest bench gpu docs accessible vendor lint format check audit dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make bench   the benchmarks against other ways to do the same: studies/benchmarks and the table in docs/speed.md"
 	@echo "make gpu     tests and benchmarks on this machine's GPU, without network: wheels come from $(WHEELS); PIECE=tests,generation; TINY=1"
 	@echo "make docs    the documentation as a site that can be read from the disk: site/index.html"
+	@echo "make accessible  the site's pages, or PAGES='RUN/report.html ...', checked with axe in a browser (asks npm; needs node and chromium)"
 	@echo "make vendor  the plotting library of 'clsp explore' anew, from npm (asks its registry; needs node)"
 	@echo "make lint    style, format, types, which room may know which, and what runs code"
 	@echo "make check   lint and test"
@@ -60,6 +61,10 @@ gpu:
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+accessible: docs
+	npm install --silent --no-save --prefix build/accessible axe-core@4 puppeteer-core@24
+	NODE_PATH=build/accessible/node_modules node docs/accessible.cjs $(or $(PAGES),$(shell find site -name '*.html'))
 
 vendor:
 	src/clsp/explorer/vendor/build.sh
