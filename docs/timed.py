@@ -9,7 +9,10 @@ from studies import result, rows, runs
 from clsp.preflight.budget import parse_hours
 from clsp.study.table import shown
 
-ARMS = ("simclr", "simclr+view", "simclr+bank")
+PLAIN = ("simclr", "simclr+view")
+"""The controls."""
+MAIN = ("simclr+bank", "simclr+nearest")
+"""What they are compared with: with the bank, and with what stands in for one that failed."""
 
 
 def parts(study: str) -> dict[str, dict[str, Any]]:
@@ -44,14 +47,16 @@ def minutes(study: str) -> str:
 
 
 def accuracies(study: str, score: str) -> str:
-    """A score of every arm, and what the bank gains over both others; intervals are over the test images."""
-    heads = ("run", *(f"`{arm}`" for arm in ARMS), "bank minus `simclr`", "bank minus `simclr+view`")
+    """A score of every arm, and what the main one gains over the controls; intervals are over the test images."""
+    tables = {name: {row["arm"]: row for row in found["arms"]} for name, found in parts(study).items()}
+    shown_arms = [arm for arm in (*PLAIN, *MAIN) if any(arm in arms for arms in tables.values())]
+    main = " or ".join(arm.partition("+")[2] for arm in MAIN if arm in shown_arms)
+    heads = ("run", *(f"`{arm}`" for arm in shown_arms), *(f"{main} minus `{arm}`" for arm in PLAIN))
     lines = []
-    for name, found in parts(study).items():
-        arms = {row["arm"]: row for row in found["arms"]}
-        gaps = arms.get(ARMS[-1], {}).get("versus", {})
-        cells = [shown(arms[arm][score]) if arm in arms else "-" for arm in ARMS]
-        cells += [shown(gaps[arm][score], signed=True) if arm in gaps else "-" for arm in ARMS[:-1]]
+    for name, arms in tables.items():
+        gaps = next((arms[arm] for arm in MAIN if arm in arms), {}).get("versus", {})
+        cells = [shown(arms[arm][score]) if arm in arms else "-" for arm in shown_arms]
+        cells += [shown(gaps[arm][score], signed=True) if arm in gaps else "-" for arm in PLAIN]
         lines.append((name, *cells))
     return rows(heads, lines)
 

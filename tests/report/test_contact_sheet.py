@@ -29,7 +29,14 @@ def test_cells_are_about_64_pixels_wide(size: int, scale: int) -> None:
 
 def test_the_first_column_stands_apart() -> None:
     rows = pictures(2, 4, 1, 8)
-    assert contact_sheet(rows, separate_first=True).width > contact_sheet(rows).width
+    assert contact_sheet(rows, separate_first=True, abreast=1).width > contact_sheet(rows).width
+
+
+@pytest.mark.parametrize(("columns", "abreast"), [(2, 4), (4, 2), (9, 1), (30, 1)])
+def test_short_rows_stand_side_by_side_of_themselves(columns: int, abreast: int) -> None:
+    rows = pictures(12, columns, 1, 8)
+    found, stated = (contact_sheet(rows, separate_first=True, abreast=number).size for number in (None, abreast))
+    assert found == stated
 
 
 def test_rows_may_stand_side_by_side() -> None:

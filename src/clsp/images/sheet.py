@@ -11,6 +11,8 @@ from clsp import files
 
 CELL = 64
 """About the width of a cell in pixels, when no scale is given."""
+_WIDE = 12
+"""Cells across a sheet of short rows, the gaps between them among these."""
 PAPER = (244, 243, 240)
 
 
@@ -20,7 +22,7 @@ def contact_sheet(
     scale: int | None = None,
     gap: int = 2,
     separate_first: bool = False,
-    abreast: int = 1,
+    abreast: int | None = None,
 ) -> Image.Image:
     """Lay out pictures in a grid, each enlarged without smoothing.
 
@@ -29,7 +31,8 @@ def contact_sheet(
         scale: whole factor of enlargement; by default the one that makes a cell about 64 pixels wide.
         gap: pixels between cells and around the sheet.
         separate_first: leave a wider gap after the first column (anchors before their candidates).
-        abreast: so many rows stand side by side, far apart, so that short rows make no narrow strip.
+        abreast: so many rows stand side by side, far apart; by default, where the first column is separate, as many as
+            make the sheet about a dozen cells wide, so that short rows are no narrow strip, else one.
 
     Returns:
         An RGB picture.
@@ -44,7 +47,8 @@ def contact_sheet(
     scale = scale or cell_scale(width)
     height, width = height * scale, width * scale
     apart = max(3 * gap, width // 8) if separate_first and columns > 1 else 0
-    across, abreast = columns * (width + gap) + apart, min(abreast, count)
+    across = columns * (width + gap) + apart
+    abreast = min(abreast or (max(_WIDE // (columns + 1), 1) if separate_first else 1), count)
     beside = width // 2  # between rows that stand side by side
     size = (gap + abreast * (across + beside) - beside, gap + -(-count // abreast) * (height + gap))
     sheet = Image.new("RGB", size, PAPER)
@@ -68,7 +72,7 @@ def save_sheet(
     scale: int | None = None,
     gap: int = 2,
     separate_first: bool = False,
-    abreast: int = 1,
+    abreast: int | None = None,
 ) -> None:
     """Write a contact sheet as PNG, atomically; the arguments are those of ``contact_sheet``."""
     sheet = contact_sheet(rows, scale=scale, gap=gap, separate_first=separate_first, abreast=abreast)

@@ -294,5 +294,4 @@ def _draw_sheet(bank: PositiveBank, images: Images, path: Path, *, seed: int) ->
     """Draw some anchors, each with its candidates beside it."""
     rows = subset(len(bank), _SHEET_ANCHORS, seed=seed + 1)
     anchors = files.take(images.train.images, bank.ids[rows])[:, None]
-    abreast = 4 if bank.candidates == 1 else 2 if bank.candidates <= 4 else 1
-    save_sheet(path, np.concatenate((anchors, bank.array(rows)), axis=1), separate_first=True, abreast=abreast)
+    save_sheet(path, np.concatenate((anchors, bank.array(rows)), axis=1), separate_first=True)
