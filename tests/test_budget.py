@@ -18,7 +18,7 @@ from clsp.preflight import budget as budgets
 from clsp.preflight.budget import Budget, fit_to_time, parse_hours, seconds_for
 from clsp.preflight.fitting import Fitting, Units
 from clsp.recipes.fit import check_arm, check_generator
-from clsp.recipes.sizing import Extent
+from clsp.recipes.sizing import Extent, view_size
 from clsp.settings.values import nested
 from clsp.study.clock import Clock, read_budget
 
@@ -39,9 +39,11 @@ def machine(monkeypatch):
 
     def units(self, size):
         Machine.asked.append(size)
-        each = Machine.pixel * size**2
-        arms = self.arms(self.recipe(size, Extent(100, 10, 1)))
-        self.measured[size] = Units(64 * each, 4 * each, {arm.name: 2 * each for arm in arms}, each / 3)
+        recipe = self.recipe(size, Extent(100, 10, 1))
+        side, view = recipe.diffusion.size or size, recipe.pretrain.augment.size or size
+        drawn, each = Machine.pixel * side**2, Machine.pixel * view**2
+        passes = {arm.name: 2 * each for arm in self.arms(recipe)}
+        self.measured[size] = Units(side, view, 64 * drawn, 4 * drawn, passes, each / 3)
         return self.measured[size]
 
     monkeypatch.setattr(Fitting, "units", units)
@@ -94,6 +96,20 @@ def test_a_faster_machine_does_more(machine):
     machine.pixel = 1e-6
     fast = fit_to_time(images_like(5000, 96), 3600, None)
     assert fast.size > slow.size >= 16
+
+
+def test_the_larger_of_two_sizes_is_taken_whose_networks_see_as_many_pixels(machine):
+    """Views of 24-pixel images have 16 pixels, as those of 16-pixel images have."""
+    assert view_size(24) == view_size(16) == 16
+    chosen = {fit_to_time(images_like(5000, 64), seconds, None).size for seconds in range(60, 3600, 60)}
+    assert 16 not in chosen and 24 in chosen
+
+
+def test_a_larger_diffusion_model_needs_more_steps(machine):
+    for seconds in (900, 1800, 3600, 7200, 20_000):
+        chosen = fit_to_time(images_like(5000, 224), seconds, None)
+        if chosen.size > 24:
+            assert chosen.extent.steps >= 0.99 * 1600 / 24 * view_size(chosen.size)
 
 
 def test_few_sizes_are_measured(machine):
@@ -161,7 +177,8 @@ def test_each_stage_gets_its_share_of_what_is_left(tmp_path, now):
     assert clock.pace("simclr+bank", tmp_path / "a").seconds == pytest.approx(600 * 300 / 500)
     now.seconds = 700.0  # the stages before took longer
     assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == pytest.approx(300 / 2 + 100)
-    assert clock.pace("byol", tmp_path / "c").seconds == pytest.approx(300 / 2)  # it takes another arm's place
+    in_its_place = clock.pace("simclr+nearest", tmp_path / "c")
+    assert in_its_place.seconds == pytest.approx(300 * 300 / 500)  # it has the time of the arm whose bank failed
     now.seconds = 1060.0  # of the tenth beyond the whole time some is left
     assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == pytest.approx(40)
     now.seconds = 5000.0

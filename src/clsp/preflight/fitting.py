@@ -24,9 +24,12 @@ SIZES = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224)
 GENERATOR = 0.4
 """Fraction of the trainings' time that the diffusion model gets."""
 
-ENOUGH = Extent(images=4000, steps=3200, epochs=40)
-"""What a run does at least before its images become larger. After 3,400 steps of 56 pixels drawings failed the gate
-(studies/time-before)."""
+ENOUGH = Extent(images=4000, steps=1600, epochs=40)
+"""What a run does at least before its images become larger; the steps are those of a diffusion model of `_SIDE` pixels,
+and larger ones need more by their side. After 2,231 steps of 24 pixels photographs passed the gate, after 3,416 of 56
+pixels drawings failed it (studies/time-before)."""
+
+_SIDE = 24
 
 _LONGEST = Extent(images=100_000, steps=60_000, epochs=400)
 """Beyond it more time is not known to help."""
@@ -39,6 +42,10 @@ _FIXED, _EACH = 30.0, 10.0
 class Units:
     """Seconds on this machine, at one size of images."""
 
+    side: int
+    """Pixels of a side of what the diffusion model draws."""
+    view: int
+    """Pixels of a side of an encoder's views."""
     step: float
     """Of a step of the diffusion model."""
     anchor: float
@@ -103,11 +110,13 @@ class Fitting:
         return size, extent, self.planned(units, self.recipe(size, extent))
 
     def _largest(self, seconds: float, sizes: list[int]) -> int:
-        return max((size for size in sizes if self._suffices(self._scaled(size), seconds)), default=sizes[0])
+        least = [size for size in sizes if self._seen_sides(size) == self._seen_sides(sizes[0])]
+        return max(size for size in sizes if size in least or self._suffices(self._scaled(size), seconds))
 
     def _suffices(self, units: Units, seconds: float) -> bool:
         found, least = self._free_extent(units, seconds), min(ENOUGH.images, len(self.seen.train))
-        return found.steps >= ENOUGH.steps and found.images * found.epochs >= least * ENOUGH.epochs
+        steps = ENOUGH.steps * units.side / _SIDE if self.own_model else 0
+        return found.steps >= steps and found.images * found.epochs >= least * ENOUGH.epochs
 
     def extent(self, units: Units, seconds: float) -> Extent:
         """How much there is time for."""
@@ -156,20 +165,30 @@ class Fitting:
         if self.gpu is not None:
             peaks = [self.gpu.peak(bf16=stage.bf16) * UTILISATION for stage in stages]
             stages = [replace(stage, seconds=stage.flops / peak) for stage, peak in zip(stages, peaks)]
-        self.measured[size] = _of_stages(recipe, stages, len(self.seen.train), self.arms(recipe))
+        self.measured[size] = _of_stages(recipe, size, stages, len(self.seen.train), self.arms(recipe))
         return self.measured[size]
 
     def _scaled(self, size: int) -> Units:
-        """Reckon them from the nearest size that was measured: time grows with the number of pixels."""
+        """Reckon them from the nearest size that was measured: time grows with the pixels that networks see."""
         if size in self.measured:
             return self.measured[size]
-        near = min(self.measured, key=lambda other: abs(other - size))
-        factor, found = (size / near) ** 2, self.measured[near]
-        passes = {name: value * factor for name, value in found.passes.items()}
-        return Units(found.step * factor, found.anchor * factor, passes, found.rated * factor)
+        found = self.measured[min(self.measured, key=lambda other: abs(other - size))]
+        side, view = self._seen_sides(size)
+        drawn, seen = (side / found.side) ** 2, (view / found.view) ** 2
+        passes = {name: value * seen for name, value in found.passes.items()}
+        return Units(side, view, found.step * drawn, found.anchor * drawn, passes, found.rated * seen)
+
+    def _seen_sides(self, size: int) -> tuple[int, int]:
+        """The sides that networks see of images of a size."""
+        return _sides(self.recipe(size, ENOUGH), size)
 
 
-def _of_stages(recipe: Recipe, stages: list[Stage], count: int, arms: list[Arm]) -> Units:
+def _sides(recipe: Recipe, size: int) -> tuple[int, int]:
+    """Pixels of a side of what the diffusion model draws, and of an encoder's views."""
+    return recipe.diffusion.size or size, recipe.pretrain.augment.size or size
+
+
+def _of_stages(recipe: Recipe, size: int, stages: list[Stage], count: int, arms: list[Arm]) -> Units:
     diffusion, bank, *encoders = stages
     anchors = min(recipe.synthesize.anchors or count, count)
     trained = min(recipe.pretrain.images or anchors, count)
@@ -177,7 +196,8 @@ def _of_stages(recipe: Recipe, stages: list[Stage], count: int, arms: list[Arm])
         arm.name: stage.seconds / (trained * recipe.pretraining(arm).epochs) for arm, stage in zip(arms, encoders)
     }
     # A step takes two views or more, forward and backward, of half of the pixels that an image has.
-    return Units(diffusion.seconds / recipe.diffusion.steps, bank.seconds / anchors, passes, min(passes.values()) / 2)
+    step, anchor = diffusion.seconds / recipe.diffusion.steps, bank.seconds / anchors
+    return Units(*_sides(recipe, size), step, anchor, passes, min(passes.values()) / 2)
 
 
 def _resized(images: Images, size: int) -> Images:

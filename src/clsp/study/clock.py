@@ -59,9 +59,7 @@ class Clock:
         """
         planned = self.budget.planned
         names = list(planned)
-        stage = (
-            stage if stage in planned else names[2]
-        )  # what came in the bank's place, where that turned out to be none
+        stage = stage if stage in planned else names[2]  # what came in the place of the arm with a bank that failed
         coming = sum(planned[name] for name in names[names.index(stage) :])
         record = None
         with suppress(UserError):
