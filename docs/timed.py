@@ -21,6 +21,12 @@ def parts(study: str) -> dict[str, dict[str, Any]]:
     return {name: found[name] for name in sorted(found, key=_in_order)}
 
 
+def tables(study: str) -> dict[str, str]:
+    """The tables of a study by their marks."""
+    scores = {score: accuracies(study, score) for score in ("linear", "retrieval")}
+    return {"minutes": minutes(study), **scores}
+
+
 def minutes(study: str) -> str:
     """Time given, planned and spent, and what the time was spent on."""
     heads = (

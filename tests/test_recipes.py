@@ -240,6 +240,8 @@ def test_wrong_settings_of_a_method(given, words):
 def test_views_of_colour_images_keep_more_of_their_colours(channels, hue):
     sized = size_to_data("folder", 4000, 32, accelerated=False, channels=channels)
     recipe = load_recipe("folder", sized=sized)
-    assert recipe.synthesize.start == ("anchor" if channels == 3 else "other")
+    drawn = (recipe.synthesize.start, recipe.synthesize.strength, recipe.synthesize.guidance_scale)
+    assert drawn == (("anchor", 0.3, 1.0) if channels == 3 else ("other", 0.5, 2.0))
+    check_generator(recipe)
     augment = encoder(recipe, "simclr").augment
     assert augment.hue == hue and augment.brightness == (0.2 if channels == 3 else 0.4)
