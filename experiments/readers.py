@@ -506,6 +506,20 @@ def _read_weights(folder: Path) -> None:
     Start(str(folder), folder / "encoder.safetensors", whole=True)
 
 
+def _onward(folder: Path) -> None:
+    _recipe(folder)
+    recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    files.write_text(folder / "recipe.yaml", f"command: clsp run --data digits\ndata: {{source: digits}}\n{recipe}")
+    files.write_json(folder / "evaluation" / "metrics.json", {"arm": "simclr+nearest", "linear": {"top1": 90.0}})
+    files.write_bytes(folder / "arms" / "simclr+nearest" / "seed-1" / "checkpoints" / "last.safetensors", b"x")
+
+
+def _read_onward(folder: Path) -> None:
+    from clsp.study.onward import find_training
+
+    find_training(folder)
+
+
 def _table(folder: Path) -> None:
     files.write_text(folder / "labels.csv", "file_name,label\na.png,cat\nb.png,dog\n")
     files.write_text(
@@ -689,6 +703,7 @@ READERS = {
     "features": Reader(_features, _read_features),
     "pairs": Reader(_pairs, _read_pairs),
     "weights": Reader(_weights, _read_weights),
+    "onward": Reader(_onward, _read_onward),
     "table": Reader(_table, _read_table),
     "report": Reader(_study, _read_report, writes=("report.html",)),
     "cells": Reader(_study, _read_cells),
@@ -761,6 +776,7 @@ COVERED = {
     "study.explore._prepared": "recipe",
     "study.explore.read_embeddings": "explore",
     "study.findings.headline": "report",
+    "study.onward._main": "onward",
     "study.onward.find_training": "weights",
     "study.opened.images_of": "recipe",
     "study.record.require_same_data": "cells",

@@ -133,12 +133,12 @@ def test_a_bank_shows_the_first_rows_of_its_sheet_and_without_one_its_candidates
     assert picture(alone).size == (2 + 4 * 66, 2 + 6 * 66)
     assert "7 anchors x 4 candidates, drawn from made. Each row: the candidates of an anchor." in alone
     rows = np.zeros((16, 5, 1, 2, 2), np.uint8)
-    rows[6:] = 255
+    rows[12:] = 255
     save_sheet(folder / "sheet.png", rows, separate_first=True)
     shown = PositiveBank.open(folder)._repr_html_()
     assert "Left in each group: an anchor." in shown
     assert picture(shown).height == 2 + 6 * 66
-    assert np.asarray(picture(shown)).max() < 255  # the seventh anchor is white
+    assert np.asarray(picture(shown)).max() < 255  # two stand abreast, and those below the sixth line are white
     (folder / "sheet.png").write_bytes(b"no picture")
     assert PositiveBank.open(folder)._repr_html_() == alone
     manifest = json.loads((folder / "manifest.json").read_text())
