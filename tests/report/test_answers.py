@@ -90,6 +90,18 @@ def test_after_a_bank_that_does_harm_another_encoder_is_taken_away(tmp_path, dif
     assert commands[-1] == f"clsp export --encoder {encoder} --out run-model"
 
 
+def test_what_stands_in_for_a_bank_that_failed_is_what_is_taken_away(tmp_path):
+    arms = {"simclr+nearest": (80, {}), "simclr": (79, {}), "simclr+view": (80, {})}
+    for arm in arms:
+        (tmp_path / "run" / "arms" / arm / "seed-3").mkdir(parents=True)
+    made = study(
+        tmp_path / "run", arms, gate={"passed": False, "left_out": ["simclr+bank"], "instead": "simclr+nearest"}
+    )
+    verdicts, commands = told(made)
+    assert verdicts["Was the bank worth it?"] == ("bad", "No: it failed, and was left out")
+    assert commands[-1] == "clsp export --encoder run --out run-model"
+
+
 def test_where_classes_are_unequal_the_balanced_accuracy_stands_alone(tmp_path):
     made = study(tmp_path / "run", {"simclr": (80, {}), "simclr+bank": (82, {"simclr": gap(2, 1)})})
     assert list(made.telling) == ["linear"]

@@ -184,7 +184,12 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
 
 
 def _without(study: Study) -> Path | None:
-    """The folder of an encoder that the bank was found to be no better than: the third view's, else the method's."""
+    """The folder of an encoder that the bank was found to be no better than: the third view's, else the method's.
+
+    None: what a user takes away needs no bank anyway, or there is no other.
+    """
+    if not study.generated(study.main):
+        return None
     plain = [arm for arm in _beside(study, study.main) if arm != study.main]
     found = [path for arm in reversed(plain) for path in sorted(study.folder.path.glob(f"arms/{arm}/seed-*"))]
     return found[0].relative_to(study.folder.path) if found else None
