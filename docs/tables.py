@@ -242,7 +242,7 @@ def pages() -> dict[Path, str]:
             **{f"{part}-unjittered": unjittered(f"{part}-unjittered") for part in ("blue-marble", "openclipart")},
         },
         STUDIES / "digits" / "README.md": {"digits": arms(digits, tuple(row["arm"] for row in digits["arms"]))},
-        **{STUDIES / name / "README.md": timed.tables(name) for name in ("time-before", "time-halfway")},
+        **{STUDIES / name / "README.md": timed.tables(name) for name in ("time", "time-before", "time-halfway")},
         **{STUDIES / name / "README.md": grids.tables(name) for name in grids.names()},
     }
     tables[STUDIES / "draws" / "README.md"]["follows"] = grids.follows("draws")
