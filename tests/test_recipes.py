@@ -243,5 +243,6 @@ def test_views_of_colour_images_keep_more_of_their_colours(channels, hue):
     drawn = (recipe.synthesize.start, recipe.synthesize.strength, recipe.synthesize.guidance_scale)
     assert drawn == (("anchor", 0.3, 1.0) if channels == 3 else ("other", 0.5, 2.0))
     check_generator(recipe)
+    assert recipe.synthesize.gate == "near"
     augment = encoder(recipe, "simclr").augment
     assert augment.hue == hue and augment.brightness == (0.2 if channels == 3 else 0.4)

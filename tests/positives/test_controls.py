@@ -64,6 +64,12 @@ def test_nearest_images_are_those_of_the_highest_cosine_and_never_the_anchor():
     lists = source.flat.view(12, 3)
     for place, found in enumerate(lists.tolist()):
         assert sorted([place, *found]) == [4 * (place // 4) + i for i in range(4)]
+    large = images.repeat(20, axis=2).repeat(20, axis=3)  # 80 pixels: 32 x 32 fields are compared
+    stripes = 40 * (np.arange(80) % 2).astype(np.uint8)  # finer than a field
+    large[::2] = np.maximum(large[::2], stripes) // 2 + large[::2] // 2
+    again = nearest.build(material(Pixels(large).to(CPU)), seed=0, device=CPU).flat.view(12, 3)
+    for place, found in enumerate(again.tolist()):
+        assert sorted([place, *found]) == [4 * (place // 4) + i for i in range(4)]
     two = nearest.build(material(Pixels(images[:2]).to(CPU)), seed=0, device=CPU)
     assert two.flat.tolist() == [1, 0]
 

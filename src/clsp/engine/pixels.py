@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clsp import files
@@ -57,6 +58,13 @@ class Pixels:
             return self._resident[positions.to(self._resident.device)]
         rows = self._rows[positions.cpu().numpy()]
         return torch.from_numpy(files.take(self._array, rows)).to(positions.device)
+
+
+def coarse(images: Tensor, side: int) -> Tensor:
+    """Describe images [B, C, H, W] by pixels of at most ``side`` x ``side`` fields, each their mean: float [B, D]."""
+    size = min(images.shape[2], side), min(images.shape[3], side)
+    values = images.float()
+    return (values if size == images.shape[2:] else F.adaptive_avg_pool2d(values, size)).flatten(1)
 
 
 class BlankPixels(Pixels):

@@ -22,7 +22,6 @@ def contact_sheet(
     scale: int | None = None,
     gap: int = 2,
     separate_first: bool = False,
-    abreast: int | None = None,
 ) -> Image.Image:
     """Lay out pictures in a grid, each enlarged without smoothing.
 
@@ -30,9 +29,8 @@ def contact_sheet(
         rows: uint8 [R, K, C, H, W]: R rows of K pictures, shown as `visible` says.
         scale: whole factor of enlargement; by default the one that makes a cell about 64 pixels wide.
         gap: pixels between cells and around the sheet.
-        separate_first: leave a wider gap after the first column (anchors before their candidates).
-        abreast: so many rows stand side by side, far apart; by default, where the first column is separate, as many as
-            make the sheet about a dozen cells wide, so that short rows are no narrow strip, else one.
+        separate_first: leave a wider gap after the first column (anchors before their candidates). Short rows then
+            stand side by side, far apart, about a dozen cells in all, so that they make no narrow strip.
 
     Returns:
         An RGB picture.
@@ -48,7 +46,7 @@ def contact_sheet(
     height, width = height * scale, width * scale
     apart = max(3 * gap, width // 8) if separate_first and columns > 1 else 0
     across = columns * (width + gap) + apart
-    abreast = min(abreast or (max(_WIDE // (columns + 1), 1) if separate_first else 1), count)
+    abreast = min(max(_WIDE // (columns + 1), 1), count) if separate_first else 1
     beside = width // 2  # between rows that stand side by side
     size = (gap + abreast * (across + beside) - beside, gap + -(-count // abreast) * (height + gap))
     sheet = Image.new("RGB", size, PAPER)
@@ -72,10 +70,9 @@ def save_sheet(
     scale: int | None = None,
     gap: int = 2,
     separate_first: bool = False,
-    abreast: int | None = None,
 ) -> None:
     """Write a contact sheet as PNG, atomically; the arguments are those of ``contact_sheet``."""
-    sheet = contact_sheet(rows, scale=scale, gap=gap, separate_first=separate_first, abreast=abreast)
+    sheet = contact_sheet(rows, scale=scale, gap=gap, separate_first=separate_first)
     with files.atomic(path) as file:
         sheet.save(file, format="PNG", optimize=True)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from clsp.engine.pixels import coarse
 
 _SIDE = 8
 """Side to which images are reduced for their description by pixels."""
@@ -18,9 +19,7 @@ _SIDE = 8
 
 def coarse_pixels(images: np.ndarray) -> Tensor:
     """Describe uint8 images [N, C, H, W] by their means over 8 x 8 fields, with colour: float32 [N, C * 64]."""
-    x = torch.from_numpy(np.array(images)).float() / 255.0
-    side = (min(_SIDE, x.shape[2]), min(_SIDE, x.shape[3]))
-    return F.adaptive_avg_pool2d(x, side).flatten(1)
+    return coarse(torch.from_numpy(np.array(images)).float() / 255.0, _SIDE)
 
 
 def following(candidates: Tensor, anchors: Tensor, real: Tensor) -> float:

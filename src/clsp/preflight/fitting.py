@@ -26,8 +26,8 @@ GENERATOR = 0.4
 
 ENOUGH = Extent(images=4000, steps=1600, epochs=40)
 """What a run does at least before its images become larger; the steps are those of a diffusion model of `_SIDE` pixels,
-and larger ones need more by their side. After 2,231 steps of 24 pixels photographs passed the gate, after 3,416 of 56
-pixels drawings failed it (studies/time-before)."""
+and larger ones need more by their side. After 3,349 steps of 40 pixels drawings passed the gate (studies/time), after
+3,416 of 56 pixels they failed it (studies/time-before)."""
 
 _SIDE = 24
 
@@ -110,8 +110,10 @@ class Fitting:
         return size, extent, self.planned(units, self.recipe(size, extent))
 
     def _largest(self, seconds: float, sizes: list[int]) -> int:
-        least = [size for size in sizes if self._seen_sides(size) == self._seen_sides(sizes[0])]
-        return max(size for size in sizes if size in least or self._suffices(self._scaled(size), seconds))
+        units = [self._scaled(size) for size in sizes]
+        least = units[0].side, units[0].view  # what costs no more than the smallest size
+        enough = [(one.side, one.view) == least or self._suffices(one, seconds) for one in units]
+        return max(size for size, found in zip(sizes, enough) if found)
 
     def _suffices(self, units: Units, seconds: float) -> bool:
         found, least = self._free_extent(units, seconds), min(ENOUGH.images, len(self.seen.train))
@@ -173,14 +175,10 @@ class Fitting:
         if size in self.measured:
             return self.measured[size]
         found = self.measured[min(self.measured, key=lambda other: abs(other - size))]
-        side, view = self._seen_sides(size)
+        side, view = _sides(self.recipe(size, ENOUGH), size)
         drawn, seen = (side / found.side) ** 2, (view / found.view) ** 2
         passes = {name: value * seen for name, value in found.passes.items()}
         return Units(side, view, found.step * drawn, found.anchor * drawn, passes, found.rated * seen)
-
-    def _seen_sides(self, size: int) -> tuple[int, int]:
-        """The sides that networks see of images of a size."""
-        return _sides(self.recipe(size, ENOUGH), size)
 
 
 def _sides(recipe: Recipe, size: int) -> tuple[int, int]:

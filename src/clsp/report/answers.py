@@ -172,13 +172,11 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
         call = f"clsp compare --data {source} --recipe {recipe} --methods {arms} --seeds 3 --out {place}-seeds"
         steps.append(("One seed is one throw of the dice. Repeat it with three:", call))
     steps.append(("Look through your images:", f"clsp explore {place}"))
-    encoders = "Take the encoder away, for timm or as ONNX:", place
+    why, encoder_place = "Take the encoder away, for timm or as ONNX:", study.folder.path.name
     if bank is not None and bank.kind == BAD and (better := _without(study)):
-        encoders = (
-            f"Take the encoder of {better.parts[-2]} away, which needs no bank:",
-            shlex.quote(f"{place}/{better}"),
-        )
-    steps.append((encoders[0], f"clsp export --encoder {encoders[1]} --out {place}-model"))
+        why = f"Take the encoder of {better.parts[-2]} away, which needs no bank:"
+        encoder_place = f"{encoder_place}/{better}"
+    steps.append((why, f"clsp export --encoder {shlex.quote(encoder_place)} --out {place}-model"))
     written = [join([paragraph(why), code(call)]) for why, call in steps]
     return element("div", [element("p", "What next?", class_="title"), *written], class_="next")
 

@@ -35,8 +35,7 @@ def _failed(gate: Mapping[str, Any]) -> str:
     left_out = [str(name) for name in gate.get("left_out") or ()]
     lead = "The bank failed: its candidates are of no use for an encoder."
     if left_out:
-        instead = str(gate.get("instead") or "")
-        near = f" Near images stood in for its candidates: {instead}." if "nearest" in instead.split("+") else ""
+        near = f" Near images stood in for its candidates: {gate['instead']}." if gate.get("instead") else ""
         return f"{lead} It was not trained on; left out: {', '.join(left_out)}.{near}"
     return f"{lead} It was trained on all the same; take its numbers for what they are."
 

@@ -65,10 +65,8 @@ def pass_gate(prepared: Prepared, bank: PositiveBank, rows: Rows, command: str, 
     found = {"asked": asked, **verdict.record()}
     if verdict.passed or asked == "off":
         return replace(rows, gate={**found, "left_out": [], "advice": "", "command": ""})
-    (advice, again), left = (
-        _advice(prepared, command, model),
-        _without_bank(prepared.recipe, rows, near=asked == "near"),
-    )
+    left = _without_bank(prepared.recipe, rows, near=asked == "near")
+    advice, again = _advice(prepared, command, model)
     if asked == "stop" or not left.arms:
         whole = "--synthesize.gate plain goes on without it, " if left.arms else ""
         raise UserError(f"{told(verdict)}; {whole}{OFF}; {_line(advice, again)}")
@@ -128,13 +126,14 @@ def _without_bank(recipe: Recipe, rows: Rows, *, near: bool) -> Rows:
 
 
 def _instead(rows: Rows, left: Rows) -> str:
-    """The arm that came in the place of one that needs the bank; empty where none did."""
-    return "" if left.main is None or left.main in rows.arms else left.main.name
+    """The arm whose near images stand in for the candidates; empty where none do."""
+    main = left.main
+    return main.name if main and main.source == NEAREST and main not in rows.arms else ""
 
 
 def _near(instead: str) -> str:
     """Say that near images stand in for the candidates."""
-    return f"; near images stand in for its candidates: {instead}" if NEAREST in instead.split("+") else ""
+    return f"; near images stand in for its candidates: {instead}" if instead else ""
 
 
 def _advice(prepared: Prepared, command: str, model: Path | None) -> tuple[str, str]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from clsp.engine.neighbours import nearest
-from clsp.engine.pixels import Pixels
+from clsp.engine.pixels import coarse
 from clsp.positives.lists import OneOf
 from clsp.positives.source import Draw, Material, Source
 from clsp.settings import Count, settings
@@ -37,7 +35,7 @@ class Nearest(Source):
         usual = material.bank.candidates if material.bank else _NEIGHBOURS
         k = min(self.neighbours or usual, count - 1)
         places = torch.arange(count, device=device)
-        flat = _coarse(pixels, places)
+        flat = torch.cat([coarse(pixels[part], _SIDE) for part in places.split(_CHUNK)])
         flat -= flat.mean(dim=0)
         found = nearest(flat, flat, k + 1)[1]
         # The anchor is among its own neighbours, or so many equal images are that it does not matter which one is left
@@ -45,15 +43,3 @@ class Nearest(Source):
         own = found == places[:, None]
         own[~own.any(dim=1), -1] = True
         return OneOf(pixels, found[~own], places * k, torch.full_like(places, k), seed=seed)
-
-
-def _coarse(pixels: Pixels, places: Tensor) -> Tensor:
-    """Images of at most ``_SIDE`` pixels, flat: float32 [N, D]."""
-    return torch.cat([_small(pixels[part]) for part in places.split(_CHUNK)])
-
-
-def _small(images: Tensor) -> Tensor:
-    """uint8 [B, C, H, W] as float32 [B, D], larger ones by the mean of their pixels."""
-    values = images.float()
-    size = min(images.shape[2], _SIDE), min(images.shape[3], _SIDE)
-    return (values if size == images.shape[2:] else F.adaptive_avg_pool2d(values, size)).flatten(1)
