@@ -62,9 +62,9 @@ gpu:
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-accessible: docs
+accessible: docs  # 404.html finds its styles on a server alone
 	npm install --silent --no-save --prefix build/accessible axe-core@4 puppeteer-core@24
-	NODE_PATH=build/accessible/node_modules node docs/accessible.cjs $(or $(PAGES),$(shell find site -name '*.html'))
+	NODE_PATH=build/accessible/node_modules node docs/accessible.cjs $(or $(PAGES),$(shell find site -name '*.html' ! -name 404.html))
 
 vendor:
 	src/clsp/explorer/vendor/build.sh
