@@ -47,6 +47,14 @@ def test_nothing_heavy_is_imported(code):
     assert done.stdout.splitlines()[-1] == "found []", done.stderr
 
 
+def test_options_are_read_without_what_trains():
+    """A command's help, and what is wrong with its values, need torch, but neither timm nor scikit-learn."""
+    code = "from clsp.cli.main import dispatch; dispatch(['run', '--help'])"
+    slow = ["timm", "torchvision", "sklearn", "scipy.stats", "diffusers", "lightning", "pandas"]
+    done, _ = python("-c", f"{code}\nimport sys; print('found', [n for n in {slow} if n in sys.modules])")
+    assert done.stdout.splitlines()[-1] == "found []", done.stderr
+
+
 def test_help_names_commands_and_status():
     text = python("-m", "clsp", "--help")[0].stdout
     for word in ("run", "synthesize", "Exit status: 0 done, 1 failed", "SOURCE is a folder of images"):

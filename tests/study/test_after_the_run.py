@@ -15,6 +15,8 @@ from pyarrow import parquet
 
 from clsp import files
 from clsp.cli.calls import parse_call
+from clsp.study.onward import find_training
+from clsp.study.opened import images_of
 from clsp.study.verify import verify
 from workbench import RUN, clsp, flip
 
@@ -55,6 +57,23 @@ def copy(place, tmp_path):
     """The same in another folder, which a test may damage."""
     (tmp_path / "photos").symlink_to(place / "photos")
     return shutil.copytree(place / "run", tmp_path / "run")
+
+
+def test_images_are_found_from_another_folder(place, tmp_path, monkeypatch):
+    """`--data photos` was typed where the photos lay; what goes on from there is typed elsewhere, and all has moved."""
+    moved = shutil.copytree(place, tmp_path / "moved", symlinks=True)
+    monkeypatch.chdir(moved)
+    assert clsp(*COMMAND, "--data", "photos", "--out", "run") == 0  # it has all its stages already
+    monkeypatch.chdir(tmp_path)
+    assert files.read_yaml(moved / "run" / "recipe.yaml")["data"]["source"] == "photos"
+    assert len(images_of(moved / "run").train) == len(images_of(place / "run").train)
+    assert clsp("explore", moved / "run") == 0
+    assert find_training(moved / "run").data == str(moved / "photos")
+    before = (moved / "run" / "recipe.yaml").read_bytes()
+    (moved / "run" / "embeddings.parquet").unlink()
+    assert clsp("verify", moved / "run", "--repair") == 0
+    assert (moved / "run" / "embeddings.parquet").exists()
+    assert (moved / "run" / "recipe.yaml").read_bytes() == before
 
 
 def rows(path):

@@ -6,7 +6,6 @@ import inspect
 from functools import lru_cache
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -22,6 +21,8 @@ def is_transformer(name: str) -> bool:
 @lru_cache(maxsize=256)
 def takes_size(name: str) -> bool:
     """Whether timm's model ``name`` is told the size of its images: ``img_size``."""
+    import timm
+
     if is_transformer(name):
         return True
     try:
@@ -88,6 +89,8 @@ def stem_snippet(stem: str, name: str, args: dict[str, Any]) -> str:
     """Return the lines of plain torch that give ``model`` the stem; empty for timm's own."""
     if stem == "big":
         return ""
+    import timm
+
     model = timm.create_model(name, num_classes=0, **args)
     stride = _stride(stem)
     if not (hasattr(model, "conv1") and hasattr(model, "maxpool")):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -69,6 +68,7 @@ def unseen(encode: Callable[[Tensor], Tensor], channels: int, size: int) -> floa
 
 def refusal(name: str, args: dict[str, Any], *, channels: int, size: int, stem: str, error: Exception) -> str:
     """Say in one line that a backbone cannot take the images, and what could be done."""
+    import timm
 
     def runs(stem: str, size: int) -> bool:
         """Whether it would work, by its shapes alone: that takes no memory and little time."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +61,7 @@ def _require_same_backbone(folder: Path, name: str) -> None:
 
 def _fetched(name: str, tag: str, option: str) -> Path:
     """Fetch what timm lists for a backbone, as safetensors: nothing else is downloaded, and nothing is unpickled."""
+    import timm
     from huggingface_hub import hf_hub_download
 
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
@@ -153,6 +153,7 @@ def take_weights(model: nn.Module, state: dict[str, Tensor], name: str, channels
 
 def _converted(model: nn.Module, state: dict[str, Tensor], name: str, channels: int) -> dict[str, Tensor]:
     """Bring weights of timm to the shapes of ``model``: older names, position embeddings, the first convolution."""
+    import timm
     from timm.models import adapt_input_conv
 
     convert: Any = getattr(sys.modules.get(type(model).__module__), "checkpoint_filter_fn", None)

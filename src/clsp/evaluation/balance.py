@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import binomtest
 
 from clsp.evaluation.measure import Measure, accuracy
+from clsp.evaluation.statistics import wilson
 
 UNEQUAL = 1.5
 """Test images of the largest class for each of the smallest from which on accuracy alone tells too little."""
@@ -68,8 +68,8 @@ def mean_recall(matrix: np.ndarray) -> tuple[float, float, float]:
     there = np.flatnonzero(counts)
     found = matrix.diagonal()[there]
     fractions = found / counts[there]
-    ends = [binomtest(int(k), int(n)).proportion_ci(method="wilson") for k, n in zip(found, counts[there], strict=True)]
-    low, high = (np.array([getattr(end, side) for end in ends]) for side in ("low", "high"))
+    ends = [wilson(int(k), int(n)) for k, n in zip(found, counts[there], strict=True)]
+    low, high = np.array(ends).T
     mean, weight = fractions.mean(), 1 / len(there)
     below, above = (weight * np.sqrt(np.square(gap).sum()) for gap in (fractions - low, high - fractions))
     return float(mean), float(mean - below), float(mean + above)

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict
-from scipy.stats import binomtest
 from typing_extensions import TypedDict
 
-from clsp.evaluation.statistics import IMAGES
+from clsp.evaluation.statistics import IMAGES, wilson
 
 Better = Literal["higher", "lower"]
 
@@ -99,8 +98,7 @@ def accuracy(scores: np.ndarray, labels: np.ndarray, *, name: str, title: str, p
     order = np.argsort(-scores, axis=1, kind="stable")
     correct = order[:, 0] == labels
     top5 = (order[:, :5] == labels[:, None]).any(axis=1).mean() if scores.shape[1] > 5 else None
-    interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
-    low, high = (round(100 * float(end), 2) for end in (interval.low, interval.high))
+    low, high = (round(100 * end, 2) for end in wilson(int(correct.sum()), len(correct)))
     return Measure(
         name=name,
         title=title,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
 
 IMAGES = "95 % interval over the test images"
 """What the ends are of a single run's measure, and of the difference of two."""
@@ -37,7 +36,7 @@ def interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(round(mean, 3), None, None)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    half = float(_quantile(len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return Interval(round(mean, 3), round(mean - half, 3), round(mean + half, 3))
 
 
@@ -53,7 +52,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Interval:
     if not sum(parts):
         return Interval(round(mean, 6), round(mean, 6), round(mean, 6))
     freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (first, second)))
-    half = float(stats.t.ppf(0.975, freedom)) * sum(parts) ** 0.5
+    half = _quantile(freedom) * sum(parts) ** 0.5
     return Interval(round(mean, 6), round(mean - half, 6), round(mean + half, 6))
 
 
@@ -64,3 +63,18 @@ def paired(first: dict[Seed, float], second: dict[Seed, float]) -> Interval | No
     """
     common = sorted(first.keys() & second.keys())
     return interval([first[seed] - second[seed] for seed in common]) if common else None
+
+
+def wilson(found: int, tried: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction of which ``found`` of ``tried`` were seen (Wilson's)."""
+    from scipy.stats import binomtest
+
+    ends = binomtest(found, tried).proportion_ci(method="wilson")
+    return float(ends.low), float(ends.high)
+
+
+def _quantile(freedom: float) -> float:
+    """Half of the 95 % interval of Student's t."""
+    from scipy import stats
+
+    return float(stats.t.ppf(0.975, freedom))

@@ -83,12 +83,17 @@ def check_source(source: str) -> None:
     """
     path = Path(source).expanduser()
     is_array = path.is_file() and path.suffix.lower() in (".npy", ".npz")
-    if source not in BUILTIN_NAMES and not source.startswith("hf:") and not path.is_dir() and not is_array:
+    if is_path(source) and not path.is_dir() and not is_array:
         raise UserError(unknown(source, path))
 
 
+def is_path(source: str) -> bool:
+    """Whether a SOURCE names a folder or a file, there or not."""
+    return source not in BUILTIN_NAMES and not source.startswith("hf:")
+
+
 def _open(source: str, config: ImagesConfig, seed: int, store: Path | None) -> Images:
-    is_folder = source not in BUILTIN_NAMES and Path(source).expanduser().is_dir()
+    is_folder = is_path(source) and Path(source).expanduser().is_dir()
     if config.labels not in ("auto", "none") and not is_folder:
         check_source(source)
         raise UserError(

@@ -20,7 +20,7 @@ from clsp.positives.bank import PositiveBank
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.study import stages
 from clsp.study.findings import EMBEDDINGS
-from clsp.study.record import describe
+from clsp.study.record import describe, source_of
 from clsp.text import portable
 
 _FEWEST = 3
@@ -98,7 +98,7 @@ def _prepared(folder: Path, data: str | None) -> Prepared:
     if path.is_file():
         record = files.read_yaml(path)
         with files.foreign(path, what="is not what clsp wrote"):
-            source = str(data or record["data"]["source"])
+            source = str(data or source_of(record, folder))
         return prepare(source, recipe=str(path), store=folder / "images")
     encoder = stages.encoder_folder(folder)
     if not (encoder / "config.json").is_file():

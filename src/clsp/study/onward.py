@@ -13,6 +13,7 @@ from clsp.engine.record import read_record
 from clsp.errors import UserError
 from clsp.recipes.arms import EXTRA, parse_arm
 from clsp.recipes.recipe import load_recipe
+from clsp.study.record import source_of
 from clsp.training.config import PretrainConfig
 
 _CHECKPOINT = Path("checkpoints") / "last.safetensors"
@@ -49,7 +50,7 @@ def find_training(place: str | Path) -> Onward:
         raise UserError(f"{place}: no recipe.yaml there; give the --out of 'clsp pretrain' or 'clsp run'")
     record = files.read_yaml(path, fix="give another folder")
     with files.foreign(path, "give another folder", what="is not what clsp wrote"):
-        data, command = str(record["data"]["source"]), shlex.split(record["command"])
+        data, command = source_of(record, folder), shlex.split(record["command"])
     if (folder / "arms").is_dir():
         training, positives = _main(folder)
     else:

@@ -9,6 +9,7 @@ from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.images.sources import open_images
 from clsp.recipes.recipe import load_recipe
+from clsp.study.record import source_of
 
 
 def images_of(made: str | Path, data: str | Path | None = None) -> Images:
@@ -27,7 +28,7 @@ def images_of(made: str | Path, data: str | Path | None = None) -> Images:
         raise UserError(f"{made}: no recipe.yaml there; give the --out of a command, such as 'clsp run'")
     record = files.read_yaml(found[0], fix="give another folder")
     with files.foreign(found[0], "give another folder", what="is not what clsp wrote"):
-        source, fingerprint = str(record["data"]["source"]), str(record["data"]["fingerprint"])
+        source, fingerprint = source_of(record, found[0].parent), str(record["data"]["fingerprint"])
     recipe = load_recipe(str(found[0]))
     images = open_images(str(data or source), recipe.images, seed=recipe.seed)
     if images.fingerprint != fingerprint:

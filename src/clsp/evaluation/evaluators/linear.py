@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from clsp import console, distributed
 from clsp.engine.threads import limited
@@ -18,6 +16,9 @@ from clsp.evaluation.evaluator import Evaluator
 from clsp.evaluation.measure import Measure
 from clsp.evaluation.task import Task
 from clsp.evaluation.trained import Trained
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 _ITERATIONS = 500
 
@@ -72,6 +73,10 @@ class LinearProbe:
         start: LinearProbe | None = None,
         tolerance: float = _FINE,
     ) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
         self.regularisation = regularisation
         self._model: LogisticRegression
         self._scaler = StandardScaler().fit(features)
