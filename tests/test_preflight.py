@@ -19,7 +19,9 @@ from clsp.preflight.source import prepare_plan
 from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import load_recipe
 from clsp.settings.values import nested
+from clsp.study.opened import images_of
 from tiny import for_method
+from workbench import finished
 
 TINY = {
     "diffusion.widths": "[8, 16]", "diffusion.norm_groups": "4", "diffusion.blocks": "1", "diffusion.batch_size": "8",
@@ -221,6 +223,22 @@ def test_a_run_here_is_planned_too(capsys):
     assert "400 train images, 355 test images, 1 x 16 x 16; 0 files left out" in text
     assert "TFLOPS" not in text
     assert "this machine has" in text
+
+
+def test_what_a_run_leaves_on_the_disk_is_planned():
+    run = finished()
+    recipe, images = load_recipe(str(run / "recipe.yaml")), images_of(run)
+    diffusion, _, encoder = stages.plan_stages(stages.Plan(recipe, images, None), [recipe.arm])
+
+    def bytes_of(*names):
+        return pytest.approx(sum(path.stat().st_size for name in names for path in run.glob(name)), rel=0.05)
+
+    arm, features = "arms/simclr+bank/seed-0", "evaluation/features.safetensors"
+    assert diffusion.weights + diffusion.checkpoint == bytes_of("diffusion/**/*.safetensors")
+    assert encoder.checkpoint + encoder.weights == bytes_of(
+        f"{arm}/**/*.safetensors", "evaluation/features.safetensors"
+    )
+    assert encoder.embeddings == bytes_of("embeddings.parquet")
 
 
 def test_every_arm_is_planned_with_its_own_settings(capsys):

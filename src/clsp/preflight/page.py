@@ -114,6 +114,7 @@ def _disk(plan: Plan, stages: list[Stage]) -> str:
     parts["the diffusion model with its checkpoint"] = diffusion.weights + diffusion.checkpoint
     name = "the encoder" if len(encoders) == 1 else f"{len(encoders)} encoders"
     parts[f"{name} with checkpoint and features"] = sum(stage.weights + stage.checkpoint for stage in encoders)
+    parts["embeddings.parquet"] = encoders[0].embeddings  # of the first encoder alone
     if not in_memory(images.source):
         parts["decoded images"] = plan.pixels(len(images.train) + (0 if images.test is None else len(images.test)))
     listed = ", ".join(f"{name} {size(value)}" for name, value in parts.items())

@@ -51,6 +51,8 @@ class Stage:
     """Images of a step that were timed, and images that a step has."""
     bf16: bool
     """Whether it is planned in bf16."""
+    embeddings: float = 0.0
+    """Bytes of the embeddings of all images."""
 
 
 @dataclass(frozen=True)
@@ -259,18 +261,19 @@ def _encoder(plan: Plan, arm: Arm, config: PretrainConfig, found: _Measured) -> 
     local, steps = plan.local_batch(config.batch_size), max(count // config.batch_size, 1) * config.epochs
     candidates = plan.resident(count * recipe.synthesize.candidates) if needs_bank(config) else 0
     fitted = min(recipe.evaluate.train_images or len(images.train), len(images.train))
-    rated = fitted + (0 if images.test is None else len(images.test))
+    tested = 0 if images.test is None else len(images.test)
     return Stage(
         name=f"encoder {arm.name}",
         what=f"{found.encoder / 4e6:.2f} M weights, {config.epochs} epochs, batch {config.batch_size}, "
         f"{config.optimizer} {config.lr:g}",
         flops=found.cost.flops * steps * plan.devices,
         memory=found.cost.peak + found.optimiser + plan.resident(count) + candidates,
-        weights=found.encoder + 4 * found.features * rated,
+        weights=found.encoder + 4 * found.features * (fitted + tested),
         checkpoint=found.everything + found.optimiser,
         seconds=steps * found.seconds * local / found.batch,
         timed=(found.batch, local),
         bf16=plan.bf16(config.precision),
+        embeddings=4 * found.features * (len(images.train) + tested),
     )
 
 
