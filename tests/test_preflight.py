@@ -233,11 +233,9 @@ def test_what_a_run_leaves_on_the_disk_is_planned():
     def bytes_of(*names):
         return pytest.approx(sum(path.stat().st_size for name in names for path in run.glob(name)), rel=0.05)
 
-    arm, features = "arms/simclr+bank/seed-0", "evaluation/features.safetensors"
+    encoder_files = ("arms/simclr+bank/seed-0/**/*.safetensors", "evaluation/features.safetensors")
     assert diffusion.weights + diffusion.checkpoint == bytes_of("diffusion/**/*.safetensors")
-    assert encoder.checkpoint + encoder.weights == bytes_of(
-        f"{arm}/**/*.safetensors", "evaluation/features.safetensors"
-    )
+    assert encoder.checkpoint + encoder.weights == bytes_of(*encoder_files)
     assert encoder.embeddings == bytes_of("embeddings.parquet")
 
 
