@@ -9,6 +9,7 @@ MODEL := studies/generators/20-pixels/diffusion
 BENCHMARKS := generation pretraining augmentation evaluation data search
 
 PIECE ?= all
+EXTRAS ?= test,dev
 WHEELS ?= .whl
 
 .PHONY: help demo test test-all test-lowest bench gpu docs accessible vendor lint format check audit dist clean
@@ -43,7 +44,7 @@ test-all: $(VENV)/.installed-test
 
 test-lowest: $(VENV)/pyvenv.cfg
 	$(BIN)/python docs/lowest.py > $(VENV)/lowest.txt
-	PIP_CONSTRAINT=$(abspath $(VENV)/lowest.txt) $(MAKE) VENV=$(VENV)-lowest test
+	PIP_CONSTRAINT=$(abspath $(VENV)/lowest.txt) $(MAKE) VENV=$(VENV)-lowest EXTRAS=test test
 
 bench: $(VENV)/.installed-test
 	for name in $(BENCHMARKS); do \
@@ -109,7 +110,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/pyvenv.cfg
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/pyvenv.cfg
