@@ -23,7 +23,7 @@ from clsp.objectives.consistency import neighbour_consistency
 from clsp.positives.positive import Positive
 from clsp.tasks.classify.config import ClassifyConfig, ConsistencyConfig, NoiseConfig
 from clsp.tasks.classify.labels import train_labels, with_noise
-from clsp.tasks.classify.suspects import Suspects
+from clsp.tasks.classify.suspects import Suspects, by_heart
 from clsp.tasks.classify.training import Classifier, Classifying, margins
 from clsp.tasks.views import Drawing
 from tiny import images_of
@@ -189,6 +189,15 @@ def test_the_list_is_rated_by_what_is_wrong_and_the_first_is_the_worst():
     assert Suspects.of(np.ones(3), np.eye(3)).rated(np.ones(3), np.zeros(3, bool)) == {
         "precision": None, "recall": None, "average_precision": None, "wrong": 0.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("right", "accuracy", "learnt"), [(98, 58.7, True), (98, 95.0, False), (80, 58.7, False)])
+def test_a_list_is_called_blind_where_labels_were_learnt_by_heart(right, accuracy, learnt):
+    given = np.arange(100) % 4
+    said = by_heart(given, np.eye(4)[np.where(np.arange(100) < right, given, (given + 1) % 4)], accuracy)
+    assert (said is not None) == learnt
+    if said:
+        assert "98.0 % of the train images" in said and "58.7 %" in said
 
 
 def test_wrong_labels_of_the_digits_are_found(tmp_path):

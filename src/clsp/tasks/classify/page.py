@@ -41,6 +41,8 @@ def _suspects(folder: Path, listed: dict[str, Any]) -> Html:
     shown = [mapping(one) for one in listed.get("shown") or ()]
     rated = mapping(listed.get("rated"))
     parts = [paragraph(str(listed.get("rule") or ""), "names")]
+    if listed.get("by_heart"):
+        parts.append(paragraph(str(listed["by_heart"])))
     if rated:
         facts = {
             "Labels that are wrong": _percent(rated.get("wrong")),

@@ -23,6 +23,8 @@ def _lines(found: Found, folder: Path) -> list[str]:
         f"{accuracy['protocol']}",
         f"labels:   {listed['count']:,} of {listed['of']:,} are probably wrong: {folder / 'suspects.csv'}",
     ]
+    if listed.get("by_heart"):
+        lines.append(f"note:     {listed['by_heart']}")
     rated = listed.get("rated")
     return lines if rated is None else [*lines, f"          {_rated(rated)}"]
 

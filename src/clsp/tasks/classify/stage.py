@@ -23,7 +23,7 @@ from clsp.images.imageset import Images, Split
 from clsp.tasks.classify.config import ClassifyConfig, ClassifyRecipe
 from clsp.tasks.classify.labels import Labels, train_labels
 from clsp.tasks.classify.model import HEAD, Saved, save_classifier
-from clsp.tasks.classify.suspects import RULE, Suspects
+from clsp.tasks.classify.suspects import RULE, Suspects, by_heart
 from clsp.tasks.classify.training import Classifier, Classifying
 from clsp.tasks.job import Job, Keep, train
 from clsp.tasks.start import Beginning
@@ -110,6 +110,7 @@ def _keep(folder: Path, training: Classifying, spec: EncoderSpec, data: Data) ->
     names = [str(name) for name in data.train.names]
     files.write_text(folder / "suspects.csv", suspects.table(names, labels.given, labels.classes))
     listed = _listed(folder / "suspects.png", suspects, data, names)
+    listed["by_heart"] = by_heart(labels.given, probabilities, measures[0].value)
     if labels.wrong is not None:
         listed["rated"] = suspects.rated(training.margins, labels.wrong)
     found = {**records(measures), "suspects": listed, "classes": list(labels.classes), "test": data.note}

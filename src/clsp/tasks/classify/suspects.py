@@ -16,6 +16,29 @@ RULE = (
     "margin first. The suggestion is what the finished classifier takes the image for."
 )
 
+_BY_HEART, _BEYOND = 0.98, 0.1
+"""Fraction of the train labels that a classifier gives itself, and how far that lies above its accuracy on other
+images, from which on it doubts no label because it has learnt them all."""
+
+
+def by_heart(given: np.ndarray, probabilities: np.ndarray, accuracy: float) -> str | None:
+    """Say that the list is of little worth, as the labels were learnt by heart; None where they were not.
+
+    Args:
+        given: the labels learnt from, int64 [N].
+        probabilities: of the finished classifier for these images, float [N, C].
+        accuracy: on other images, in percent.
+    """
+    believed = float((probabilities.argmax(axis=1) == given).mean())
+    if believed < _BY_HEART or believed - accuracy / 100 < _BEYOND:
+        return None
+    return (
+        f"The classifier gives {100 * believed:.1f} % of the train images their label, and is right on "
+        f"{accuracy:.1f} % of the test images: it has learnt the labels by heart, the wrong ones, too, and the list may "
+        "lack most of these. Choose fewer --classify.epochs, or --classify.consistency.weight 0.9 "
+        "--classify.consistency.neighbours 100"
+    )
+
 
 @dataclass(frozen=True)
 class Suspects:
