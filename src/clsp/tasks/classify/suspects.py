@@ -34,8 +34,8 @@ def by_heart(given: np.ndarray, probabilities: np.ndarray, accuracy: float) -> s
         return None
     return (
         f"The classifier gives {100 * believed:.1f} % of the train images their label, and is right on "
-        f"{accuracy:.1f} % of the test images: it has learnt the labels by heart, the wrong ones, too, and the list may "
-        "lack most of these. Choose fewer --classify.epochs, or --classify.consistency.weight 0.9 "
+        f"{accuracy:.1f} % of the test images: it has learnt the labels by heart, the wrong ones, too, and the list "
+        "may lack most of these. Choose fewer --classify.epochs, or --classify.consistency.weight 0.9 "
         "--classify.consistency.neighbours 100"
     )
 
