@@ -2,11 +2,12 @@
 
     python experiments/fresh.py .
     python experiments/claim.py --work WORK --table equal-epochs
+    python experiments/claim.py --work WORK --table equal-cost --plan experiments/claim-blue-marble.yaml
 
-experiments/claim.yaml has the plan. Each step goes on after a kill: every arm is tried on validation images of the
-images that were seen before; then each set gets a generator, a bank and encoders of its own. WORK/TABLE/result.json has
-the trials, the numbers of every set and Welch's intervals between arms. `--part 0/2` and `--part 1/2` share the trials,
-and then the sets.
+experiments/claim.yaml has the plan of gray images, experiments/claim-blue-marble.yaml that of colour. Each step goes on
+after a kill: every arm is tried on validation images of the images that were seen before; then each set gets a
+generator, a bank and encoders of its own. WORK/TABLE/result.json has the trials, the numbers of every set and Welch's
+intervals between arms. `--part 0/2` and `--part 1/2` share the trials, and then the sets.
 """
 
 from __future__ import annotations
@@ -41,15 +42,26 @@ class Claim:
     folder: Path
     """Of the table."""
 
+    @property
+    def sets(self) -> list[tuple[str, int]]:
+        """The images of every set with its seed, its number; the same images may serve several seeds."""
+        return [(data, seed) for seed, data in enumerate(self.plan["sets"])]
+
+    def name(self, data: str, seed: int) -> str:
+        """Of the images, with their seed where they serve several."""
+        stem = Path(data).stem
+        return stem if self.plan["sets"].count(data) < 2 else f"{stem}-{seed}"
+
     def bank(self, data: str, seed: int) -> Path:
         """The generator and the bank of a set, made once for all tables."""
-        place = self.work / Path(data).stem
+        place = self.work / self.name(data, seed)
         common = {"data": data, "recipe": self.plan["generator"], "seed": seed}
         files.make_folder(place)
         with FileLock(place / "lock"):
             if not (place / "positives" / "manifest.json").exists():
                 clsp("diffusion", {**common, "out": place / "diffusion"})
-                clsp("synthesize", {**common, "diffusion": place / "diffusion", "out": place / "positives"})
+                drawn = {**self.plan.get("draw", {}), "diffusion": place / "diffusion", "out": place / "positives"}
+                clsp("synthesize", {**common, **drawn})
         return place / "positives"
 
     def generator_flops(self, arm: str) -> float:
@@ -111,7 +123,7 @@ class Claim:
 
     def write(self) -> None:
         """Write the numbers of the sets that are done."""
-        places = [self.folder / Path(data).stem for data in self.plan["sets"]]
+        places = [self.folder / self.name(*one) for one in self.sets]
         done = [place for place in places if (place / "comparison.json").exists()]
         rows = [{row["arm"]: row for row in files.read_json(path / "comparison.json")["arms"]} for path in done]
         values = {
@@ -166,8 +178,8 @@ def main() -> None:
     if (chosen := claim.chosen()) is None:
         print("other arms are being tried: call this again when they are done")
         return
-    for seed, data in of_part(enumerate(plan["sets"]), given.part):
-        clsp("compare", {**claim.options(data, seed, chosen), "seeds": 1, "out": claim.folder / Path(data).stem})
+    for one in of_part(claim.sets, given.part):
+        clsp("compare", {**claim.options(*one, chosen), "seeds": 1, "out": claim.folder / claim.name(*one)})
         claim.write()
 
 

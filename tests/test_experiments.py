@@ -341,13 +341,17 @@ CLAIM = {
 @pytest.mark.slow
 def test_the_claim_is_tried_alike_and_told_over_sets_of_their_own(tmp_path):
     """Each arm has its trials; each set has a generator of its own; arms without one train as long as it cost."""
-    from fresh import write  # of experiments/
+    from claim import Claim  # of experiments/
+    from fresh import write
 
     images = open_images("digits")
     for name, rows in {"seen": range(600), "fresh-0": range(600, 900), "fresh-1": range(900, 1200)}.items():
         write(tmp_path / f"{name}.npz", images.train.rows(np.array(rows)), images.test)
     plan = {**CLAIM, "sets": [str(tmp_path / name) for name in CLAIM["sets"]]}
     plan["search"] = {**CLAIM["search"], "data": str(tmp_path / "seen.npz")}
+    again = Claim({**plan, "sets": ["blue-marble"] * 2}, {}, tmp_path, tmp_path)
+    assert [again.name(*one) for one in again.sets] == ["blue-marble-0", "blue-marble-1"]
+    assert again.name("blue-marble", 100) == "blue-marble-100"  # the search's
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
     given = ("--work", tmp_path / "work", "--table", "equal-cost", "--plan", tmp_path / "plan.yaml")
     for part in ("0/2", "1/2", "0/2"):
