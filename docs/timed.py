@@ -23,7 +23,7 @@ def parts(study: str) -> dict[str, dict[str, Any]]:
 
 def tables(study: str) -> dict[str, str]:
     """The tables of a study by their marks."""
-    scores = {score: accuracies(study, score) for score in ("linear", "retrieval")}
+    scores = {score: accuracies(study, score) for score in ("linear", "linear_balanced", "retrieval")}
     return {"minutes": minutes(study), **scores}
 
 
