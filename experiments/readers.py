@@ -509,14 +509,19 @@ def _read_weights(folder: Path) -> None:
 def _onward(folder: Path) -> None:
     _recipe(folder)
     recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    files.write_text(folder / "recipe.yaml", f"command: clsp run --data digits\ndata: {{source: digits}}\n{recipe}")
+    files.write_text(
+        folder / "recipe.yaml",
+        f"command: clsp run --data photos\ndata: {{source: photos, from_here: ../photos}}\n{recipe}",
+    )
     files.write_json(folder / "evaluation" / "metrics.json", {"arm": "simclr+nearest", "linear": {"top1": 90.0}})
     files.write_bytes(folder / "arms" / "simclr+nearest" / "seed-1" / "checkpoints" / "last.safetensors", b"x")
 
 
 def _read_onward(folder: Path) -> None:
     from clsp.study.onward import find_training
+    from clsp.study.opened import source_in
 
+    source_in(folder)
     find_training(folder)
 
 
@@ -773,12 +778,12 @@ COVERED = {
     "study.engine._take_away": "encoder",
     "study.evaluation.evaluate_cell": "cells",
     "study.explore._is_own": "explore",
-    "study.explore._prepared": "recipe",
     "study.explore.read_embeddings": "explore",
     "study.findings.headline": "report",
     "study.onward._main": "onward",
     "study.onward.find_training": "weights",
     "study.opened.images_of": "recipe",
+    "study.opened.source_in": "onward",
     "study.record.require_same_data": "cells",
     "study.result.read": "cells",
     "study.seal.changing": "verify",

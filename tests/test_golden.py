@@ -19,10 +19,17 @@ def test_a_training_is_what_it_was(world, tmp_path, name):
     expected = golden.known().get(name)
     assert expected, f"nothing is known of {name}: python tests/golden.py --add {name}"
     found = golden.train(name, world, tmp_path / "encoder")
+    if release(golden.arithmetic()) not in map(release, expected):
+        pytest.skip(f"known of {', '.join(map(release, expected))} alone: others begin with other weights")
     if golden.arithmetic() in expected:
         assert found == expected[golden.arithmetic()]
     else:
         assert alike(found, next(iter(expected.values())))
+
+
+def release(arithmetic):
+    """``torch 2.14`` of ``torch 2.14.1, AVX2, ...``: another one may draw a network's first weights in its own way."""
+    return arithmetic.partition(",")[0].rpartition(".")[0]
 
 
 def alike(one, other):

@@ -15,11 +15,16 @@ from clsp.errors import UserError
 from launched import TWO, clsp
 
 
+def said(done):
+    """What a command printed, less what torch's processes of some versions say there of each other."""
+    return [line for line in done.stdout.splitlines() if "peer ranks" not in line]
+
+
 def test_a_run_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     command = ["run", "--data", "digits", "--out", tmp_path / "run", "--method", "swav", *TWO]
     first, second = clsp(*command), clsp(*command)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert first.stdout == second.stdout and "swav+bank" in first.stdout
+    assert said(first) == said(second) and "swav+bank" in first.stdout
     cell = "arms/swav+bank/seed-0"
     for stage in ("diffusion", "positives", cell, f"{cell}/evaluation", "evaluation"):
         assert files.read_json(tmp_path / "run" / stage / "stage.json")["status"] == "finished"
@@ -31,7 +36,7 @@ def test_a_comparison_of_two_processes_ends_and_is_not_done_twice(tmp_path):
     command = ["compare", "--data", "digits", "--out", tmp_path / "grid", "--methods", "simclr", "--seeds", "2", *TWO]
     first, second = clsp(*command), clsp(*command)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert first.stdout == second.stdout and first.stdout.count("simclr  2  ") == 1
+    assert said(first) == said(second) and first.stdout.count("simclr  2  ") == 1
     for seed in (0, 1):
         evaluation = tmp_path / "grid" / "arms" / "simclr" / f"seed-{seed}" / "evaluation"
         assert files.read_json(evaluation / "metrics.json")["linear"]["top1"] > 10

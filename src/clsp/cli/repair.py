@@ -19,7 +19,8 @@ from pathlib import Path
 from clsp import console, files
 from clsp.errors import UserError
 from clsp.files.ledger import RECORD, SEAL
-from clsp.study.record import recorded, source_of
+from clsp.study.opened import source_in
+from clsp.study.record import recorded
 from clsp.study.verify import INDEX, Finding, study_of
 
 _ASIDE = ".damaged"
@@ -171,8 +172,8 @@ def _command(root: Path) -> tuple[str, list[str]]:
     words[words.index("--out") + 1] = str(root)
     if "--recipe" in words and _is_gone(words[0], words[words.index("--recipe") + 1]):
         words[words.index("--recipe") + 1] = str(root / "recipe.yaml")
-    with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
-        words[words.index("--data") + 1] = source_of(files.read_yaml(root / "recipe.yaml"), root)
+    with contextlib.suppress(UserError, ValueError):
+        words[words.index("--data") + 1] = source_in(root)
     return command, words
 
 

@@ -20,7 +20,8 @@ from clsp.positives.bank import PositiveBank
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.study import stages
 from clsp.study.findings import EMBEDDINGS
-from clsp.study.record import describe, source_of
+from clsp.study.opened import source_in
+from clsp.study.record import describe
 from clsp.text import portable
 
 _FEWEST = 3
@@ -96,10 +97,7 @@ def _prepared(folder: Path, data: str | None) -> Prepared:
     if not folder.is_dir():
         raise UserError(f"there is no run at '{folder}'; give the folder that 'clsp run --out' wrote")
     if path.is_file():
-        record = files.read_yaml(path)
-        with files.foreign(path, what="is not what clsp wrote"):
-            source = str(data or source_of(record, folder))
-        return prepare(source, recipe=str(path), store=folder / "images")
+        return prepare(data or source_in(folder), recipe=str(path), store=folder / "images")
     encoder = stages.encoder_folder(folder)
     if not (encoder / "config.json").is_file():
         raise UserError(f"{folder} is no run and no encoder; give the --out of 'clsp run', or an encoder's folder")

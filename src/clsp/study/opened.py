@@ -12,6 +12,18 @@ from clsp.recipes.recipe import load_recipe
 from clsp.study.record import source_of
 
 
+def source_in(folder: Path) -> str:
+    """Return the SOURCE of what was made in ``folder``, as it can be reached from here.
+
+    Raises:
+        UserError: its recipe.yaml is not what clsp wrote.
+    """
+    path = folder / "recipe.yaml"
+    record = files.read_yaml(path)
+    with files.foreign(path, what="is not what clsp wrote"):
+        return source_of(record, folder)
+
+
 def images_of(made: str | Path, data: str | Path | None = None) -> Images:
     """Open the images that a run or the result of one stage was made from, with the same settings.
 

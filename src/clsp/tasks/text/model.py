@@ -128,4 +128,4 @@ def _pretrained(folder: Path, tensors: Mapping[str, Tensor]) -> PretrainedTower:
         described = pretrained.built(config)
     if {name: tensor.shape for name, tensor in described.state_dict().items()} != shapes:
         raise ValueError("its tower is not the one that text_config.json describes")
-    return PretrainedTower(pretrained.built(config), frozen=True)
+    return PretrainedTower(pretrained.tried(pretrained.built(config)), frozen=True)

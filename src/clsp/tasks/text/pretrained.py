@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from clsp import files
@@ -79,7 +80,7 @@ class Found:
             missing, _ = model.load_state_dict(own, strict=False)
             if missing:
                 raise ValueError(f"it lacks {missing[0]} and {len(missing) - 1} more")
-        return model
+            return tried(model)
 
     def tokenizer(self, length: int) -> Any:
         """Read its tokenizer; captions end after ``length`` tokens."""
@@ -116,6 +117,18 @@ def built(config: dict[str, Any]) -> Any:
     if getattr(made, "pooler", None) is not None:
         made.pooler = None  # nothing asks it
     return made
+
+
+def tried(model: Any) -> Any:
+    """Encode one token, as some versions of transformers make models whose numbers do not go together; return it.
+
+    Raises:
+        Exception: it cannot; each model says so in its own way.
+    """
+    one = torch.ones(1, 1, dtype=torch.int64)
+    with torch.no_grad():
+        model.eval()(input_ids=0 * one, attention_mask=one)
+    return model
 
 
 def described(model: Any) -> str:
