@@ -134,6 +134,16 @@ def test_a_bank_alone_and_a_bank_that_failed(tmp_path):
     assert "Was the bank worth it?" not in told(study(tmp_path / "none", {"simclr": (80, {})}))[0]
 
 
+def test_without_labels_no_command_tells_what_the_bank_is_worth(tmp_path):
+    made = study(tmp_path / "run", {"simclr+bank": (82, {})})
+    result = made.result
+    result["measures"] = {}
+    made.folder.path.joinpath("comparison.json").write_text(json.dumps(result))
+    again = Study(made.folder)
+    assert "--controls" not in told(again)[1][0]
+    assert "these images have none" in str(answers(again))
+
+
 @pytest.mark.parametrize(
     ("state", "sizes", "value", "expected"),
     [

@@ -18,6 +18,11 @@ GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 SHORT, UNKNOWN = "Doubtful: it hardly tells single images apart", "Not known"
 """Verdicts that a command can change."""
 
+_UNLABELLED = (
+    "Labels tell, and these images have none. A run of labelled images (--images.labels FILE, or a folder a class) "
+    "trains what the bank is compared with as well."
+)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -104,7 +109,7 @@ def _bank(study: Study) -> Answer | None:
     plain = _beside(study, arm)
     if not plain:
         line = "No arm without it was trained. --controls true trains two: the method alone, and a third view."
-        return Answer(question, DOUBTFUL, UNKNOWN, [line])
+        return Answer(question, DOUBTFUL, UNKNOWN, [line if study.measures else _UNLABELLED])
     known = [(one, other) for one in study.telling.values() for other in plain]
     pairs = [(one, other) for one, other in known if is_number(study.gap(arm, one.name, other).get("mean"))]
     signs = [(other, _sign(study.gap(arm, one.name, other), one)) for one, other in pairs]
@@ -164,7 +169,7 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
     source = shlex.quote(study.folder.source)
     if encoder is not None and encoder.verdict == SHORT:
         steps.append(("Train it longer:", f"clsp continue {place} --epochs 100 --out {place}-longer"))
-    if bank is not None and bank.verdict == UNKNOWN:
+    if bank is not None and bank.verdict == UNKNOWN and study.measures:
         steps.append(("Train the arms that tell what the bank is worth:", _again(study, "--controls true")))
     elif bank is not None and study.seeds < 2 and study.others:
         arms = ",".join([study.baseline, *study.others])

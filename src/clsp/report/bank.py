@@ -12,7 +12,7 @@ from clsp.report.study import Study
 
 PASSED = (
     "The bank passed: judged by the images alone, its candidates look like the data and follow their anchors. Whether"
-    " they help is for the table to tell."
+    " they help, labels alone can tell."
 )
 
 
