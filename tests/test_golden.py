@@ -18,9 +18,9 @@ def world(tmp_path_factory):
 def test_a_training_is_what_it_was(world, tmp_path, name):
     expected = golden.known().get(name)
     assert expected, f"nothing is known of {name}: python tests/golden.py --add {name}"
+    if name.startswith(("dino", "swav")) and release(golden.arithmetic()) not in map(release, expected):
+        pytest.skip("their first weights are trunc_normal_'s, which torch 2.10 and 2.14 draw in their own ways")
     found = golden.train(name, world, tmp_path / "encoder")
-    if release(golden.arithmetic()) not in map(release, expected):
-        pytest.skip(f"known of {', '.join(map(release, expected))} alone: others begin with other weights")
     if golden.arithmetic() in expected:
         assert found == expected[golden.arithmetic()]
     else:
@@ -28,7 +28,7 @@ def test_a_training_is_what_it_was(world, tmp_path, name):
 
 
 def release(arithmetic):
-    """``torch 2.14`` of ``torch 2.14.1, AVX2, ...``: another one may draw a network's first weights in its own way."""
+    """``torch 2.14`` of ``torch 2.14.1, AVX2, ...``."""
     return arithmetic.partition(",")[0].rpartition(".")[0]
 
 

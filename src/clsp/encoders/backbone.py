@@ -111,7 +111,7 @@ def build_backbone(
     Raises:
         UserError: timm knows no such model or argument, or the model cannot take images of this size.
     """
-    import timm  # half of what a start of clsp would take
+    import timm  # is slow to import, and help needs none of it
 
     if name not in timm.list_models(name):
         raise UserError(f"backbone '{name}' is no model of timm{suggest(name, timm.list_models())}")

@@ -21,10 +21,10 @@ def is_transformer(name: str) -> bool:
 @lru_cache(maxsize=256)
 def takes_size(name: str) -> bool:
     """Whether timm's model ``name`` is told the size of its images: ``img_size``."""
-    import timm
-
     if is_transformer(name):
         return True
+    import timm
+
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):  # its shapes alone, which take no memory
             model = timm.create_model(name, num_classes=0)
