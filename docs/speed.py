@@ -123,3 +123,15 @@ def of_a_generator(row: dict[str, Any]) -> bool:
     """What changes the generator's cost: its training, its steps, its candidates."""
     trained = any(name.startswith("diffusion.") for name in row["options"])
     return trained or row["axis"] in ("base", "synthesize.candidates", "synthesize.steps")
+
+
+def demo() -> str:
+    """`make demo` on idle cores and beside other work, round by round."""
+    found = result("benchmarks", "demo")
+    seconds = found["seconds"]
+    lines = [
+        (str(number), f"{idle:g}", f"{beside:g}", f"{ratio:g}")
+        for number, (idle, beside, ratio) in enumerate(zip(*seconds.values(), found["ratios"]), start=1)
+    ]
+    head = ("round", "seconds on idle cores", f"seconds with {found['busy']} core busy", "times as long")
+    return f"{rows(head, lines)}\n\nOn {where(found['machine'])}."

@@ -15,7 +15,7 @@ import grids
 import numpy as np
 import timed
 from colour import unjittered, ways
-from speed import generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
+from speed import demo, generators, like_the_reference, of_a_generator, samplers, settings, speed, whole_run
 from studies import ROOT, SCORES, STUDIES, about, put, result, rows, trained
 from trust import fuzz, sweep
 
@@ -216,6 +216,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "speed.md": {
             "table": speed(),
             "whole": whole_run(),
+            "demo": demo(),
             "samplers": samplers(),
             "banks": generators(),
             "teaching": settings(ablations, like_the_reference),

@@ -2,9 +2,9 @@
 
     python experiments/fresh.py .
     python experiments/claim.py --work WORK --table equal-epochs
-    python experiments/claim.py --work WORK --table equal-cost --plan experiments/claim-blue-marble.yaml
+    python experiments/claim.py --work WORK --table equal-cost --plan experiments/claim-colour.yaml --data blue-marble
 
-experiments/claim.yaml has the plan of gray images, experiments/claim-blue-marble.yaml that of colour. Each step goes on
+experiments/claim.yaml has the plan of gray images, experiments/claim-colour.yaml that of colour. Each step goes on
 after a kill: every arm is tried on validation images of the images that were seen before; then each set gets a
 generator, a bank and encoders of its own. WORK/TABLE/result.json has the trials, the numbers of every set and Welch's
 intervals between arms. `--part 0/2` and `--part 1/2` share the trials, and then the sets.
@@ -23,6 +23,7 @@ from filelock import FileLock
 from trials import clsp, epoch_flops, facts_of, measured, of_part
 
 from clsp import files
+from clsp.evaluation.balance import balanced
 from clsp.evaluation.statistics import interval, welch
 from clsp.settings.values import nested
 
@@ -126,9 +127,9 @@ class Claim:
         places = [self.folder / self.name(*one) for one in self.sets]
         done = [place for place in places if (place / "comparison.json").exists()]
         rows = [{row["arm"]: row for row in files.read_json(path / "comparison.json")["arms"]} for path in done]
-        values = {
-            arm: {score: [found[arm][score]["mean"] for found in rows] for score in SCORES} for arm in self.own["arms"]
-        }
+        arms = self.own["arms"]
+        scores = scores_of(rows[0][arms[0]])
+        values = {arm: {score: [found[arm][score]["mean"] for found in rows] for score in scores} for arm in arms}
         found = {
             "plan": self.plan,
             "sets": [path.name for path in done],
@@ -146,8 +147,13 @@ class Claim:
         for one in values:
             for other in values:
                 if one != other and len(values[one][SCORES[0]]) > 1:
-                    gaps = {score: welch(values[one][score], values[other][score]).record() for score in SCORES}
+                    gaps = {score: welch(runs, values[other][score]).record() for score, runs in values[one].items()}
                     yield f"{one} minus {other}", gaps
+
+
+def scores_of(row: dict[str, Any]) -> list[str]:
+    """What arms are compared by: accuracy by its mean over the classes, too, where these are unequal."""
+    return [name for score in SCORES for name in (score, balanced(score)) if name in row]
 
 
 def best_of(trials: list[dict[str, Any]]) -> dict[str, Any]:
@@ -169,9 +175,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of all trainings")
     parser.add_argument("--table", required=True, help="the plan's table")
     parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--data", default="", help="the images of a plan that leaves them open")
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th arm, and then every N-th set")
     given = parser.parse_args()
-    plan = yaml.safe_load(given.plan.read_text(encoding="utf-8"))
+    plan = yaml.safe_load(given.plan.read_text(encoding="utf-8").replace("{data}", given.data))
     claim = Claim(plan, plan["tables"][given.table], given.work, given.work / given.table)
     for arm in of_part(claim.own["arms"], given.part):
         claim.search(arm)

@@ -338,6 +338,14 @@ CLAIM = {
 }  # fmt: skip
 
 
+def test_the_claim_compares_unequal_classes_by_their_mean_too():
+    from claim import scores_of  # of experiments/
+
+    assert scores_of({"linear": {}, "knn": {}, "retrieval": {}, "cost": {}}) == ["linear", "knn", "retrieval"]
+    found = scores_of({"linear": {}, "linear_balanced": {}, "knn": {}, "retrieval": {}, "linear_1%": {}})
+    assert found == ["linear", "linear_balanced", "knn", "retrieval"]
+
+
 @pytest.mark.slow
 def test_the_claim_is_tried_alike_and_told_over_sets_of_their_own(tmp_path):
     """Each arm has its trials; each set has a generator of its own; arms without one train as long as it cost."""
