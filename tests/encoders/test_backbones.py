@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,9 +119,8 @@ def test_plain_timm_loads_every_encoder_without_clsp_and_gives_the_same_features
         spec.mean, spec.std = [0.4] * spec.channels, [0.25] * spec.channels
         encoders[tmp_path / str(number)] = spec, spec.build().eval()
         save_encoder(tmp_path / str(number), encoders[tmp_path / str(number)][1], spec, {})
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-P", "-c", CHILD, *map(str, encoders)]
-    child = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-I", "-c", CHILD, *map(str, encoders)]  # -I: without PYTHONPATH and this folder
+    child = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert child.returncode == 0, child.stderr
     for folder, (spec, encoder) in encoders.items():
         images = torch.linspace(0, 1, 2 * spec.channels * spec.size**2).view(2, spec.channels, spec.size, spec.size)
