@@ -134,4 +134,4 @@ def demo() -> str:
         for number, (idle, beside, ratio) in enumerate(zip(*seconds.values(), found["ratios"]), start=1)
     ]
     head = ("round", "seconds on idle cores", f"seconds with {found['busy']} core busy", "times as long")
-    return f"{rows(head, lines)}\n\nOn {where(found['machine'])}."
+    return f"{rows(head, lines)}\n\n{found['median']:g} times in the median; on {where(found['machine'])}."

@@ -29,6 +29,8 @@ from clsp.settings.values import nested
 
 PLAN = Path(__file__).with_name("claim.yaml")
 SCORES = ("linear", "knn", "retrieval")
+OPEN = "{data}"
+"""What stands in a plan for images that are named when it is run."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Claim:
         done = [place for place in places if (place / "comparison.json").exists()]
         rows = [{row["arm"]: row for row in files.read_json(path / "comparison.json")["arms"]} for path in done]
         arms = self.own["arms"]
-        scores = scores_of(rows[0][arms[0]])
+        scores = scores_of([found[arms[0]] for found in rows])
         values = {arm: {score: [found[arm][score]["mean"] for found in rows] for score in scores} for arm in arms}
         found = {
             "plan": self.plan,
@@ -151,9 +153,23 @@ class Claim:
                     yield f"{one} minus {other}", gaps
 
 
-def scores_of(row: dict[str, Any]) -> list[str]:
-    """What arms are compared by: accuracy by its mean over the classes, too, where these are unequal."""
-    return [name for score in SCORES for name in (score, balanced(score)) if name in row]
+def scores_of(sets: list[dict[str, Any]]) -> list[str]:
+    """What arms are compared by, of a row of every set: accuracy by its mean over unequal classes, too."""
+    names = [name for score in SCORES for name in (score, balanced(score))]
+    return [name for name in names if all(name in row for row in sets)]
+
+
+def read_plan(path: Path, data: str) -> dict[str, Any]:
+    """Read a plan; ``data`` are the images of one that leaves them open.
+
+    Raises:
+        ValueError: images are missing, or the plan names its own.
+    """
+    text = path.read_text(encoding="utf-8")
+    if (OPEN in text) != bool(data):
+        raise ValueError(f"{path} names its images itself" if data else f"{path} leaves its images open: give --data")
+    plan: dict[str, Any] = yaml.safe_load(text.replace(OPEN, data))
+    return plan
 
 
 def best_of(trials: list[dict[str, Any]]) -> dict[str, Any]:
@@ -178,7 +194,10 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the images of a plan that leaves them open")
     parser.add_argument("--part", default="0/1", help="I/N: this process takes every N-th arm, and then every N-th set")
     given = parser.parse_args()
-    plan = yaml.safe_load(given.plan.read_text(encoding="utf-8").replace("{data}", given.data))
+    try:
+        plan = read_plan(given.plan, given.data)
+    except ValueError as error:
+        parser.error(str(error))
     claim = Claim(plan, plan["tables"][given.table], given.work, given.work / given.table)
     for arm in of_part(claim.own["arms"], given.part):
         claim.search(arm)

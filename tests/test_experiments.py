@@ -341,9 +341,22 @@ CLAIM = {
 def test_the_claim_compares_unequal_classes_by_their_mean_too():
     from claim import scores_of  # of experiments/
 
-    assert scores_of({"linear": {}, "knn": {}, "retrieval": {}, "cost": {}}) == ["linear", "knn", "retrieval"]
-    found = scores_of({"linear": {}, "linear_balanced": {}, "knn": {}, "retrieval": {}, "linear_1%": {}})
-    assert found == ["linear", "linear_balanced", "knn", "retrieval"]
+    equal = {"linear": {}, "knn": {}, "retrieval": {}, "cost": {}}
+    unequal = {"linear": {}, "linear_balanced": {}, "knn": {}, "retrieval": {}, "linear_1%": {}}
+    assert scores_of([equal]) == scores_of([unequal, equal]) == ["linear", "knn", "retrieval"]
+    assert scores_of([unequal, unequal]) == ["linear", "linear_balanced", "knn", "retrieval"]
+
+
+def test_a_plan_of_the_claim_gets_its_images_once():
+    from claim import PLAN, read_plan  # of experiments/
+
+    colour = PLAN.with_name("claim-colour.yaml")
+    plan = read_plan(colour, "wesnoth")
+    assert [plan["search"]["data"], *plan["sets"]] == ["wesnoth"] * 6
+    with pytest.raises(ValueError, match="leaves its images open: give --data"):
+        read_plan(colour, "")
+    with pytest.raises(ValueError, match="names its images itself"):
+        read_plan(PLAN, "wesnoth")
 
 
 @pytest.mark.slow
