@@ -43,7 +43,7 @@ IN_WORDS = {
     "simclr": "its second view (SimCLR)",
     "simclr+view": "and a third view",
     "simclr+bank": "and a synthetic positive, which the batch's other images repel",
-    "simclr+bank+alignment": "and a synthetic positive, by the term above",
+    "simclr+bank+alignment": "and a synthetic positive, by the paper's own term",
     "nnclr": "a neighbour of it (NNCLR)",
     "all4one": "neighbours and their centroid (All4One)",
 }

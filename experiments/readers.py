@@ -398,6 +398,20 @@ def _read_diffusion(folder: Path) -> None:
     generator_card(folder, ["samples.png"], license_="unknown", title="a model")
 
 
+def _condition(folder: Path) -> None:
+    _encoder(folder / "condition")
+    axes = {"center": torch.zeros(2), "axes": torch.eye(2, 16)}
+    files.write_bytes(folder / "condition" / "axes.safetensors", safetensors.torch.save(axes))
+
+
+def _read_condition(folder: Path) -> None:
+    from clsp.diffusion.condition import load_condition
+    from clsp.diffusion.unet import build_unet
+
+    config = DiffusionConfig(widths=[4, 4], blocks=1, attention=[], norm_groups=2, condition="an encoder")
+    load_condition(folder, build_unet(config, channels=1, size=8))
+
+
 def _recipe(folder: Path) -> None:
     text = (
         "about: {title: A recipe}\nseed: 1\nimages: {size: 16, channels: 1}\ndiffusion:\n  widths: [8, 16]\n"
@@ -701,6 +715,7 @@ READERS = {
     "text": Reader(_words, _read_words),
     "borrowed": Reader(_borrowed, _read_borrowed),
     "diffusion": Reader(_diffusion, _read_diffusion),
+    "condition": Reader(_condition, _read_condition),
     "recipe": Reader(_recipe, _read_recipe),
     "arrays": Reader(_arrays, _read_arrays),
     "pictures": Reader(_pictures, _read_pictures),
@@ -721,6 +736,7 @@ READERS = {
 
 COVERED = {
     "cli.repair._interrupt": "stage",
+    "diffusion.condition.load_condition": "condition",
     "diffusion.levels.trained_strength": "stage",
     "diffusion.pipeline.from_pretrained": "diffusion",
     "diffusion.folder._json": "diffusion",

@@ -121,10 +121,12 @@ def test_without_a_pace_nothing_of_it_is_in_the_checkpoint(tmp_path):
     assert b"course" not in checkpoint_of(tmp_path)
 
 
-@pytest.mark.parametrize(("serves", "expected"), [(True, 400), (False, 600)])
-def test_what_does_not_serve_near_the_end_of_its_schedule_gets_more_time_once(tmp_path, clock, serves, expected):
-    asked = []
-    pace = Pace(400.0, clock, enough=lambda: asked.append(1) or serves, more=200.0)
-    training = run(tmp_path, Slow(clock, 1.0), pace)
-    assert training.steps == pytest.approx(expected, rel=0.06) and asked == [1]
+@pytest.mark.parametrize(
+    ("answers", "expected"), [([True], 400), ([False, True], 460), ([False, False, True], 520), ([False] * 3, 580)]
+)
+def test_what_does_not_serve_near_the_end_of_its_schedule_gets_more_time_in_parts(tmp_path, clock, answers, expected):
+    left = list(answers)
+    training = run(tmp_path, Slow(clock, 1.0), Pace(400.0, clock, enough=lambda: left.pop(0), more=180.0))
+    assert training.steps == pytest.approx(expected, rel=0.06) and not left
+    assert clock.now == pytest.approx(expected, rel=0.06)
     assert training.course.at(training.steps) == pytest.approx(400)

@@ -26,6 +26,13 @@ class DiffusionConfig:
     weights: Annotated[str | None, Incidental] = None
     """Start from the averaged weights of a model of the same shape: the folder of a trained diffusion model or of a
     run; null: random ones. What was read is named by its hash. The optimiser and the schedule begin anew."""
+    condition: Annotated[str | None, Incidental] = None
+    """An encoder, whose embedding of an image tells the model what to draw: the folder of a run or of an encoder. What
+    was read is named by its hash. Candidates are then drawn from their anchors' embeddings, and
+    ``synthesize.interpolation_weight 1`` mixes nothing besides. null: an unconditional model, as the paper has it."""
+    condition_dropout: Fraction = 0.1
+    """Fraction of the images of a step of which a model with a condition is told nothing, so that it can be guided
+    (synthesize.guidance_scale)."""
     images: AtLeastTwo | None = None
     """Train images that teach the model, chosen at random by the seed; null: all."""
     size: AtLeastEight | None = None
@@ -95,3 +102,7 @@ class DiffusionConfig:
     """Steps between two sheets of samples; 0: only at the end."""
     checkpoint_minutes: Annotated[NonNegative, Incidental] = 5.0
     """Minutes between two checkpoints: at most this much work is lost when the run is killed."""
+
+    def unused(self) -> set[str]:
+        """Settings that belong to another choice."""
+        return set() if self.condition else {"condition_dropout"}

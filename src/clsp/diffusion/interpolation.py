@@ -8,6 +8,9 @@ w = 1 is a plain random sample and w = 0.1, the paper's value, is nine tenths an
 Beyond the paper, the mixed prediction may be guided: plain + s * (mixed - plain), where plain is what the U-Net says of
 the sample alone. This is the formula of classifier-free guidance (Ho and Salimans, arXiv 2207.12598, equation 6, there
 s = 1 + w) with the anchor's features in the place of the class; nothing is trained for it.
+
+A conditional U-Net (`clsp.diffusion.condition`) is told the anchor's embedding, too. With w = 1 it draws by that alone.
+The plain prediction is then what it says when it is told nothing.
 """
 
 from __future__ import annotations
@@ -41,14 +44,18 @@ class Encoded:
     """The time step, [B]."""
 
 
-def encode(unet: UNet2DModel, x: Tensor, timestep: Tensor | float) -> Encoded:
-    """Run ``unet`` on x [B, C, H, W] at one ``timestep``, up to and including the middle block."""
+def encode(unet: UNet2DModel, x: Tensor, timestep: Tensor | float, told: Tensor | None = None) -> Encoded:
+    """Run ``unet`` on x [B, C, H, W] at one ``timestep``, up to and including the middle block.
+
+    ``told``: of a conditional one, float [B, D]; None: it is told nothing.
+    """
     if unet.config.center_input_sample:
         x = 2 * x - 1.0
     steps = torch.as_tensor(timestep, device=x.device).expand(x.shape[0])
     if unet.config.time_embedding_type == "learned":
         steps = steps.round().long() if steps.is_floating_point() else steps  # rows of a table
     embedding = unet.time_embedding(unet.time_proj(steps).to(unet.dtype))
+    embedding = embedding if told is None else embedding + told.to(embedding.dtype)
     h = unet.conv_in(x)
     skips: tuple[Tensor, ...] = (h,)
     for block in unet.down_blocks:
@@ -69,12 +76,12 @@ def decode(unet: UNet2DModel, encoded: Encoded) -> Tensor:
     return out / encoded.steps.reshape(-1, 1, 1, 1) if unet.config.time_embedding_type == "fourier" else out
 
 
-def require_plain(unet: UNet2DModel) -> None:
+def require_plain(unet: UNet2DModel, *, conditional: bool = False) -> None:
     """Refuse U-Nets that feature interpolation cannot draw with.
 
-    These are conditional ones, those without a middle block, those whose blocks carry a second stream past it
-    (``SkipDownBlock2D`` and the like), and those whose output is neither the input's channels nor, with a learned
-    variance, twice as many.
+    These are conditional ones, unless what they are told is known (``conditional``), those without a middle block,
+    those whose blocks carry a second stream past it (``SkipDownBlock2D`` and the like), and those whose output is
+    neither the input's channels nor, with a learned variance, twice as many.
 
     Raises:
         UserError: names what is in the way.
@@ -84,7 +91,7 @@ def require_plain(unet: UNet2DModel) -> None:
     for block in (*unet.down_blocks, *unet.up_blocks):
         if hasattr(block, "skip_conv"):
             raise UserError(f"a U-Net with {type(block).__name__} has no single middle feature; use plain blocks")
-    if unet.class_embedding is not None:
+    if unet.class_embedding is not None and not conditional:
         raise UserError("feature interpolation needs an unconditional U-Net; this one is told a class")
     if unet.mid_block is None:
         raise UserError("feature interpolation needs a U-Net with a middle block; this one has none (mid_block_type)")
@@ -97,7 +104,13 @@ def require_plain(unet: UNet2DModel) -> None:
 
 
 def interpolated_noise(
-    unet: UNet2DModel, x: Tensor, anchors: Tensor, timestep: Tensor | float, weight: float, guidance: float = 1.0
+    unet: UNet2DModel,
+    x: Tensor,
+    anchors: Tensor,
+    timestep: Tensor | float,
+    weight: float,
+    guidance: float = 1.0,
+    told: Tensor | None = None,
 ) -> Tensor:
     """Predict the noise in x with middle features mixed from x and from the anchors (the paper's equation).
 
@@ -111,13 +124,18 @@ def interpolated_noise(
         timestep: the time step of both.
         weight: w in [0, 1], the fraction of the samples' own features.
         guidance: s >= 1, how far to go from the plain prediction through the mixed one; 1 is the mixed one.
+        told: what a conditional U-Net is told of the anchors, float [A, D]; B is A or A * k.
 
     Returns:
         float [B * k, C, H, W].
     """
     if weight == 1.0:
-        return _mean(unet, decode(unet, encode(unet, x, timestep)))
-    both = encode(unet, torch.cat((x, anchors)), timestep)
+        drawn = _mean(unet, decode(unet, encode(unet, x, timestep, _each(told, x))))
+        if told is None or guidance == 1.0:
+            return drawn
+        return _guided(_mean(unet, decode(unet, encode(unet, x, timestep))), drawn, guidance)
+    known = None if told is None else torch.cat((_each(told, x), _each(told, anchors)))
+    both = encode(unet, torch.cat((x, anchors)), timestep, known)
     count, candidates = len(x), len(x) // len(anchors)
     own, anchor = both.middle[:count], both.middle[count:].repeat_interleave(candidates, dim=0)
     skips = tuple(skip[:count] for skip in both.skips)
@@ -125,8 +143,19 @@ def interpolated_noise(
     mixed = _mean(unet, decode(unet, replace(plain, middle=weight * own + (1.0 - weight) * anchor)))
     if guidance == 1.0:
         return mixed
-    # In 32 bit: what is far longer than the difference itself must not be rounded before it is stretched.
-    return torch.lerp(_mean(unet, decode(unet, plain)).float(), mixed.float(), guidance)
+    if told is not None:
+        plain = encode(unet, x, timestep)
+    return _guided(_mean(unet, decode(unet, plain)), mixed, guidance)
+
+
+def _each(told: Tensor | None, images: Tensor) -> Any:
+    """A row of ``told`` for every one of ``images``, which are the anchors or their candidates."""
+    return None if told is None else told.repeat_interleave(len(images) // len(told), dim=0)
+
+
+def _guided(plain: Tensor, mixed: Tensor, guidance: float) -> Tensor:
+    """Go from one through the other; in 32 bit: what is far longer than the difference must not be rounded before."""
+    return torch.lerp(plain.float(), mixed.float(), guidance)
 
 
 def _mean(unet: UNet2DModel, predicted: Tensor) -> Tensor:
@@ -168,6 +197,7 @@ def sample(
     *,
     seed: int,
     starts: Tensor | None = None,
+    told: Tensor | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Draw k candidates for each anchor.
@@ -176,7 +206,7 @@ def sample(
     else is in the batch, beyond the last bits of floating-point sums.
 
     Args:
-        unet: an unconditional noise predictor in eval mode.
+        unet: a noise predictor in eval mode.
         scheduler: a diffusers scheduler over the same betas (DDIM, DPM-Solver++, UniPC, DEIS, Euler, DDPM, ...).
         anchors: clean anchors, float [B, C, H, W] in [-1, 1], already padded to the U-Net's grid.
         ids: the anchors' dataset indices, int64 [B], on the anchors' device.
@@ -184,6 +214,7 @@ def sample(
         seed: any integer.
         starts: what is noised for samples to start from where ``settings.strength`` is below 1, like the result; None:
             their anchors.
+        told: what a conditional ``unet`` is told of the anchors, float [B, D].
         callback: called after every step with its number and the samples so far.
 
     Returns:
@@ -206,7 +237,8 @@ def sample(
         noise = randomness.normal(seed, "anchor noise", name, shape) if fixed is None else fixed
         noised = add_noise(scheduler, shown, noise, t)
         own = scheduler.scale_model_input(x, t)
-        predicted = interpolated_noise(unet, own, noised, t, settings.interpolation_weight, settings.guidance_scale)
+        mixing = (settings.interpolation_weight, settings.guidance_scale)
+        predicted = interpolated_noise(unet, own, noised, t, *mixing, told)
         extra = _step_noise(scheduler, settings.eta, seed, (rows, numbers, index), shape)
         x = scheduler.step(predicted.float(), t, x, return_dict=False, **extra)[0]
         if callback is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clsp import files
 from clsp.diffusion import folder
+from clsp.diffusion.condition import Condition, load_condition
 from clsp.diffusion.config import AnchorNoise
 from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample, steps_taken, timesteps_of
 from clsp.diffusion.levels import trained_strength
@@ -37,20 +38,23 @@ class SyntheticPositiveOutput(BaseOutput):
 class SyntheticPositivePipeline(DiffusionPipeline):
     """Draws synthetic positives: images with an anchor's content and another background.
 
-    Any unconditional `UNet2DModel` (whatever it predicts) and any diffusers scheduler over the same betas serve. The
+    Any unconditional `UNet2DModel` (whatever it predicts) and any diffusers scheduler over the same betas serve, and
+    those that clsp trained with a condition. The
     paper's sampler is ``DDIMScheduler(clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")`` with
     100 steps and eta 0.1; that is what `from_pretrained` sets up.
     """
 
     model_cpu_offload_seq = "unet"
 
-    def __init__(self, unet: UNet2DModel, scheduler: Any) -> None:
+    def __init__(self, unet: UNet2DModel, scheduler: Any, condition: Condition | None = None) -> None:
         super().__init__()
-        require_plain(unet)
+        require_plain(unet, conditional=condition is not None)
         require_variance_preserving({**scheduler.config, "_class_name": type(scheduler).__name__})
         self.register_modules(unet=unet, scheduler=scheduler)
         self.max_strength = 1.0
         """The largest strength that the U-Net was trained for."""
+        self.condition = condition
+        """What the U-Net is told of an anchor; None: nothing."""
 
     @classmethod
     def from_pretrained(
@@ -70,8 +74,9 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             UserError: nothing usable is there, or the sampler is unknown.
         """
         unet, settings = folder.load_diffusion(source)
+        condition = load_condition(Path(source), unet)
         with files.foreign(f"--diffusion {source}", folder.FIX, what="has a scheduler that cannot be made"):
-            pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample))
+            pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample), condition)
         pipeline.max_strength = trained_strength(source)
         return pipeline
 
@@ -152,7 +157,9 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         anchors = anchors.to(self.unet.device, torch.float32)
         entered, ids = grid.enter(anchors), ids.to(anchors.device)
         begin = None if starts is None else grid.enter(starts.flatten(0, 1).to(anchors))
-        drawn = sample(self.unet, self.scheduler, entered, ids, settings, seed=seed, starts=begin, callback=callback)
+        told = None if self.condition is None else self.condition.to(anchors.device)(anchors)
+        more: dict[str, Any] = {"starts": begin, "told": told, "callback": callback}
+        drawn = sample(self.unet, self.scheduler, entered, ids, settings, seed=seed, **more)
         drawn = grid.leave(drawn, (anchors.shape[-2], anchors.shape[-1]))
         _require_finite(drawn, self.scheduler)
         return _to_uint8(drawn.unflatten(0, (len(anchors), settings.candidates)))

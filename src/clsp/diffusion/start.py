@@ -24,6 +24,7 @@ _SAID = {
     "layers_per_block": "blocks",
     "norm_num_groups": "norm_groups",
     "attention_head_dim": "head_width",
+    "class_embed_type": "condition",
 }
 """diffusers' words for what settings say in others."""
 _SHAPE = (*_SAID, "in_channels", "sample_size", "down_block_types", "time_embedding_type")

@@ -1,4 +1,4 @@
-"""Training of the unconditional diffusion model: Ho et al., "Denoising Diffusion Probabilistic Models", equation 14."""
+"""Training of the diffusion model: Ho et al., "Denoising Diffusion Probabilistic Models", equation 14."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import distributed, files, randomness
+from clsp.diffusion.condition import Condition, digest_of, find_encoder, fit_condition, told_width, untold
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, decode, encode, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
@@ -24,7 +25,7 @@ from clsp.engine.batches import Batches
 from clsp.engine.course import Course, Pace, paced, told
 from clsp.engine.ema import EMA
 from clsp.engine.fit import Callback, Fit, StepOutput, Training
-from clsp.engine.hardware import HardwareConfig
+from clsp.engine.hardware import HardwareConfig, device_of
 from clsp.engine.launch import launch
 from clsp.engine.pixels import Pixels
 from clsp.engine.schedule import warmup_factor
@@ -36,8 +37,19 @@ from clsp.images.imageset import Images, subset
 from clsp.images.sheet import save_sheet
 from clsp.objectives.dispersive import dispersive
 
-MAKES = ("model_index.json", "unet/*", "scheduler/*", "samples.png", "metrics.jsonl", "checkpoints/last.safetensors")
+MAKES = (
+    "model_index.json",
+    "unet/*",
+    "scheduler/*",
+    "condition/*",
+    "samples.png",
+    "metrics.jsonl",
+    "checkpoints/last.safetensors",
+)
 """What the stage makes."""
+
+Serves = Callable[[UNet2DModel, DDPMScheduler, Condition | None], bool]
+"""Whether what an averaged model draws is good enough."""
 
 _SHEET = 32
 """Images on a sheet of samples."""
@@ -46,9 +58,17 @@ _SHEET = 32
 class DiffusionTraining(Training[StepOutput]):
     """The noise predictor, its average, and one step of its training."""
 
-    def __init__(self, config: DiffusionConfig, pixels: Pixels, *, seed: int, start: Start | None = None) -> None:
+    def __init__(
+        self,
+        config: DiffusionConfig,
+        pixels: Pixels,
+        *,
+        seed: int,
+        start: Start | None = None,
+        told: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.config, self.seed, self.pixels = config, seed, pixels
+        self.config, self.seed, self.pixels, self.told = config, seed, pixels, told
         self.size = (pixels.shape[2], pixels.shape[3])
         self.unet = build_unet(config, channels=pixels.shape[1], size=self.size[0])
         if start is not None:
@@ -61,8 +81,9 @@ class DiffusionTraining(Training[StepOutput]):
         self.gradient_clip = config.gradient_clip
 
     def to_device(self, device: torch.device) -> None:
-        """Move the uint8 images to the device once, if they fit."""
+        """Move the uint8 images to the device once, if they fit, and what is told of them."""
         self.pixels.to(device)
+        self.told = None if self.told is None else self.told.to(device)
 
     def step(self, number: int) -> StepOutput:
         """Predict the noise (or v) in a batch of noised images; mean squared error, weighted by noise level."""
@@ -73,15 +94,15 @@ class DiffusionTraining(Training[StepOutput]):
         clean = self._clean(rows, place, number)
         t = noise_levels(self.config, number, place, seed=self.seed)
         noise = randomness.normal(self.seed, "diffusion noise", (number, place), clean.shape[1:])
-        predicted, more = self._predicted(self.noising.add_noise(clean, noise, t), t)
+        predicted, more = self._predicted(self.noising.add_noise(clean, noise, t), t, self._told(rows, place, number))
         loss = prediction_loss(predicted, clean, noise, t, self.noising, self.config.min_snr_gamma)
         return StepOutput({"noise_prediction": loss, **more})
 
-    def _predicted(self, noised: Tensor, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _predicted(self, noised: Tensor, t: Tensor, told: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """What the U-Net says of noised images, and the term on its middle features, where there is one."""
         if not self.config.dispersive:
-            return self.unet(noised, t, return_dict=False)[0], {}
-        encoded = encode(self.unet, noised, t)
+            return self.unet(noised, t, class_labels=told, return_dict=False)[0], {}
+        encoded = encode(self.unet, noised, t, told)
         return decode(self.unet, encoded), {"dispersive": self.config.dispersive * dispersive(encoded.middle)}
 
     def compiled(self) -> Sequence[nn.Module]:
@@ -94,7 +115,14 @@ class DiffusionTraining(Training[StepOutput]):
         side = self.unet.config.sample_size
         x = torch.zeros(images, self.unet.config.in_channels, side, side, device=self.unet.device)
         t = torch.zeros(images, dtype=torch.int64, device=self.unet.device)
-        self.unet(x, t, return_dict=False)[0].float().square().mean().backward()
+        self.unet(x, t, return_dict=False, **untold(self.unet, images))[0].float().square().mean().backward()
+
+    def _told(self, rows: Tensor, place: Tensor, number: int) -> Tensor | None:
+        """What a conditional U-Net is told of a batch: of some images, drawn at random, nothing; mirrored, the same."""
+        if self.told is None:
+            return None
+        draws = randomness.uniform(self.seed, "diffusion condition", (number, place), 1)
+        return self.told[rows] * (draws >= self.config.condition_dropout)
 
     def _clean(self, rows: Tensor, place: Tensor, number: int) -> Tensor:
         """uint8 rows to float in [-1, 1], flipped and cropped by recipe and brought to the U-Net's grid."""
@@ -127,7 +155,10 @@ class DiffusionTraining(Training[StepOutput]):
 
 @dataclass(frozen=True)
 class Samples(Callback[StepOutput]):
-    """Draws ``samples.png`` now and then: plain samples of the averaged model, the same noise every time."""
+    """Draws ``samples.png`` now and then: plain samples of the averaged model, the same noise every time.
+
+    A conditional one is told of the first images.
+    """
 
     folder: Path
 
@@ -146,7 +177,9 @@ class Samples(Callback[StepOutput]):
         sampler = DDIMScheduler.from_config(training.noising.config, timestep_spacing="trailing", clip_sample=True)
         settings = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, config.timesteps), eta=1.0)
         settings.strength = config.max_strength
-        drawn = grid.leave(sample(unet, sampler, images, ids, settings, seed=training.seed), training.size)
+        told = None if training.told is None else training.told[ids % len(training.told)]
+        drawn = sample(unet, sampler, images, ids, settings, seed=training.seed, told=told)
+        drawn = grid.leave(drawn, training.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
 
@@ -159,7 +192,7 @@ def train_diffusion(
     seed: int,
     folder: Path,
     pace: Pace | None = None,
-    serves: Callable[[UNet2DModel, DDPMScheduler], bool] | None = None,
+    serves: Serves | None = None,
 ) -> Stage:
     """Train the model on the train part of ``images`` and save it as a diffusers pipeline in ``folder``.
 
@@ -171,21 +204,26 @@ def train_diffusion(
 
     Raises:
         UserError: settings do not fit, or the folder belongs to other settings or data; or the weights to start from
-            are not there, or another kind of model's.
+            are not there, or another kind of model's, or the encoder that is to condition it.
     """
     launch(hardware)
-    start = find_start(config)
-    begun: dict[str, Any] = {} if start is None else {"weights": start.digest}
+    start, encoder = find_start(config), find_encoder(config, images)
+    begun = {} if start is None else {"weights": start.digest}
+    begun |= {} if encoder is None else {"condition": digest_of(encoder)}
     about: dict[str, Any] = {"seed": seed, "data": images.fingerprint, "settings": begun, "makes": MAKES}
     with stage("diffusion model", folder, config, **about) as current:
         if current.finished:
             return current
         chosen = subset(len(images.train), config.images, seed=seed)
+        rows = files.Rows(images.train.images, chosen)
+        condition = None if encoder is None else _conditioned(encoder, rows, config, device_of(hardware), folder)
+        embeddings = None if condition is None else condition.of(rows)
         torch.manual_seed(seed)
-        training = DiffusionTraining(config, Pixels(images.train.images, chosen), seed=seed, start=start)
+        pixels = Pixels(images.train.images, chosen)
+        training = DiffusionTraining(config, pixels, seed=seed, start=start, told=embeddings)
         hardware.compile_parts(training.compiled())
         if pace is not None and serves is not None:
-            pace = replace(pace, enough=lambda: serves(training.ema.average.eval(), training.noising))
+            pace = replace(pace, enough=lambda: serves(training.ema.average.eval(), training.noising, condition))
         fit = Fit(
             folder=folder,
             title="diffusion model",
@@ -203,7 +241,19 @@ def train_diffusion(
             current.facts |= {"images": len(chosen), **told(training.course)}
             if start is not None and start.spent:
                 current.facts["before"] = start.spent
+            if condition is not None:
+                current.facts["condition"] = condition.spent()
     return current
+
+
+def _conditioned(
+    encoder: Path, images: files.Array, config: DiffusionConfig, device: torch.device, folder: Path
+) -> Condition:
+    """Find what the U-Net is told, and save it beside the model, which cannot draw without."""
+    condition = fit_condition(encoder, images, width=told_width(config.widths), device=device)
+    if distributed.rank() == 0:
+        condition.save(folder)
+    return condition
 
 
 def _save(training: DiffusionTraining, folder: Path) -> dict[str, Any]:

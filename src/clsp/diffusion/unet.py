@@ -131,6 +131,7 @@ def build_unet(config: DiffusionConfig, *, channels: int, size: int) -> UNet2DMo
         attention_head_dim=config.head_width,
         norm_num_groups=config.norm_groups,
         dropout=config.dropout,
+        class_embed_type="identity" if config.condition else None,
     )
 
 

@@ -17,8 +17,9 @@ _MOST = 4.0
 """Times the planned steps that a training takes at most, where it has more time than it needs."""
 _FREE = 0.1
 """Fraction of the steps left by which the time may be missed before the course is changed."""
-_ASKED = 0.7
-"""Fraction of the schedule after which it is asked whether what is trained serves: late enough for a slower end."""
+_ASKED = (0.7, 0.8, 0.9)
+"""Fractions of the schedule after which it is asked whether what is trained serves: late enough for a slower end. What
+does not serve yet gets a part of the time that there is for it, and is asked again: a falling rate mends much."""
 _SHORT = 2.0
 """Seconds that are too short to tell a rate by."""
 _TELLING = 1.5
@@ -85,9 +86,11 @@ class Pace:
     """The fraction of the planned steps that it begins with, and that it may not exceed: it is to be compared with a
     training that took so many. None: it may take what there is time for."""
     enough: Callable[[], bool] | None = None
-    """Asked once, when most of the schedule is done: whether what is trained serves; None: it does."""
+    """Asked when most of the schedule is done, until it does: whether what is trained serves; None: it does."""
     more: float = 0.0
-    """Seconds that the training gets besides where it does not."""
+    """Seconds that the training gets besides where it never does."""
+    _asked: int = 0
+    """Times that it was asked."""
     _last: tuple[int, float] | None = None
     """Steps that were done at the last look, and its time."""
     _rates: list[float] = field(default_factory=list)
@@ -111,7 +114,7 @@ class Pace:
         every = max(course.planned // _LOOKS, 1)
         if done % every or done >= course.steps:
             return
-        if self.enough is not None and course.at(done) >= _ASKED * course.planned:
+        if self.enough is not None and course.at(done) >= _ASKED[self._asked] * course.planned:
             self._ask(title)
         steps = distributed.agreed(self._wanted(course, done) if distributed.rank() == 0 else None)
         if steps is not None and steps != course.steps:
@@ -127,10 +130,13 @@ class Pace:
         """Give the training more time where it does not serve yet."""
         assert self.enough is not None
         serves = distributed.agreed(self.enough() if distributed.rank() == 0 else True)
-        self.enough = None
+        self._asked += 1
+        if serves or self._asked == len(_ASKED):
+            self.enough = None
         if not serves and self.more:
-            self.seconds += self.more
-            console.say(f"{title}: what it draws is not good enough yet: it gets {console.duration(self.more)} more")
+            more = self.more / len(_ASKED)
+            self.seconds += more
+            console.say(f"{title}: what it draws is not good enough yet: it gets {console.duration(more)} more")
 
     def _wanted(self, course: Course, done: int) -> int | None:
         """Steps after which the training should end; None: nothing is to be changed."""

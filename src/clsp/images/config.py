@@ -85,8 +85,8 @@ class AugmentConfig:
     solarize: Fraction = 0.0
     """Probability of inverting the pixels above one half."""
     local_crops: NonNegativeInt = 0
-    """Further, smaller views of every image (multi-crop, arXiv 2006.09882), for the methods that predict the two whole
-    views' clusters from all others: swav and dino."""
+    """Further, smaller views of every image (multi-crop, arXiv 2006.09882), for the methods that
+    take them: swav, dino and lejepa."""
     local_size: AtLeastEight | None = None
     """Height and width of such a view in pixels; null: 3/7 of a whole view's (96 of 224), at least 8."""
     local_scale: Interval = field(default_factory=lambda: [0.05, 0.14])

@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DModel
 
 from clsp import files
+from clsp.diffusion.condition import conditioned, untold
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.folder import require_sizes
 from clsp.diffusion.interpolation import encode, steps_taken
@@ -23,17 +24,18 @@ from clsp.settings.values import build
 def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) -> float:
     """Count the FLOPs of drawing a bank.
 
-    Each step is one pass for every candidate, with guidance its second half again, and half of one for every anchor
-    (for every candidate, where each has the anchor noised for itself).
+    Each step is one pass for every candidate, with guidance its second half again (of a conditional model a second
+    pass, which is told nothing), and half of one for every anchor whose features are mixed in (for every candidate,
+    where each has the anchor noised for itself).
     """
     x = _blank(unet)
     with torch.no_grad():
-        full = count_flops(lambda: unet(x, 0, return_dict=False))
+        full = count_flops(lambda: unet(x, 0, return_dict=False, **untold(unet, 1)))
         half = count_flops(lambda: encode(unet, x, 0))
-    if config.interpolation_weight == 1.0:
-        each, shared = full, 0.0
-    else:
-        each, shared = full + (full - half if config.guidance_scale > 1.0 else 0.0), half
+    conditional, mixed = unet.config.class_embed_type is not None, config.interpolation_weight < 1.0
+    each, shared = full, half if mixed else 0.0
+    if config.guidance_scale > 1.0 and (conditional or mixed):
+        each += full if conditional else full - half
     encoded = config.candidates if config.anchor_noise == "each" else 1
     return anchors * steps_taken(config.steps, config.strength) * (config.candidates * each + encoded * shared)
 
@@ -41,7 +43,7 @@ def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) ->
 def training_cost(diffusion: str | Path) -> dict[str, float] | None:
     """Read what the training in the folder ``diffusion`` took: seconds and FLOPs; None for a model made elsewhere.
 
-    The trainings that it started from count, as far as they are known.
+    The trainings that it started from count, as far as they are known, and that of the encoder that conditions it.
     """
     record = read_record(Path(diffusion))
     if record is None:
@@ -49,17 +51,18 @@ def training_cost(diffusion: str | Path) -> dict[str, float] | None:
     known = {entry.name for entry in fields(DiffusionConfig)}
     with files.foreign(record.path):
         config = build(DiffusionConfig, {name: value for name, value in record.settings.items() if name in known})
-        earlier = before(record)
+        earlier, encoder = before(record), conditioned(record)
     path = Path(diffusion) / "unet" / "config.json"
     shape = files.read_json(path, dict[str, Any])
     with files.foreign(path), torch.device("meta"):  # shapes alone tell the FLOPs
         require_sizes(shape)
         unet = UNet2DModel.from_config(shape)
         x = _blank(unet)
-        step = count_flops(lambda: unet(x, 0, return_dict=False)[0].sum().backward())
+        step = count_flops(lambda: unet(x, 0, return_dict=False, **untold(unet, 1))[0].sum().backward())
         steps = record.number("steps") if "steps" in record.facts else config.steps
     images = steps * config.batch_size + earlier["images"]
-    return {"seconds": record.seconds + earlier["seconds"], "flops": step * images}
+    seconds = record.seconds + earlier["seconds"] + encoder["seconds"]
+    return {"seconds": seconds, "flops": step * images + encoder["flops"]}
 
 
 def _blank(unet: UNet2DModel) -> torch.Tensor:

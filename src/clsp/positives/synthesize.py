@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clsp import console, distributed, faults, files
 from clsp._version import __version__
+from clsp.diffusion.condition import digest_of
 from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
@@ -106,7 +107,8 @@ def synthesize(
     check_sampling(config.sampling(), pipeline.scheduler, pipeline.max_strength)
     _require_channels(pipeline.unet, images, diffusion)
     anchors = subset(len(images.train), config.anchors, seed=seed)
-    made = {"unet": unet_hash(pipeline.unet), **named(starts, anchors, config)}
+    told = {} if pipeline.condition is None else {"condition": digest_of(pipeline.condition.folder)}
+    made = {"unet": unet_hash(pipeline.unet), **told, **named(starts, anchors, config)}
     with stage(
         "synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made, makes=MAKES
     ) as current:

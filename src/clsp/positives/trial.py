@@ -8,6 +8,7 @@ from diffusers import UNet2DModel
 from torch import Tensor
 
 from clsp import files
+from clsp.diffusion.condition import Condition
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.samplers import make_sampler
 from clsp.images.imageset import Images, subset
@@ -21,7 +22,14 @@ _ANCHORS, _AT_ONCE = 128, 32
 
 
 def try_draw(
-    unet: UNet2DModel, scheduler: object, images: Images, config: SynthesizeConfig, *, max_strength: float, seed: int
+    unet: UNet2DModel,
+    scheduler: object,
+    images: Images,
+    config: SynthesizeConfig,
+    *,
+    max_strength: float,
+    seed: int,
+    condition: Condition | None = None,
 ) -> Verdict:
     """Draw candidates for some anchors, as the bank would have them, and judge them.
 
@@ -32,9 +40,11 @@ def try_draw(
         config: how the bank is to be drawn.
         max_strength: the largest strength that the model is trained for.
         seed: the bank's.
+        condition: what the model is told of an anchor.
     """
     settings = dict(scheduler.config)  # type: ignore[attr-defined]
-    pipeline = SyntheticPositivePipeline(unet, make_sampler(config.sampler, settings, clip_sample=config.clip_sample))
+    sampler = make_sampler(config.sampler, settings, clip_sample=config.clip_sample)
+    pipeline = SyntheticPositivePipeline(unet, sampler, condition)
     pipeline.max_strength = max_strength
     train = images.train.images
     every = subset(len(train), config.anchors, seed=seed)

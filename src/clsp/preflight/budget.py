@@ -102,7 +102,8 @@ def seconds_for(recipe: str, hours: str | float | None, *, accelerated: bool = F
         return 7200.0 if accelerated or device_of(HardwareConfig()).type != "cpu" else 3600.0
     if recipe != RECIPE and hours is not None:
         raise UserError(
-            f"--hours fits the recipe {RECIPE} to a time, and {recipe} has lengths of its own; leave one out"
+            f"--hours fits the recipe {RECIPE} to a time, and {recipe} has lengths of its own; "
+            f"add --recipe {RECIPE}, or leave --hours out"
         )
     return None if hours is None else parse_hours(str(hours))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clsp import distributed
+from clsp.diffusion.condition import untold
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.export import EncoderSpec
 from clsp.preflight.page import device, size
@@ -71,7 +72,8 @@ def _outputs(plan: Plan, *, own_model: bool) -> float:
                 side = unet.config.sample_size
                 x = torch.zeros(1, unet.config.in_channels, side, side, device="meta")
                 batch = plan.local_batch(max(recipe.diffusion.batch_size, recipe.synthesize.batch_size))
-                found.append(_of(unet, batch, x, torch.zeros(1, device="meta")))
+                told = (value.to("meta") for value in untold(unet, 1).values())
+                found.append(_of(unet, batch, x, torch.zeros(1, device="meta"), *told))
     except (RuntimeError, NotImplementedError, TypeError):  # an operation that tensors without content do not know
         return float("inf")
     return max(found)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from clsp.diffusion.condition import untold
 from clsp.diffusion.interpolation import interpolated_noise, steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.heads import feature_count
@@ -161,7 +162,7 @@ def _denoise(unet: Any, bf16: bool) -> Step:
         x = torch.randn(batch, unet.config.in_channels, side, side, device=device)
         t = torch.zeros(batch, dtype=torch.int64, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = unet(x, t, return_dict=False)[0].float().square().mean()
+            loss = unet(x, t, return_dict=False, **untold(unet, batch))[0].float().square().mean()
         measure.backward(loss)
 
     return step
@@ -200,7 +201,8 @@ def _draw(unet: Any, config: SynthesizeConfig, bf16: bool) -> Step:
         side, device, each = unet.config.sample_size, unet.device, min(config.candidates, batch)
         x = torch.randn(batch - batch % each, unet.config.in_channels, side, side, device=device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            interpolated_noise(unet, x, x[::each], 10, config.interpolation_weight, config.guidance_scale)
+            told = untold(unet, len(x[::each])).get("class_labels")
+            interpolated_noise(unet, x, x[::each], 10, config.interpolation_weight, config.guidance_scale, told)
         measure.wait(device)
 
     return step

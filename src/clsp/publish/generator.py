@@ -19,7 +19,15 @@ from clsp.publish.origin import FIX, Origin, origin_of, shared_name
 if TYPE_CHECKING:
     from clsp.publish.export import Exported, Wish
 
-_TAKEN = ("model_index.json", "scheduler/*.json", "unet/*.json", "unet/*.safetensors", "samples.png")
+_TAKEN = (
+    "model_index.json",
+    "scheduler/*.json",
+    "unet/*.json",
+    "unet/*.safetensors",
+    "condition/*.json",
+    "condition/*.safetensors",
+    "samples.png",
+)
 
 
 def export_generator(wish: Wish) -> Exported:
@@ -38,7 +46,12 @@ def export_generator(wish: Wish) -> Exported:
         copy(wish.place / name, wish.out / name)
     title = wish.hub or wish.out.resolve().name
     files.write_text(wish.out / CARD, generator_card(wish.place, names, license_=wish.license, title=title))
-    return Exported("model", [*names, CARD], [f"load it:  diffusers.DDPMPipeline.from_pretrained({str(wish.out)!r})"])
+    loader = "clsp.SyntheticPositivePipeline" if _conditional(names) else "diffusers.DDPMPipeline"
+    return Exported("model", [*names, CARD], [f"load it:  {loader}.from_pretrained({str(wish.out)!r})"])
+
+
+def _conditional(names: list[str]) -> bool:
+    return any(name.startswith("condition/") for name in names)
 
 
 def generator_card(folder: Path, names: list[str], *, license_: str, title: str) -> str:
@@ -62,24 +75,26 @@ def _card(folder: Path, names: list[str], license_: str, title: str) -> str:
     settings = {} if origin.record is None else origin.record.settings
     patch = int(settings.get("patch", 1))
     channels, side = unet["in_channels"] // patch**2, unet["sample_size"] * patch
+    task = "image-to-image" if _conditional(names) else "unconditional-image-generation"
     front = ModelCardData(
         license=license_,
         library_name="diffusers",
-        pipeline_tag="unconditional-image-generation",
-        tags=["clsp", "unconditional-image-generation"],
+        pipeline_tag=task,
+        tags=["clsp", task],
     )
     on = f" on {plain(shared_name(origin.data))}" if origin.data else ""
+    conditional = _conditional(names)
+    how = "from its embedding by an encoder" if conditional else "by interpolation in the middle features of the U-Net"
     about = (
-        f"An unconditional diffusion model of {channels} x {side} x {side} pixels that "
-        f"clsp trained{on}. It serves to draw synthetic positives: images that resemble a given one, by interpolation "
-        "in the middle features of the U-Net."
+        f"{'A ' if conditional else 'An un'}conditional diffusion model of {channels} x {side} x {side} pixels that "
+        f"clsp trained{on}. It serves to draw synthetic positives: images that resemble a given one, {how}."
     )
     picture = "![Samples](samples.png)" if "samples.png" in names else ""
     return document(
         str(front.to_yaml()),
         f"# {plain(title)}",
         about,
-        section("Use", *_uses(title, patch, float(settings.get("max_strength", 1.0)))),
+        section("Use", *_uses(title, patch, float(settings.get("max_strength", 1.0)), conditional)),
         section("Samples", picture),
         section("Images", data_told(origin)),
         section("Measured", "Nothing was measured of this model's samples."),
@@ -88,8 +103,14 @@ def _card(folder: Path, names: list[str], license_: str, title: str) -> str:
     )
 
 
-def _uses(title: str, patch: int, strength: float) -> list[str]:
+def _uses(title: str, patch: int, strength: float, conditional: bool) -> list[str]:
     place = title if "/" in title else "FOLDER"
+    if conditional:
+        lines = (
+            f"import clsp\n\npipeline = clsp.SyntheticPositivePipeline.from_pretrained({place!r})\n"
+            "images = pipeline(anchors, interpolation_weight=1.0).images  # anchors: float [B, C, H, W] in [-1, 1]"
+        )
+        return [code(lines, "python"), "It needs the folder on the disk, with the encoder in `condition/`."]
     lines = f"from diffusers import DDPMPipeline\n\npipeline = DDPMPipeline.from_pretrained({place!r})\n"
     if patch == 1:
         lines += "images = pipeline(batch_size=4).images"

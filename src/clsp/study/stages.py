@@ -27,9 +27,9 @@ def diffusion_stage(prepared: Prepared, out: Path, pace: Pace | None = None) -> 
 
     recipe, images = prepared.recipe, prepared.images
 
-    def serves(unet: Any, scheduler: Any) -> bool:
-        most = recipe.diffusion.max_strength
-        return try_draw(unet, scheduler, images, recipe.synthesize, max_strength=most, seed=recipe.seed).passed
+    def serves(unet: Any, scheduler: Any, condition: Any) -> bool:
+        about: dict[str, Any] = {"max_strength": recipe.diffusion.max_strength, "condition": condition}
+        return try_draw(unet, scheduler, images, recipe.synthesize, seed=recipe.seed, **about).passed
 
     judged, seed = serves if recipe.synthesize.gate != "off" else None, recipe.seed
     train_diffusion(images, recipe.diffusion, recipe.hardware, seed=seed, folder=out, pace=pace, serves=judged)

@@ -20,7 +20,7 @@ INDEX = "index.json"
 """The ledger of decoded images."""
 
 _ROLES = {
-    "diffusion model": ("unet", ("model_index.json", "unet/*", "scheduler/*")),
+    "diffusion model": ("unet", ("model_index.json", "unet/*", "scheduler/*", "condition/*")),
     "synthetic positives": ("bank", ("manifest.json", "ids.npy", "shard-*.npy")),
     "encoder": ("encoder", ("encoder.safetensors", "config.json")),
 }

@@ -10,6 +10,7 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from clsp import randomness
+from clsp.diffusion.condition import untold
 from clsp.diffusion.unet import Grid
 from clsp.errors import UserError
 
@@ -82,7 +83,7 @@ def of_diffusion(unet: UNet2DModel, scheduler: Any, *, time: int, block: int, ch
         level = torch.full((len(clean),), time)
         handle = unet.up_blocks[block].register_forward_hook(lambda module, given, out: seen.append(out))
         try:
-            unet.eval()(scheduler.add_noise(clean, noise, level), level)
+            unet.eval()(scheduler.add_noise(clean, noise, level), level, **untold(unet, len(clean)))
         finally:
             handle.remove()
         return seen.pop().float()
