@@ -79,7 +79,7 @@ def test_more_time_makes_images_larger_then_trainings_longer_and_none_takes_more
     for seconds in (60, 900, 3600, 10_800, 100_000):
         budget = fit_to_time(images_like(count, side), seconds, None)
         recipe = budget.prepare(None, lambda recipe: images_like(count, recipe.images.size)).recipe
-        check_generator(recipe)
+        check_generator(recipe, images_like(count, budget.size))
         for arm in recipe.arms():
             check_arm(recipe, arm, images_like(count, budget.size))
         assert budget.size <= side

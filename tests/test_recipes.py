@@ -40,7 +40,7 @@ def recipe_on(name, count, size, *, accelerated=False):
 
 
 def check(recipe, images):
-    check_generator(recipe)
+    check_generator(recipe, images)
     for arm in recipe.arms():
         check_arm(recipe, arm, images)
 
@@ -242,7 +242,7 @@ def test_views_of_colour_images_keep_more_of_their_colours(channels, hue):
     recipe = load_recipe("folder", sized=sized)
     drawn = (recipe.synthesize.start, recipe.synthesize.strength, recipe.synthesize.guidance_scale)
     assert drawn == (("anchor", 0.3, 1.0) if channels == 3 else ("other", 0.5, 2.0))
-    check_generator(recipe)
+    check_generator(recipe, images_like(4, channels, 32))
     assert recipe.synthesize.gate == "near"
     augment = encoder(recipe, "simclr").augment
     assert augment.hue == hue and augment.brightness == (0.2 if channels == 3 else 0.4)

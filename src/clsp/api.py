@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from clsp.encoders.export import encoder_folder
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import Tree, merge, nested, plain
@@ -122,7 +123,7 @@ def train_diffusion(
     settings: Settings | None = None,
     config: DiffusionConfig | None = None,
 ) -> Path:
-    """Train the unconditional diffusion model; return the diffusers pipeline's folder."""
+    """Train the diffusion model; return the diffusers pipeline's folder."""
     own = {"data": data, "out": out, "recipe": recipe}
     overrides = _overrides(settings, "diffusion", config)
     return _made("diffusion", own, overrides, lambda prepared: stages.diffusion_stage(prepared, Path(out)))
@@ -203,7 +204,7 @@ def evaluate(
     config: EvaluateConfig | None = None,
 ) -> Result:
     """Measure a frozen encoder: ``evaluate(...)["linear"].value``; nothing that needs labels where there are none."""
-    folder = stages.encoder_folder(encoder)
+    folder = encoder_folder(encoder)
     overrides = _overrides(settings, "evaluate", config)
     prepared = stages.prepare_for(folder, str(data), recipe=recipe, overrides=overrides)
     describe(prepared.images)

@@ -130,3 +130,26 @@ def test_what_does_not_serve_near_the_end_of_its_schedule_gets_more_time_in_part
     assert training.steps == pytest.approx(expected, rel=0.06) and not left
     assert clock.now == pytest.approx(expected, rel=0.06)
     assert training.course.at(training.steps) == pytest.approx(400)
+
+
+@pytest.mark.parametrize(("kill", "answers"), [(345, [False, False, True]), (480, [False] * 3)])
+def test_time_that_was_given_is_not_taken_away_by_a_stop(tmp_path, clock, kill, answers):
+    """A resumed training is not asked again what it answered, and ends after as many steps as one that went through."""
+
+    class Stopped(Slow):
+        def step(self, number):
+            if number == kill:
+                raise KeyboardInterrupt
+            return super().step(number)
+
+    whole = run(
+        tmp_path / "whole", Slow(clock, 1.0), Pace(400.0, clock, enough=list(reversed(answers)).pop, more=180.0)
+    )
+    clock.now, left = 0.0, list(reversed(answers))
+    made = fit(tmp_path / "two", minutes=0)
+    made.pace = Pace(400.0, clock, enough=left.pop, more=180.0)
+    with pytest.raises(KeyboardInterrupt):
+        made.run(Stopped(clock, 1.0))
+    # What is planned for a stage that had more than its share is only what it took.
+    again = run(tmp_path / "two", Slow(clock, 1.0), Pace(float(kill), clock, enough=left.pop, more=180.0))
+    assert again.steps == pytest.approx(whole.steps, rel=0.06) and not left

@@ -9,6 +9,7 @@ import numpy as np
 
 from clsp import api, console, files
 from clsp.cli.calls import whole_number
+from clsp.encoders.export import encoder_folder
 from clsp.errors import UserError
 from clsp.recipes.prepare import Prepared
 from clsp.study import stages
@@ -72,9 +73,8 @@ def _onward(out: Path) -> str:
 def diffusion(call: Call) -> int:
     """``clsp diffusion``."""
     out = api.train_diffusion(**_given(call))
-    console.result(
-        f"diffusion model: {out} (diffusers.DDPMPipeline.from_pretrained loads it), samples: {out / 'samples.png'}"
-    )
+    loader = "clsp.SyntheticPositivePipeline" if (out / "condition").is_dir() else "diffusers.DDPMPipeline"
+    console.result(f"diffusion model: {out} ({loader}.from_pretrained loads it), samples: {out / 'samples.png'}")
     return 0
 
 
@@ -119,7 +119,7 @@ def _given(call: Call) -> dict[str, Any]:
 
 def evaluate(call: Call) -> int:
     """``clsp evaluate``."""
-    folder = stages.encoder_folder(call.own["encoder"])
+    folder = encoder_folder(call.own["encoder"])
     prepared = _for_encoder(call, folder)
     result = stages.evaluate_stage(folder, prepared)
     if result.skipped:
@@ -138,7 +138,7 @@ def embed(call: Call) -> int:
 
     out = Path(call.own["out"])
     require_ending(out)
-    folder = stages.encoder_folder(call.own["encoder"])
+    folder = encoder_folder(call.own["encoder"])
     prepared = _for_encoder(call, folder)
     splits = [split for _, split in parts_of(prepared.images)]
     embeddings = Embeddings.of(prepared.images, _features(folder, prepared, splits))
@@ -154,7 +154,7 @@ def pairs(call: Call) -> int:
     out, (low, high) = Path(call.own["out"]), _bounds(call.own.get("between", "0.97,0.99"))
     if out.suffix != ".csv":
         raise UserError(f"--out {out}: pairs are written as .csv; choose this ending")
-    folder = stages.encoder_folder(call.own["encoder"])
+    folder = encoder_folder(call.own["encoder"])
     prepared = _for_encoder(call, folder)
     train = prepared.images.train
     (features,) = _features(folder, prepared, [train])

@@ -75,7 +75,7 @@ COMMANDS = {
         optional=("hours", "recipe", "diffusion", "method"),
     ),
     "diffusion": Command(
-        summary="train the unconditional diffusion model",
+        summary="train the diffusion model",
         function="diffusion",
         required=("data", "out"),
         optional=("recipe",),

@@ -28,6 +28,8 @@ _READ = (
     "unet/*.safetensors",
     "unet_ema/*.json",
     "unet_ema/*.safetensors",
+    "condition/*.json",
+    "condition/*.safetensors",
 )
 """What is read of a diffusers folder."""
 
@@ -77,7 +79,7 @@ def load_diffusion(source: str | Path, *, option: str = "--diffusion") -> tuple[
     """
     where = str(source)
     try:
-        folder = Path(where) if Path(where).is_dir() else _downloaded(where)
+        folder = located(where)
         require_readable(folder)
         _require_pixels(folder)
         place = _unet_folder(folder)
@@ -87,6 +89,15 @@ def load_diffusion(source: str | Path, *, option: str = "--diffusion") -> tuple[
     except UserError as error:
         raise UserError(f"{option} {where}: {error}") from error
     return unet, settings
+
+
+def located(source: str) -> Path:
+    """Return the folder that a source names, downloaded where it is a hub id.
+
+    Raises:
+        UserError: it is neither, or could not be downloaded.
+    """
+    return Path(source) if Path(source).is_dir() else _downloaded(source)
 
 
 def require_readable(folder: Path) -> None:
@@ -138,7 +149,7 @@ def _downloaded(name: str) -> Path:
         _require_pixels(folder)
         place = _unet_folder(folder)
         inside = "" if place == folder else f"{place.name}/"
-        wanted.append(f"{inside}*.safetensors")
+        wanted += [f"{inside}*.safetensors", "condition/*.safetensors"]
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, UserError):

@@ -74,11 +74,17 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             UserError: nothing usable is there, or the sampler is unknown.
         """
         unet, settings = folder.load_diffusion(source)
-        condition = load_condition(Path(source), unet)
+        condition = load_condition(folder.located(str(source)), unet)
         with files.foreign(f"--diffusion {source}", folder.FIX, what="has a scheduler that cannot be made"):
             pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample), condition)
         pipeline.max_strength = trained_strength(source)
         return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write the pipeline as diffusers does, and what it is told by."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if self.condition is not None:
+            self.condition.save(Path(save_directory))
 
     @torch.no_grad()
     def __call__(
@@ -143,8 +149,12 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         anchor_ids: Tensor | np.ndarray | list[int] | None = None,
         starts: Tensor | None = None,
         callback: Callback | None = None,
+        told: bool = True,
     ) -> SyntheticPositiveOutput:
-        """Do what ``__call__`` does, with the sampler's settings in one value."""
+        """Do what ``__call__`` does, with the sampler's settings in one value.
+
+        ``told``: whether a conditional model is told of the anchors.
+        """
         check_sampling(settings, self.scheduler, self.max_strength)
         if anchors.ndim != 4:
             raise UserError(f"anchors must be [B, C, H, W], got {list(anchors.shape)}")
@@ -157,8 +167,8 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         anchors = anchors.to(self.unet.device, torch.float32)
         entered, ids = grid.enter(anchors), ids.to(anchors.device)
         begin = None if starts is None else grid.enter(starts.flatten(0, 1).to(anchors))
-        told = None if self.condition is None else self.condition.to(anchors.device)(anchors)
-        more: dict[str, Any] = {"starts": begin, "told": told, "callback": callback}
+        known = self.condition.to(anchors.device)(anchors) if self.condition is not None and told else None
+        more: dict[str, Any] = {"starts": begin, "told": known, "callback": callback}
         drawn = sample(self.unet, self.scheduler, entered, ids, settings, seed=seed, **more)
         drawn = grid.leave(drawn, (anchors.shape[-2], anchors.shape[-1]))
         _require_finite(drawn, self.scheduler)

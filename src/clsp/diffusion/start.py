@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DModel
 
 from clsp import console, distributed, files
+from clsp.diffusion.condition import Condition, load_condition
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.folder import load_diffusion
 from clsp.diffusion.process import forward_process
@@ -41,6 +42,8 @@ class Start:
     """Its averaged U-Net."""
     process: dict[str, Any]
     """Its forward process, see `clsp.diffusion.process.forward_process`."""
+    condition: Condition | None
+    """What it was told of images; None: nothing."""
     spent: dict[str, float]
     """What its training took: ``seconds``, and ``images`` that its steps saw; nothing of a model made elsewhere."""
 
@@ -93,7 +96,8 @@ def find_start(config: DiffusionConfig) -> Start | None:
     place = inner if (inner / "model_index.json").is_file() else folder  # a run stands for its model
     with torch.random.fork_rng(devices=[]):
         unet, process = load_diffusion(place, option=OPTION)
-    return Start(config.weights, unet, process, _spent(place))
+        condition = load_condition(place, unet)
+    return Start(config.weights, unet, process, condition, _spent(place))
 
 
 def before(record: Record) -> dict[str, float]:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import distributed, files, randomness
-from clsp.diffusion.condition import Condition, digest_of, find_encoder, fit_condition, told_width, untold
+from clsp.diffusion.condition import Condition, condition_for, digest_of, find_encoder, told_width, untold
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, decode, encode, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
@@ -155,10 +155,7 @@ class DiffusionTraining(Training[StepOutput]):
 
 @dataclass(frozen=True)
 class Samples(Callback[StepOutput]):
-    """Draws ``samples.png`` now and then: plain samples of the averaged model, the same noise every time.
-
-    A conditional one is told of the first images.
-    """
+    """Draws ``samples.png`` now and then: plain samples of the averaged model, the same noise every time."""
 
     folder: Path
 
@@ -177,9 +174,7 @@ class Samples(Callback[StepOutput]):
         sampler = DDIMScheduler.from_config(training.noising.config, timestep_spacing="trailing", clip_sample=True)
         settings = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, config.timesteps), eta=1.0)
         settings.strength = config.max_strength
-        told = None if training.told is None else training.told[ids % len(training.told)]
-        drawn = sample(unet, sampler, images, ids, settings, seed=training.seed, told=told)
-        drawn = grid.leave(drawn, training.size)
+        drawn = grid.leave(sample(unet, sampler, images, ids, settings, seed=training.seed), training.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
 
@@ -207,7 +202,7 @@ def train_diffusion(
             are not there, or another kind of model's, or the encoder that is to condition it.
     """
     launch(hardware)
-    start, encoder = find_start(config), find_encoder(config, images)
+    start, encoder = find_start(config), find_encoder(config, images, folder)
     begun = {} if start is None else {"weights": start.digest}
     begun |= {} if encoder is None else {"condition": digest_of(encoder)}
     about: dict[str, Any] = {"seed": seed, "data": images.fingerprint, "settings": begun, "makes": MAKES}
@@ -215,9 +210,12 @@ def train_diffusion(
         if current.finished:
             return current
         chosen = subset(len(images.train), config.images, seed=seed)
-        rows = files.Rows(images.train.images, chosen)
-        condition = None if encoder is None else _conditioned(encoder, rows, config, device_of(hardware), folder)
-        embeddings = None if condition is None else condition.of(rows)
+        condition, embeddings = None, None
+        if encoder is not None:
+            about = {"width": told_width(config.widths), "device": device_of(hardware)}
+            about["start"] = None if start is None else start.condition
+            rows = files.Rows(images.train.images, chosen)
+            condition, embeddings = condition_for(encoder, rows, folder, **about)
         torch.manual_seed(seed)
         pixels = Pixels(images.train.images, chosen)
         training = DiffusionTraining(config, pixels, seed=seed, start=start, told=embeddings)
@@ -242,18 +240,8 @@ def train_diffusion(
             if start is not None and start.spent:
                 current.facts["before"] = start.spent
             if condition is not None:
-                current.facts["condition"] = condition.spent()
+                current.facts["condition"] = condition.spent
     return current
-
-
-def _conditioned(
-    encoder: Path, images: files.Array, config: DiffusionConfig, device: torch.device, folder: Path
-) -> Condition:
-    """Find what the U-Net is told, and save it beside the model, which cannot draw without."""
-    condition = fit_condition(encoder, images, width=told_width(config.widths), device=device)
-    if distributed.rank() == 0:
-        condition.save(folder)
-    return condition
 
 
 def _save(training: DiffusionTraining, folder: Path) -> dict[str, Any]:

@@ -138,6 +138,12 @@ def read_config(folder: Path) -> EncoderConfig:
     return files.read_json(path, EncoderConfig, fix=_FIX, what="is not clsp's")
 
 
+def encoder_folder(place: str | Path) -> Path:
+    """The encoder's folder; the folder of a run stands for its encoder."""
+    folder = Path(place)
+    return folder / "encoder" if (folder / "encoder" / "config.json").exists() else folder
+
+
 def load_encoder(folder: str | Path) -> nn.Module:
     """Load an encoder as a plain ``nn.Module`` in eval mode: float [B, C, H, W], normalised, to [B, num_features].
 
@@ -148,9 +154,7 @@ def load_encoder(folder: str | Path) -> nn.Module:
     Raises:
         UserError: no encoder is there, or its weights do not fit its config.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").exists() and (folder / "encoder" / "config.json").exists():
-        folder = folder / "encoder"
+    folder = encoder_folder(folder)
     spec, config = read_spec(folder), read_config(folder)
     with files.foreign(folder / "config.json", _FIX, what="describes an encoder that cannot be built"):
         encoder = spec.build(config.num_features)

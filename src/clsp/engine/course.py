@@ -90,13 +90,30 @@ class Pace:
     more: float = 0.0
     """Seconds that the training gets besides where it never does."""
     _asked: int = 0
-    """Times that it was asked."""
+    """Times that it was asked, all attempts together."""
     _last: tuple[int, float] | None = None
     """Steps that were done at the last look, and its time."""
     _rates: list[float] = field(default_factory=list)
     """Seconds of a step, between the last looks."""
     _said: int = 0
     """Steps that the user was last told of."""
+
+    def kept(self) -> list[float]:
+        """What a checkpoint keeps: how often it was asked, and the whole time then; empty where it never was."""
+        return [self._asked, self.seconds] if self._asked else []
+
+    def resume(self, kept: Sequence[float]) -> None:
+        """Go on with what `kept` returned: time that was given is not taken away.
+
+        Raises:
+            TypeError, ValueError: it returned nothing like that.
+        """
+        asked, seconds = kept or (0, 0.0)
+        if not 0 <= int(asked) <= len(_ASKED):
+            raise ValueError(f"a training that was asked {asked} times whether it serves")
+        self._asked, self.seconds = int(asked), max(self.seconds, float(seconds))
+        if self._asked == len(_ASKED):
+            self.enough = None
 
     def start(self, course: Course, done: int) -> None:
         """Plan for the steps that it is to begin with, where none is done yet."""

@@ -149,7 +149,7 @@ class Fit:
         optimizer, schedule = training.optimizer()
         optimizer = fabric.setup_optimizers(optimizer)
         training.to_device(fabric.device)
-        state = _State(self.folder, training, optimizer, schedule)
+        state = _State(self.folder, training, optimizer, schedule, self.pace)
         log = Log(self.folder / "metrics.jsonl", self.hardware.extra_loggers(self.folder))
         first = state.load()
         if self.pace is not None:
@@ -238,6 +238,7 @@ class _State:
     training: Training[Any]
     optimizer: Any
     schedule: LRScheduler
+    pace: Pace | None = None
 
     @property
     def path(self) -> Path:
@@ -253,17 +254,22 @@ class _State:
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             self.training.course.replay(state.get("course", []))
+            if self.pace is not None:
+                self.pace.resume(state.get("pace", []))
             return int(state["step"])
 
     def save(self, done: int) -> None:
         """Write the state after ``done`` steps; the first process does."""
         if distributed.rank() == 0:
+            going = self.pace is not None and done < self.training.steps  # a finished one has bytes of its own
+            asked = self.pace.kept() if going and self.pace is not None else []
             state = {
                 "step": done,
                 "training": self.training.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 **({"course": self.training.course.turns} if self.training.course.turns else {}),
+                **({"pace": asked} if asked else {}),
             }
             save_checkpoint(self.path, state)
 

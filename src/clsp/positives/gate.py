@@ -169,7 +169,8 @@ def _plain_samples(
     def draw(first: int, last: int) -> np.ndarray:
         x = torch.from_numpy(np.array(images[first:last])).float() / 127.5 - 1.0
         ids = np.arange(first, last)
-        drawn: np.ndarray = pipeline.draw(x, plain, seed=seed, anchor_ids=ids).images[:, 0].cpu().numpy()
+        made = pipeline.draw(x, plain, seed=seed, anchor_ids=ids, told=False)
+        drawn: np.ndarray = made.images[:, 0].cpu().numpy()
         return drawn
 
     return np.concatenate(in_batches(draw, len(images), config.batch_size))

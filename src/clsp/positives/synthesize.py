@@ -15,7 +15,6 @@ from torch import Tensor
 
 from clsp import console, distributed, faults, files
 from clsp._version import __version__
-from clsp.diffusion.condition import digest_of
 from clsp.diffusion.pipeline import SyntheticPositiveOutput, SyntheticPositivePipeline, check_sampling
 from clsp.diffusion.unet import Grid, unet_hash
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
@@ -107,7 +106,7 @@ def synthesize(
     check_sampling(config.sampling(), pipeline.scheduler, pipeline.max_strength)
     _require_channels(pipeline.unet, images, diffusion)
     anchors = subset(len(images.train), config.anchors, seed=seed)
-    told = {} if pipeline.condition is None else {"condition": digest_of(pipeline.condition.folder)}
+    told = {} if pipeline.condition is None else {"condition": pipeline.condition.digest}
     made = {"unet": unet_hash(pipeline.unet), **told, **named(starts, anchors, config)}
     with stage(
         "synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made, makes=MAKES

@@ -29,7 +29,7 @@ def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True)
 
     keep_heap()  # as the stages do, whose time is measured
     card = None if gpu is None else find_gpu(gpu)
-    check_generator(prepared.recipe)
+    check_generator(prepared.recipe, prepared.images)
     for arm in prepared.recipe.arms():
         check_arm(prepared.recipe, arm, prepared.images)
     plan, hardware = Plan(prepared.recipe, prepared.images, card), prepared.recipe.hardware

@@ -19,7 +19,7 @@ from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.recipes.sizing import MOST, Extent, size_to_data
 from clsp.settings.types import Side
-from clsp.settings.values import Tree, merge, nested
+from clsp.settings.values import Tree, flat, merge, nested
 
 Seconds = Annotated[float, Ge(0), Le(MOST)]
 
@@ -126,7 +126,7 @@ def fit_to_time(
         UserError: a setting is wrong.
     """
     controls = seen.train.labels is not None
-    given = merge(Recipe, {"controls": controls}, overrides or {})
+    given = merge(Recipe, {"controls": controls}, _as_told(overrides or {}), overrides or {})
     card = None if gpu is None else find_gpu(gpu)
     accelerated = card is not None or device_of(load_recipe(RECIPE, given).hardware).type != "cpu"
     budget = None
@@ -140,6 +140,17 @@ def fit_to_time(
             said = _told(fitting, seconds, f"the {gpu}" if gpu else "this machine as it is now")
         budget = Budget(seconds, len(seen.train), size, extent, controls, accelerated, planned, said, seen.channels)
     return distributed.agreed(budget)
+
+
+def _as_told(overrides: Tree) -> Tree:
+    """The size of the encoder that is to condition the diffusion model: it takes images of its own size alone."""
+    from clsp.encoders.export import encoder_folder, read_spec  # the help does not need networks
+
+    condition = flat(overrides, Recipe).get("diffusion.condition")
+    folder = None if condition is None else encoder_folder(condition)
+    if folder is None or not (folder / "config.json").is_file():
+        return {}
+    return nested({"images.size": read_spec(folder).size})
 
 
 def _sharing(hardware: HardwareConfig) -> int:

@@ -155,7 +155,7 @@ def _card(bank: PositiveBank, origin: Origin, formats: list[str], license_: str,
     about = (
         f"A bank of synthetic positives: {bank.candidates} synthetic images for each of {len(bank)} anchors, images of "
         f"{source}. All {bank.candidates * len(bank)} are uint8, {height} x {width} pixels, {kind}. "
-        "clsp drew them with an unconditional diffusion model"
+        f"clsp drew them with {_kind(origin)} diffusion model"
         f"{_model(bank)}. The anchors themselves are not here; their index in the data is."
     )
     return document(
@@ -171,6 +171,13 @@ def _card(bank: PositiveBank, origin: Origin, formats: list[str], license_: str,
         section("Measured", *_measured(bank)),
         section("Licence", licence(license_)),
     )
+
+
+def _kind(origin: Origin) -> str:
+    """The kind of the model, where it is known."""
+    if origin.record is None:
+        return "a"
+    return "a conditional" if "condition" in origin.record.inputs else "an unconditional"
 
 
 def _model(bank: PositiveBank) -> str:

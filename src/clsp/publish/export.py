@@ -84,9 +84,9 @@ def export_encoder(wish: Wish) -> Exported:
 
     Without any, clsp's own folder and ONNX, the latter where its packages are installed; for the hub, timm's.
     """
+    from clsp.encoders.export import encoder_folder
     from clsp.publish.card import model_card
     from clsp.publish.formats import FORMATS, Encoder, parse_formats
-    from clsp.study.stages import encoder_folder
 
     usual = "clsp,onnx" if wish.hub is None else "timm"
     formats = parse_formats(wish.formats or usual)

@@ -43,11 +43,23 @@ def export_generator(wish: Wish) -> Exported:
     require_readable(wish.place)
     names = [path.relative_to(wish.place).as_posix() for pattern in _TAKEN for path in sorted(wish.place.glob(pattern))]
     for name in names:
-        copy(wish.place / name, wish.out / name)
+        if name == "condition/config.json":
+            _write_config(wish, name)
+        else:
+            copy(wish.place / name, wish.out / name)
     title = wish.hub or wish.out.resolve().name
     files.write_text(wish.out / CARD, generator_card(wish.place, names, license_=wish.license, title=title))
     loader = "clsp.SyntheticPositivePipeline" if _conditional(names) else "diffusers.DDPMPipeline"
     return Exported("model", [*names, CARD], [f"load it:  {loader}.from_pretrained({str(wish.out)!r})"])
+
+
+def _write_config(wish: Wish, name: str) -> None:
+    """Write the description of the encoder; it names the data, of a path its last part alone."""
+    config = files.read_json(wish.place / name, dict[str, Any], fix=FIX)
+    with files.foreign(wish.place / name, FIX, what="holds what no run writes"):
+        ours = config["clsp"]
+        config["clsp"] = {**ours, **({"data": shared_name(str(ours["data"]))} if "data" in ours else {})}
+    files.write_json(wish.out / name, config)
 
 
 def _conditional(names: list[str]) -> bool:
@@ -110,7 +122,7 @@ def _uses(title: str, patch: int, strength: float, conditional: bool) -> list[st
             f"import clsp\n\npipeline = clsp.SyntheticPositivePipeline.from_pretrained({place!r})\n"
             "images = pipeline(anchors, interpolation_weight=1.0).images  # anchors: float [B, C, H, W] in [-1, 1]"
         )
-        return [code(lines, "python"), "It needs the folder on the disk, with the encoder in `condition/`."]
+        return [code(lines, "python"), "The encoder that tells the model what to draw lies in `condition/`."]
     lines = f"from diffusers import DDPMPipeline\n\npipeline = DDPMPipeline.from_pretrained({place!r})\n"
     if patch == 1:
         lines += "images = pipeline(batch_size=4).images"

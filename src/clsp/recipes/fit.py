@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from clsp.diffusion.condition import find_encoder
 from clsp.diffusion.pipeline import check_strength
 from clsp.errors import UserError
 from clsp.images.imageset import Images
@@ -44,12 +47,23 @@ def check_arm(recipe: Recipe, arm: Arm, images: Images, *, anchors: int | None =
     check_start(config, images)
 
 
-def check_generator(recipe: Recipe) -> None:
-    """Refuse a diffusion model that could not draw the bank that the recipe asks for.
+def check_generator(recipe: Recipe, images: Images, *, kept: Path | None = None) -> None:
+    """Refuse a diffusion model that could not be trained, or could not draw the bank that the recipe asks for.
+
+    Args:
+        recipe: the resolved recipe.
+        images: the data.
+        kept: the model's folder, which may be begun.
 
     Raises:
         UserError: names the option, its value and what is allowed.
     """
+    find_encoder(recipe.diffusion, images, kept)
+    if recipe.diffusion.condition and recipe.synthesize.guidance_scale > 1.0 and not recipe.diffusion.condition_dropout:
+        raise UserError(
+            f"--synthesize.guidance_scale {recipe.synthesize.guidance_scale:g} leads away from what the model draws "
+            "when it is told nothing, which --diffusion.condition_dropout 0 never trains; choose 0.1, or guidance 1"
+        )
     if recipe.diffusion.patch & (recipe.diffusion.patch - 1):
         raise UserError(f"--diffusion.patch {recipe.diffusion.patch} is no power of 2; choose 1 (none), 2 or 4")
     levels, steps = recipe.diffusion.timesteps, recipe.synthesize.steps

@@ -85,7 +85,7 @@ def conduct(
     prepared.require_read(arms)
     launch(prepared.recipe.hardware)
     describe(prepared.images, out / "images.json")
-    _require_fit(prepared, arms, bank, own_model=bank is None and diffusion is None)
+    _require_fit(prepared, arms, bank, out / "diffusion" if bank is None and diffusion is None else None)
     require_same_data(out, prepared.images)
     if (out / "encoder" / "stage.json").exists():
         raise UserError(f"{out} was made by an older version, with another layout of folders; choose another --out")
@@ -124,10 +124,10 @@ def _study(
     return Study(prepared, out, arms, seeds, shown, base, pairs, bank, rows.gate, clock)
 
 
-def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, *, own_model: bool) -> None:
+def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, model: Path | None) -> None:
     """Refuse what would fail only after the bank is made: every method brings its own batch and number of images."""
-    if own_model:
-        check_generator(prepared.recipe)
+    if model is not None:
+        check_generator(prepared.recipe, prepared.images, kept=model)
     anchors = None if bank is None else len(PositiveBank.open(bank))
     for arm in arms:
         check_arm(prepared.recipe, arm, prepared.images, anchors=anchors)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clsp import console, explorer, files
+from clsp.encoders.export import encoder_folder
 from clsp.engine import threads
 from clsp.engine.hardware import device_of
 from clsp.engine.record import read_record
@@ -98,7 +99,7 @@ def _prepared(folder: Path, data: str | None) -> Prepared:
         raise UserError(f"there is no run at '{folder}'; give the folder that 'clsp run --out' wrote")
     if path.is_file():
         return prepare(data or source_in(folder), recipe=str(path), store=folder / "images")
-    encoder = stages.encoder_folder(folder)
+    encoder = encoder_folder(folder)
     if not (encoder / "config.json").is_file():
         raise UserError(f"{folder} is no run and no encoder; give the --out of 'clsp run', or an encoder's folder")
     if data is None:
@@ -130,7 +131,7 @@ def _embedded(folder: Path, prepared: Prepared) -> Embeddings:
     """The embeddings of all images by the encoder in ``folder``."""
     from clsp.evaluation.features import encode_by
 
-    encoder, images = stages.encoder_folder(folder), prepared.images
+    encoder, images = encoder_folder(folder), prepared.images
     if not (encoder / "config.json").is_file():
         raise UserError(f"{folder} has no encoder yet; run the same command again until it is finished")
     parts = [split.images for _, split in parts_of(images)]

@@ -78,12 +78,6 @@ def _arm(recipe: Recipe, positives: str | Path | None) -> tuple[Arm, PositiveBan
     return (Arm(method, extra=True) if named.source == EXTRA else Arm(method, named.source, also=also)), named.bank
 
 
-def encoder_folder(place: str | Path) -> Path:
-    """The encoder's folder; the folder of a run stands for its encoder."""
-    folder = Path(place)
-    return folder / "encoder" if (folder / "encoder" / "config.json").exists() else folder
-
-
 def prepare_for(folder: Path, data: str, *, recipe: str | None, overrides: Tree) -> Prepared:
     """Open the data as the encoder in ``folder`` takes them: its channels and size, unless the user says otherwise."""
     spec = read_spec(folder)

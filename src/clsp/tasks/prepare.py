@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from clsp.encoders.export import read_spec
+from clsp.encoders.export import encoder_folder, read_spec
 from clsp.engine.hardware import HardwareConfig, device_of
 from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
@@ -18,7 +18,6 @@ from clsp.images.sources import open_images
 from clsp.recipes.names import recipe_for
 from clsp.recipes.recipe import read_recipe
 from clsp.settings.values import Tree, build, merge
-from clsp.study.stages import encoder_folder
 
 
 class TaskRecipe(Protocol):

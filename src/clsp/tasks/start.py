@@ -11,11 +11,10 @@ from torch import nn
 from clsp import console, distributed, files
 from clsp.encoders.backbone import to_channels_last
 from clsp.encoders.config import BackboneConfig
-from clsp.encoders.export import EncoderSpec, load_encoder, read_spec
+from clsp.encoders.export import EncoderSpec, encoder_folder, load_encoder, read_spec
 from clsp.encoders.weights import TIMM, find_weights, read_weights, take_weights
 from clsp.errors import UserError
 from clsp.images.imageset import Images, channel_statistics
-from clsp.study.stages import encoder_folder
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ import torch
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
-from clsp.encoders.export import load_encoder, read_spec
+from clsp.encoders.export import encoder_folder, load_encoder, read_spec
 from clsp.engine.threads import bind
 from clsp.images.sheet import contact_sheet
-from clsp.study.stages import encoder_folder
 from clsp.tasks.correspondence.config import DenseRecipe
 from clsp.tasks.correspondence.features import of_encoder
 from clsp.tasks.correspondence.geometry import centres
