@@ -634,14 +634,18 @@ def _explored(folder: Path) -> None:
     files.write_text(folder / "findings" / "duplicates.csv", head + pair)
     far = f"name,part,distance,stands_out\n{names[0]},train,0.7,yes\n{names[1]},train,0.5,no\n"
     files.write_text(folder / "findings" / "outliers.csv", far)
-    files.write_json(folder / "images.json", {"fingerprint": images.fingerprint})
+    files.write_json(folder / "findings" / "findings.json", {"outliers": {"count": 1}})
+    tones = {"ranges": {"integer": [0.0, 4095.0]}, "ground": "gray"}
+    files.write_json(folder / "images.json", {"fingerprint": images.fingerprint, "tones": tones})
 
 
 def _read_explored(folder: Path) -> None:
     from clsp.explorer import read_found
     from clsp.study.explore import _is_own, read_embeddings
+    from clsp.study.opened import tones_of
 
     images = _images()
+    tones_of(folder)
     _is_own(folder, images, None)
     embeddings = read_embeddings(folder / "embeddings.parquet", images)
     if embeddings is not None:
@@ -736,7 +740,7 @@ READERS = {
 
 COVERED = {
     "cli.repair._interrupt": "stage",
-    "diffusion.condition.load_condition": "condition",
+    "diffusion.condition._read": "condition",
     "diffusion.levels.trained_strength": "stage",
     "diffusion.pipeline.from_pretrained": "diffusion",
     "diffusion.folder._json": "diffusion",
@@ -758,6 +762,7 @@ COVERED = {
     "explorer.found._duplicates": "explore",
     "explorer.found._lines": "explore",
     "explorer.found._outliers": "explore",
+    "explorer.found._outstanding": "explore",
     "images.arrays.open_arrays": "arrays",
     "images.store._open_split": "store",
     "images.store.build": "store",

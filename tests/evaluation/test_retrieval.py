@@ -11,7 +11,9 @@ from sklearn.metrics import average_precision_score
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import retrieval
 from clsp.evaluation.evaluators.retrieval import average_precisions, retrieve
+from clsp.evaluation.statistics import random_average_precision
 from clsp.evaluation.task import make_task
+from clsp.tasks.retrieval.measure import average_precision
 
 
 def found_by(features, labels, **changes):
@@ -86,6 +88,16 @@ def test_an_image_without_its_like_is_no_query_but_is_searched():
     assert found["map"] == 50
     assert "over 2 queries" in found["protocol"]
     assert found_by(features, [0, 1, 2]) is None
+
+
+@pytest.mark.parametrize(
+    ("relevant", "total", "first"), [(10, 400, 400), (2, 200, 200), (50, 500, 100), (3, 3, 2), (1, 5, 1)]
+)
+def test_what_a_random_order_reaches_is_told_as_random_orders_have_it(relevant, total, first):
+    rng, hits = np.random.default_rng(0), np.arange(total) < relevant
+    found = [average_precision(rng.permutation(hits)[:first]) for _ in range(3000)]
+    error = 4 * np.std(found) / len(found) ** 0.5 + 1e-9
+    assert random_average_precision(relevant, total, first) == pytest.approx(np.mean(found), abs=error)
 
 
 def test_queries_are_capped_by_a_choice_of_the_seed_and_search_all_images():

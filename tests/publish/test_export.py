@@ -153,6 +153,15 @@ def test_a_bank_is_read_by_others(run, tmp_path):
     assert not (tmp_path / "x" / "sheet.png").exists()  # it shows the user's own images
 
 
+def test_a_smaller_bank_in_the_same_folder_leaves_nothing_of_the_larger_one(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("clsp.publish.bank._ROWS", 8)
+    export(Wish(run / "bank", tmp_path / "x", "parquet"))
+    assert len(list((tmp_path / "x/data").iterdir())) == 3
+    monkeypatch.undo()
+    export(Wish(run / "bank", tmp_path / "x", "parquet"))
+    assert [path.name for path in (tmp_path / "x/data").iterdir()] == ["train-00000-of-00001.parquet"]
+
+
 def test_what_cannot_be_done_is_said_in_one_line(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = str(run / "run")

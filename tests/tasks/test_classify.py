@@ -23,6 +23,7 @@ from clsp.objectives.consistency import neighbour_consistency
 from clsp.positives.positive import Positive
 from clsp.tasks.classify.config import ClassifyConfig, ConsistencyConfig, NoiseConfig
 from clsp.tasks.classify.labels import train_labels, with_noise
+from clsp.tasks.classify.stage import divided
 from clsp.tasks.classify.suspects import Suspects, by_heart
 from clsp.tasks.classify.training import Classifier, Classifying, margins
 from clsp.tasks.views import Drawing
@@ -250,3 +251,15 @@ def test_a_mistake_ends_in_one_line(tmp_path, capsys, arguments, said):
     assert dispatch(["classify", "--data", "digits", "--out", str(tmp_path / "x"), *arguments]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("clsp: error") and said in last
+
+
+def test_classes_of_one_image_leave_none_to_test_on(tmp_path):
+    images = images_of(3, None, channels=1, size=8)
+    with pytest.raises(UserError, match="no class has two of the 3 images"):
+        divided(images, ClassifyConfig(), seed=0)
+
+
+def test_what_a_task_made_is_explored_and_its_images_are_opened(tmp_path):
+    clsp.classify("digits", tmp_path / "made", settings=QUICK)
+    assert len(clsp.images_of(tmp_path / "made").train) == 200
+    assert clsp.explore(tmp_path / "made").path.stat().st_size > 10_000

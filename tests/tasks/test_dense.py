@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -12,6 +13,7 @@ import clsp
 from clsp import files
 from clsp.cli.main import dispatch
 from clsp.diffusion.training import train_diffusion
+from clsp.diffusion.unet import Grid
 from clsp.encoders.backbone import build_backbone
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.pixels import Pixels
@@ -19,8 +21,9 @@ from clsp.errors import UserError
 from clsp.objectives.nt_xent import nt_xent
 from clsp.positives.bank import PositiveBank
 from clsp.positives.named import Named
-from clsp.tasks.correspondence.config import CycleConfig, DenseConfig, DenseRecipe
+from clsp.tasks.correspondence.config import CycleConfig, DenseConfig, DenseRecipe, MeasureConfig
 from clsp.tasks.correspondence.features import maps_and_features
+from clsp.tasks.correspondence.measure import on_warps
 from clsp.tasks.correspondence.stage import _nearest, _same_class, make_dense, nearest_others
 from clsp.tasks.correspondence.training import Corresponding
 from clsp.tasks.job import Job
@@ -88,6 +91,9 @@ def test_partners_are_of_the_same_label_or_the_nearest():
     for step in range(3):
         got = drawn(torch.arange(30), step).numpy()
         assert [first[bytes(image)] for image in got] == images.train.labels.tolist()
+    bare = np.where(np.arange(30) < 5, images.train.labels, -1)
+    own = _same_class(pixels, bare, 0, device)(torch.arange(5, 30), 0).numpy()
+    assert (own == images.train.images[5:]).all()  # who has no label finds itself
     nearest = _nearest(pixels, torch.arange(30).flip(0), device)
     assert (nearest(torch.arange(3), 0).numpy() == images.train.images[[29, 28, 27]]).all()
     assert nearest_others(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.0, 1.0]])).tolist() == [1, 0, 3, 2]
@@ -209,3 +215,28 @@ def test_a_mistake_ends_in_one_line(tmp_path, monkeypatch, capsys, arguments, sa
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("clsp: error") and said in last
     assert not (tmp_path / "x" / "encoder.safetensors").exists()  # it is said before the training
+
+
+def test_a_map_of_padded_images_is_read_in_the_frame_of_the_images():
+    """A point is found where it is: a feature that says its own place, from images of 28 padded to 32."""
+    grid = Grid(levels=4)
+    images = torch.zeros(1, 1, 28, 28)
+    images[..., :] = torch.linspace(-1 + 1 / 28, 1 - 1 / 28, 28)  # the place of each column, from -1 to 1
+    entered = grid.enter(images)
+    assert entered.shape[-2:] == (32, 32)
+    coarse = F.avg_pool2d(entered, 4)
+    inside = grid.inside(coarse, (28, 28))
+    places = torch.linspace(-1 + 1 / 8, 1 - 1 / 8, 8)
+    assert inside.shape == coarse.shape
+    assert (inside[0, 0, 4] - places).abs()[1:-1].max() < 0.01 < (coarse[0, 0, 4] - places).abs()[1:-1].max()
+    assert torch.equal(grid.inside(coarse, (32, 32)), coarse)
+
+
+def test_points_are_measured_on_images_of_all_classes():
+    """The first of a folder would be of one class."""
+    seen = []
+    images = np.repeat(np.arange(100, dtype=np.uint8), 8 * 8 * 1).reshape(100, 1, 8, 8)
+    finder = lambda image: seen.append(image) or torch.zeros(1, 2, 2, 2)  # noqa: E731
+    on_warps({"any": finder}, images, MeasureConfig(pairs=20, points=2), seed=0)
+    real = {round(float(image.max()) * 255) for image in seen}
+    assert min(real) < 30 and max(real) > 70

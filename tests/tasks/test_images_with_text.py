@@ -47,6 +47,27 @@ def test_captions_come_from_the_column_else_from_the_class_names():
     assert found.test == [f"test {n}" for n in range(6)]
 
 
+def test_a_test_part_without_captions_is_no_reason_to_refuse_and_gets_none_made():
+    images = images_of(9, 6)
+    images.train.__dict__["columns"] = {"caption": [f"image {n}" for n in range(9)]}
+    found = captions_of(images, TextConfig(), seed=0)
+    assert not found.made and not found.test  # its classes' names are no captions that somebody wrote
+    images.test.__dict__["labels"] = None
+    assert not captions_of(images, TextConfig(), seed=0).test
+
+
+@pytest.mark.parametrize("templates", [["{} or {}"], ["{} {x}"]])
+def test_whatever_else_a_template_holds_stays(templates):
+    images = images_of(6, None)
+    made = captions_of(images, TextConfig(templates=templates), seed=0).train
+    assert made[0] == templates[0].replace("{}", "a")
+
+
+def test_no_template_at_all_is_one_line():
+    with pytest.raises(UserError, match="templates"):
+        captions_of(images_of(6, None), TextConfig(templates=[]), seed=0)
+
+
 def test_exchanged_captions_are_another_image_s_and_nobody_loses_one():
     images = images_of(600, 6)
     images.train.__dict__["columns"] = {"caption": [f"image {n}" for n in range(600)]}
@@ -149,10 +170,17 @@ def test_candidates_are_paired_with_the_caption_of_their_anchor():
     torch.testing.assert_close(terms["positive"], 0.5 * progressive_clip(w, t, made.pairing.scale))
 
 
-def test_ranks_count_what_is_more_alike_and_equal_captions_are_one():
-    similar = torch.tensor([[0.5, 0.9, 0.1], [0.2, 0.8, 0.3], [0.9, 0.4, 0.4]])
-    assert ranks(similar, np.array([0, 1, 2])).tolist() == [1, 0, 1]
-    assert ranks(similar, np.array([0, 0, 1])).tolist() == [0, 0, 2 - 1]
+def test_ranks_count_what_is_more_alike_and_equal_captions_are_one(monkeypatch):
+    similar, own = torch.tensor([[0.5, 0.9, 0.1], [0.2, 0.8, 0.3], [0.9, 0.3, 0.4]]), torch.eye(3)
+    assert ranks(similar, own, np.array([0, 1, 2])).tolist() == [1, 0, 1]
+    assert ranks(similar, own, np.array([0, 0, 1])).tolist() == [0, 0, 1]
+    assert ranks(torch.ones(3, 3), own, np.array([0, 1, 2])).tolist() == [
+        2,
+        2,
+        2,
+    ]  # nothing is told apart: nothing found
+    monkeypatch.setattr("clsp.tasks.text.measure._ROWS", 4)  # row by row
+    assert ranks(similar, own, np.array([0, 1, 2])).tolist() == [1, 0, 1]
     measures = recalls(torch.eye(3), torch.eye(3), ["a", "b", "c"], protocol="x")
     assert [one.value for one in measures] == [100, 100]
 

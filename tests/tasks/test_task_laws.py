@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 from readers import READERS  # of experiments/
 
@@ -81,3 +82,19 @@ def test_a_task_trains_with_the_positives_that_it_is_given_and_refuses_those_tha
         if not source.plain() or source.needs_bank:
             with pytest.raises(UserError, match=f"--positives '?{name}"):
                 made.run("digits", tmp_path / "refused", positives=name, settings=settings)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_another_test_part_is_measured_anew(tmp_path, task):
+    made, section = import_module(f"clsp.tasks.{task}.run").TASK, COMMANDS[TASKS[task]].section
+    own = {"epochs": 1, "batch_size": 32, "log_every": 1, "backbone.args": SMALL}
+    settings = {f"{section}.{name}": value for name, value in own.items()}
+    rng, labels = np.random.default_rng(0), np.arange(60) % 3
+    arrays = {"x_train": rng.integers(0, 256, (60, 16, 16, 1), np.uint8), "y_train": labels}
+    measures = []
+    for seed in (1, 1, 2):
+        test = np.random.default_rng(seed).integers(0, 256, (30, 16, 16, 1), np.uint8)
+        np.savez(tmp_path / "set.npz", **arrays, x_test=test, y_test=labels[:30])
+        made.run(str(tmp_path / "set.npz"), tmp_path / "out", settings=settings)
+        measures.append((tmp_path / "out" / made.measures).read_bytes())
+    assert measures[0] == measures[1] != measures[2]

@@ -218,7 +218,7 @@ def _read(place: Path, width: int) -> Condition:
         count = read_config(place).num_features
         if (center.shape, axes.shape) != ((count,), (count, width)):
             raise ValueError(f"axes of {list(axes.shape)} for {count} features and {width} values that are told")
-        spent = {name: float(said[name]) for name in ("seconds", "flops") if name in said}
+        spent: dict[str, float] = {name: float(said[name]) for name in ("seconds", "flops") if name in said}
         return Condition(place, center, axes, spent)
 
 

@@ -81,6 +81,25 @@ class Grid:
         images = images[..., top : top + height, left : left + width]
         return images if (height, width) == tuple(size) else _resize(images, size)
 
+    def inside(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Maps over what `enter` made of images of ``size``, [B, D, h, w], to maps over the images themselves.
+
+        Padding is left out by sampling (bilinear) at as many places; without padding they stay as they are.
+        """
+        inner = self._inner(*size)
+        whole = tuple(padded_size(side, self.multiple) for side in inner)
+        if whole == inner:
+            return maps
+        (height, width), (tall, wide) = inner, whole
+        top, left = (tall - height) // 2, (wide - width) // 2
+        moved = [
+            [width / wide, 0.0, (2 * left + width) / wide - 1],
+            [0.0, height / tall, (2 * top + height) / tall - 1],
+        ]
+        theta = torch.tensor(moved, dtype=maps.dtype, device=maps.device).expand(len(maps), 2, 3)
+        places = F.affine_grid(theta, list(maps.shape), align_corners=False)
+        return F.grid_sample(maps, places, padding_mode="border", align_corners=False)
+
     def _inner(self, height: int, width: int) -> tuple[int, int]:
         """The size that images of ``height`` and ``width`` have before they are padded."""
         longer = max(height, width)

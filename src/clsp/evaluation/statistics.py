@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,6 +30,32 @@ class Interval:
     def record(self) -> dict[str, float | None]:
         """The values for comparison.json."""
         return dict(vars(self))
+
+
+def random_average_precision(relevant: int, total: int, first: int | None = None) -> float:
+    """Expected average precision of a random order: the mean, over the hits among the first, of precision at each.
+
+    Of h hits among K places, each place is one with probability h / K, and the expected precision there follows from
+    the h - 1 others; a query without a hit has 0. It is above the fraction of relevant ones, most where these are few.
+
+    Args:
+        relevant: what is to be found, R.
+        total: what is ordered, N.
+        first: places that count, K; None: all.
+    """
+    count = total if first is None else min(first, total)
+    if not relevant or not count:
+        return 0.0
+    hits = count * relevant / total
+    some = 1.0 if relevant > total - count else 1.0 - math.exp(_ways(total - relevant, count) - _ways(total, count))
+    harmonic = sum(1.0 / place for place in range(1, count + 1))
+    more = (count - harmonic) / (count - 1) * (hits - some) if count > 1 else 0.0
+    return (harmonic * some + more) / count
+
+
+def _ways(total: int, count: int) -> float:
+    """Logarithm of the number of ways to choose some of a total."""
+    return math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
 
 
 def interval(values: Sequence[float]) -> Interval:

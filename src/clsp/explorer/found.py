@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,6 +80,8 @@ def read_found(folder: Path, embeddings: Embeddings, rows: np.ndarray) -> Found:
     cluster, typical = _clusters(folder / "clusters.csv", keys, rows)
     pairs, group, cosine = _duplicates(folder / "duplicates.csv", place)
     farthest, distance, outstanding = _outliers(folder / "outliers.csv", place)
+    if len(rows) == len(embeddings):
+        outstanding = max(outstanding, _outstanding(folder / "findings.json"))
     return Found(cluster, typical, pairs, group, cosine, farthest, distance, outstanding)
 
 
@@ -113,6 +116,13 @@ def _outliers(path: Path, place: Mapping[Key, int]) -> tuple[np.ndarray, np.ndar
         here = [line for line in lines if (line["name"], line["part"]) in place]
         rows = np.array([place[line["name"], line["part"]] for line in here], np.int64)
         return rows, _finite([line["distance"] for line in here]), sum(line["stands_out"] == "yes" for line in here)
+
+
+def _outstanding(path: Path) -> int:
+    """How many images stand out in all; the table lists some of them."""
+    found = files.read_json(path, dict[str, Any])
+    with files.foreign(path):
+        return int(found["outliers"]["count"])
 
 
 def _finite(values: Sequence[str]) -> np.ndarray:

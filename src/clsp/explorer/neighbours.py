@@ -46,6 +46,8 @@ class Suspects:
     """The class that the neighbours vote for, int64 [m]."""
     share: np.ndarray
     """Its share of the vote, float32 [m], in [0, 1]."""
+    count: int
+    """How many there are; the first of them are listed."""
 
 
 def find_neighbours(values: np.ndarray) -> Neighbours:
@@ -71,7 +73,7 @@ def find_suspects(neighbours: Neighbours, labels: np.ndarray, classes: int) -> S
         own[some] = shares[np.arange(len(shares)), np.maximum(labels[some], 0)]
     suspicious = np.flatnonzero((labels >= 0) & (most > own))
     order = suspicious[np.argsort(own[suspicious] - most[suspicious], kind="stable")][:_MOST]
-    return Suspects(order, voted[order], most[order])
+    return Suspects(order, voted[order], most[order], len(suspicious))
 
 
 def _shares(neighbours: Neighbours, labels: np.ndarray, classes: int, some: slice) -> np.ndarray:

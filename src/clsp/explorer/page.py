@@ -19,7 +19,7 @@ import numpy as np
 from clsp import console, files
 from clsp.evaluation.findings.words import plural
 from clsp.explorer.content import Content
-from clsp.explorer.neighbours import RULE, find_neighbours, find_suspects
+from clsp.explorer.neighbours import RULE, Suspects, find_neighbours, find_suspects
 from clsp.explorer.projection import Projection, project
 from clsp.explorer.sprites import Sheets, draw_sheets
 from clsp.text import cell
@@ -89,7 +89,7 @@ def _facts(content: Content, projection: Projection) -> dict[str, Any]:
     }
     return {
         "title": content.title,
-        "lead": _lead(content, len(suspects.rows) if classes else None),
+        "lead": _lead(content, suspects if classes else None),
         "notes": _notes(content, projection),
         "rule": RULE,
         "names": content.names,
@@ -115,7 +115,7 @@ def _facts(content: Content, projection: Projection) -> dict[str, Any]:
     }
 
 
-def _lead(content: Content, suspects: int | None) -> str:
+def _lead(content: Content, suspects: Suspects | None) -> str:
     """What there is to look at, in a sentence."""
     found = content.found
     told = [
@@ -125,7 +125,11 @@ def _lead(content: Content, suspects: int | None) -> str:
         if found.outstanding
         else "no outliers",
     ]
-    told += [] if not suspects else [f"{plural(suspects, 'label')} that the neighbours do not share"]
+    if suspects is not None and suspects.count:
+        listed = (
+            f", of which the surest {len(suspects.rows):,} are listed" if suspects.count > len(suspects.rows) else ""
+        )
+        told.append(f"{plural(suspects.count, 'label')} that the neighbours do not share{listed}")
     return f"{plural(len(content), 'image')}: {', '.join(told)}."
 
 

@@ -96,7 +96,7 @@ def _plan(
     size, size_note = choose_size([header.side for header in found], config)
     channels = choose_channels(source, [header.channels for header in found], config)
     tones, tone_notes = survey([folder / name for name in headers], list(headers.values()), config)
-    stated: dict[str, Any] = {"size": size, "channels": channels}
+    stated: dict[str, Any] = {"size": size, "channels": channels, **tones.settings()}  # as for an encoder of theirs
     total = len(layout.train)
     layout = _limited(layout, config.limit, seed)
     chosen = {"train": (layout.train, layout.train_labels)}
@@ -123,6 +123,7 @@ def _plan(
             *filter(None, (size_note,)),
         ),
         max_pixels=config.max_pixels,
+        tones=tones,
     )
 
 

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clsp import files, randomness
 from clsp.errors import UserError
+
+if TYPE_CHECKING:
+    from clsp.images.tones import Tones
 
 Column = np.ndarray | Sequence[object]
 """One entry for every image."""
@@ -67,7 +71,10 @@ class Split:
         if not self.has(name):
             known = f"known: {', '.join(self.columns)}" if self.columns else "they have no columns at all"
             raise UserError(f"the images have no column '{name}'; {known}")
-        return np.asarray(self.labels if name == "label" else self.columns[name])
+        if name == "label":
+            return np.asarray(self.labels)
+        texts = any(isinstance(entry, str) for entry in self.columns[name])
+        return np.asarray(self.columns[name], dtype=object if texts else None)  # numpy's text is as long as the longest
 
     def rows(self, rows: np.ndarray) -> Split:
         """The images ``rows`` (int64, sorted), without a copy of their pixels: they may not fit the memory."""
@@ -95,6 +102,8 @@ class Images:
     """Files that could not be read."""
     notes: tuple[str, ...] = field(default=())
     """What was converted or decided, one plain sentence each (for the screen and the report)."""
+    tones: Tones | None = None
+    """How its files became 8-bit and opaque, where that is known."""
     listed: Path | None = None
     """A file that lists all names and all that was left out, where there is one."""
 

@@ -86,6 +86,7 @@ def open_pictures(
             classes=classes,
             notes=(*notes, *limit_note(len(train), total), *decided),
             max_pixels=config.max_pixels,
+            tones=tones,
         )
 
     return stores.fetch(store, key, source, plan)

@@ -12,6 +12,7 @@ from clsp import cores
 from clsp.errors import UserError
 from clsp.images.decode import Decoded
 from clsp.images.imageset import Excluded
+from clsp.images.tones import Tones
 
 VERSION = 2
 """Part of every key: raise it when decoding changes."""
@@ -48,6 +49,8 @@ class Plan:
     """Files that are known to be unreadable."""
     notes: tuple[str, ...] = ()
     max_pixels: int
+    tones: Tones | None = None
+    """How its files become 8-bit and opaque."""
     also: str | None = None
     """The key under which the same images are asked for when size and channels are stated."""
 

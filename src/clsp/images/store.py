@@ -27,6 +27,7 @@ from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
 from clsp.images.plan import Part, Plan, check_enough, each
 from clsp.images.told import excluded_note
+from clsp.images.tones import Tones
 from clsp.images.unread import UNREAD, unread
 
 INDEX = "index.json"
@@ -126,6 +127,7 @@ def reopen(folder: Path, key: str, source: str) -> Images | None:
             classes=tuple(index["classes"]) if index["classes"] else None,
             excluded=tuple(Excluded(**entry) for entry in index["excluded"]),
             notes=tuple(index["notes"]),
+            tones=Tones.of(index["tones"]) if index.get("tones") else None,
             listed=folder / INDEX,
         )
     except Exception as error:  # torn by hand or by the disk
@@ -207,6 +209,7 @@ def build(plan: Plan, folder: Path | None) -> Images:
         classes=plan.classes,
         excluded=tuple(tally.excluded),
         notes=tuple(index["notes"]),
+        tones=plan.tones,
         listed=None if folder is None else folder / INDEX,
     )
 
@@ -295,4 +298,5 @@ def _index(plan: Plan, tally: _Tally, splits: Mapping[str, Split]) -> dict[str, 
         "classes": plan.classes,
         "excluded": [{"name": entry.name, "reason": entry.reason} for entry in tally.excluded],
         "notes": notes,
+        "tones": None if plan.tones is None else plan.tones.record(),
     }

@@ -6,9 +6,9 @@ all files that hold more than 8 bits, and every image is brought to 8 bits by th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -60,6 +60,27 @@ class Tones:
     ranges: dict[Kind, Range] = field(default_factory=dict)
     """By kind of numbers; a kind that is not there is scaled by each image's own values."""
     ground: Ground = "white"
+
+    def record(self) -> dict[str, Any]:
+        """The values for JSON."""
+        return {"ranges": {kind: list(ends) for kind, ends in self.ranges.items()}, "ground": self.ground}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Tones:
+        """Read what `record` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: it returned nothing like that.
+        """
+        ranges = {str(kind): (float(low), float(high)) for kind, (low, high) in record["ranges"].items()}
+        if record["ground"] not in GROUNDS or not set(ranges) <= set(get_args(Kind)):
+            raise ValueError(f"no set has such tones: {record}")
+        return cls(ranges=ranges, ground=record["ground"])  # type: ignore[arg-type]
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of ``images`` by which other images become what this set became, where they need any."""
+        ends, ground = list(self.ranges.values()), {} if self.ground == "white" else {"background": self.ground}
+        return {**ground, **({"range": list(ends[0])} if len(ends) == 1 else {})}
 
 
 def common_range(spans: Sequence[Span]) -> Range:

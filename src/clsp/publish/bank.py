@@ -81,6 +81,8 @@ def _parquet(bank: PositiveBank, wish: Wish) -> list[str]:
         )
     image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
     schema = arrow.schema([("anchor", arrow.int64()), ("candidate", arrow.int32()), ("image", image)], _FEATURES)
+    for old in wish.out.glob("data/train-*-of-*.parquet"):  # of another bank: both would be read
+        old.unlink()
     each = max(_ROWS // bank.candidates, 1)
     count, names = -(-len(bank) // each), list[str]()
     with console.progress("Parquet", len(bank), "anchors") as bar:

@@ -21,6 +21,10 @@ _NO_NETWORK = ("TransportError", "ConnectionError")
 """Names of the classes of errors that HTTP libraries raise where a connection fails."""
 
 
+_OLD = ["data/train-*-of-*.parquet", "shard-*.npy"]
+"""What an earlier upload of a bank may have left that belongs to other candidates."""
+
+
 def require_name(name: str) -> None:
     """Refuse a name that the hub would refuse, before any work.
 
@@ -70,6 +74,7 @@ def push(
             folder_path=str(folder),
             repo_type=kind,
             allow_patterns=[_literal(name) for name in names],
+            delete_patterns=_OLD if kind == "dataset" else None,
             commit_message="Upload by clsp export",
         )
     return str(made)

@@ -25,7 +25,7 @@ from clsp.evaluation.task import Task, make_task
 from clsp.evaluation.trained import Trained
 from clsp.images.imageset import Split, subset
 from clsp.publish.origin import Origin, require_origin, shared_name
-from clsp.recipes.recipe import Recipe
+from clsp.recipes.recipe import Recipe, is_run, shared_settings
 from clsp.settings.values import merge
 
 FILE = "encoder-int8.onnx"
@@ -123,9 +123,11 @@ def _task(spec: EncoderSpec, origin: Origin, data: str | None) -> tuple[Task, st
     from clsp.recipes.prepare import prepare
 
     source = data or require_origin(origin, "--format onnx-int8")
-    recipe = None if origin.run is None else str(origin.run / "recipe.yaml")
     wanted = {"images": {"channels": spec.channels, "size": spec.size}}
-    prepared = prepare(source, recipe=recipe, overrides=merge(Recipe, wanted))
+    of_run = origin.run is not None and is_run(origin.recipe)
+    recipe = str(origin.run / "recipe.yaml") if origin.run is not None and of_run else None
+    own = {} if of_run else shared_settings(origin.recipe)
+    prepared = prepare(source, recipe=recipe, overrides=merge(Recipe, own, wanted))
     config, seed = prepared.recipe.evaluate, prepared.recipe.seed
     config = replace(config, train_images=min(config.train_images or REFERENCES, REFERENCES))
     task = make_task(prepared.images, config, seed=seed)
@@ -134,7 +136,7 @@ def _task(spec: EncoderSpec, origin: Origin, data: str | None) -> tuple[Task, st
         test, train = train.rows(np.arange(0, len(train), 4)), train.rows(np.flatnonzero(np.arange(len(train)) % 4))
         task = replace(task, held=task.held[np.arange(len(task.held)) % 4 > 0])
     test = test.rows(subset(len(test), QUERIES, seed=seed))
-    kind = "test images" if prepared.images.test is not None else "images set apart"
+    kind = "test images" if task.test is prepared.images.test else "images set apart"
     tested = f"{len(test)} {kind} and {len(train)} train images of {shared_name(source)}"
     return replace(task, train=train, test=test, note=f"{len(test)} {kind}"), tested, config
 

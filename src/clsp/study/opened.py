@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from clsp import files
 from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.images.sources import open_images
-from clsp.recipes.recipe import load_recipe
+from clsp.images.tones import Tones
+from clsp.recipes.recipe import Recipe, is_run, load_recipe, shared_settings
+from clsp.settings.values import build
 from clsp.study.record import source_of
 
 
@@ -22,6 +25,21 @@ def source_in(folder: Path) -> str:
     record = files.read_yaml(path)
     with files.foreign(path, what="is not what clsp wrote"):
         return source_of(record, folder)
+
+
+def tones_of(folder: Path) -> Tones | None:
+    """How the images became 8-bit and opaque that an encoder in ``folder`` was trained on; None: nobody knows.
+
+    Raises:
+        UserError: the record of its run is damaged.
+    """
+    path = next((place / "images.json" for place in (folder, *folder.absolute().parents[:3])
+                 if (place / "images.json").is_file()), None)  # fmt: skip
+    if path is None:
+        return None
+    record = files.read_json(path, dict[str, Any])
+    with files.foreign(path):
+        return Tones.of(record["tones"]) if record.get("tones") else None
 
 
 def images_of(made: str | Path, data: str | Path | None = None) -> Images:
@@ -41,7 +59,7 @@ def images_of(made: str | Path, data: str | Path | None = None) -> Images:
     record = files.read_yaml(found[0], fix="give another folder")
     with files.foreign(found[0], "give another folder", what="is not what clsp wrote"):
         source, fingerprint = source_of(record, found[0].parent), str(record["data"]["fingerprint"])
-    recipe = load_recipe(str(found[0]))
+    recipe = load_recipe(str(found[0])) if is_run(record) else build(Recipe, shared_settings(record))
     images = open_images(str(data or source), recipe.images, seed=recipe.seed)
     if images.fingerprint != fingerprint:
         raise UserError(

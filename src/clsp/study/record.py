@@ -171,6 +171,7 @@ def write_record(out: Path, prepared: Recorded, data: str, command: str) -> None
         "labelled_train": 0 if labels is None else int((labels >= 0).sum()),
         "fingerprint": images.fingerprint,
         "notes": list(images.notes),
+        "tones": None if images.tones is None else images.tones.record(),
         "excluded": [vars(excluded) for excluded in images.excluded],
     }
     files.write_json(out / "images.json", found)

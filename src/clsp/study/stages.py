@@ -15,6 +15,7 @@ from clsp.recipes.arms import EXTRA, Arm
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import Tree, merge
+from clsp.study.opened import tones_of
 
 if TYPE_CHECKING:
     from clsp.evaluation.evaluate import Result
@@ -79,9 +80,13 @@ def _arm(recipe: Recipe, positives: str | Path | None) -> tuple[Arm, PositiveBan
 
 
 def prepare_for(folder: Path, data: str, *, recipe: str | None, overrides: Tree) -> Prepared:
-    """Open the data as the encoder in ``folder`` takes them: its channels and size, unless the user says otherwise."""
-    spec = read_spec(folder)
-    wanted = {"images": {"channels": spec.channels, "size": spec.size}}
+    """Open the data as the encoder in ``folder`` takes them, unless the user says otherwise.
+
+    They get its channels and size, and become 8-bit and opaque as the images did that it was trained on.
+    """
+    spec, tones = read_spec(folder), tones_of(folder)
+    known = {} if tones is None else tones.settings()
+    wanted = {"images": {**known, "channels": spec.channels, "size": spec.size}}
     return prepare(data, recipe=recipe, overrides=merge(Recipe, wanted, overrides))
 
 

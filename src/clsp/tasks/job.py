@@ -92,6 +92,11 @@ class TrainedConfig(Protocol):
         """Minutes between two checkpoints."""
 
 
+def tested(images: Images) -> dict[str, str]:
+    """What names the test part among a stage's inputs: other test images are measured anew."""
+    return {"test": "none" if images.test is None else images.test.fingerprint}
+
+
 Keep = Callable[[], dict[str, Any]]
 """Writes what was trained and measured, in the first process alone; returns the stage's facts."""
 
@@ -106,6 +111,7 @@ def train(
     makes: Sequence[str],
     build: Callable[[Beginning], tuple[Training[Any], Keep]],
     made: Mapping[str, str] | None = None,
+    measures: bool = True,
 ) -> Stage:
     """Train what ``build`` makes into the job's folder, and keep it; what is finished there is not done again.
 
@@ -118,6 +124,7 @@ def train(
         makes: patterns of the names of the files that the stage makes, besides those that every training makes.
         build: makes the training with its first weights, and what keeps its result.
         made: fingerprints of what is read besides the data, the encoder and the bank.
+        measures: whether ``build``'s keeping measures on the test part, which then identifies the stage as well.
 
     Raises:
         UserError: the encoder cannot be read, the bank belongs to other data, the batch is larger than the data, a loss
@@ -128,7 +135,7 @@ def train(
     if config.batch_size > count:
         raise UserError(f"--{section}.batch_size {config.batch_size} is larger than the {count} images; choose less")
     beginning = find_beginning(job.encoder, job.images, config.backbone)
-    inputs = {**beginning.made, **(made or {})}
+    inputs = {**beginning.made, **(made or {}), **(tested(job.images) if measures else {})}
     if job.positives is not None:
         require_plain(job.positives)
         inputs |= job.positives.made

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from clsp.engine.threads import bind
 from clsp.evaluation.embeddings import parts_of
 from clsp.images.config import ImagesConfig
 from clsp.images.sources import open_images
+from clsp.study.opened import tones_of
 from clsp.study.record import describe
 from clsp.text import csv_text
 
@@ -44,14 +46,17 @@ class Predictions:
         return csv_text(["name", "label", "confidence"], ((name, label, f"{sure:.4f}") for name, label, sure in rows))
 
 
-def every_image(data: str, spec: EncoderSpec) -> tuple[list[str], files.Array]:
+def every_image(data: str, spec: EncoderSpec, folder: Path) -> tuple[list[str], files.Array]:
     """All images of a SOURCE as an encoder takes them, the train part first: their names, and uint8 [N, C, H, W].
 
     Args:
         data: a SOURCE; its labels, if it has any, are not read.
         spec: the encoder's.
+        folder: the encoder's; images become 8-bit and opaque as those did that it was trained on.
     """
-    images = open_images(data, ImagesConfig(size=spec.size, channels=spec.channels, labels="none"))
+    tones = tones_of(folder)
+    config = ImagesConfig(size=spec.size, channels=spec.channels, labels="none")
+    images = open_images(data, config if tones is None else replace(config, **tones.settings()))
     describe(images)
     bind()
     parts = [split for _, split in parts_of(images)]

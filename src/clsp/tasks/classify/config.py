@@ -112,7 +112,7 @@ class ClassifyRecipe:
         if accelerated:
             return nested({"classify.batch_size": batch, "classify.epochs": 130})
         small = {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8}
-        epochs = int(min(max(300_000 // count, 20), 100))
+        epochs = int(min(max(300_000 // max(count, 1), 20), 100))
         return nested({"classify.batch_size": batch, "classify.epochs": epochs, "classify.backbone.args": small})
 
 

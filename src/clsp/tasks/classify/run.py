@@ -83,5 +83,5 @@ def predict(classifier: Place, data: Place) -> Predictions:
         UserError: the classifier or the data cannot be read.
     """
     saved = load_classifier(Path(classifier))
-    names, pixels = every_image(str(data), saved.spec)
+    names, pixels = every_image(str(data), saved.spec, Path(classifier))
     return Predictions(names, saved.classes, saved.probabilities(pixels, device=device_of(HardwareConfig())))

@@ -59,6 +59,11 @@ def divided(images: Images, config: ClassifyConfig, *, seed: int) -> Data:
         return Data(labels, images.train.rows(labels.ids), test, f"the source's {len(test)} test images")
     assert images.train.labels is not None
     apart = fraction_of_each(images.train.labels[labels.ids], TEST)
+    if not apart.any():
+        raise UserError(
+            f"{images.source} has no test part, and no class has two of the {len(labels.ids)} images, so that none can "
+            "be set apart; give more labelled images"
+        )
     test, learnt = images.train.rows(labels.ids[apart]), labels.ids[~apart]
     right = None if labels.right is None else labels.right[~apart]
     kept = replace(labels, ids=learnt, given=labels.given[~apart], right=right)

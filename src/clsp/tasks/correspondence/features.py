@@ -86,6 +86,6 @@ def of_diffusion(unet: UNet2DModel, scheduler: Any, *, time: int, block: int, ch
             unet.eval()(scheduler.add_noise(clean, noise, level), level, **untold(unet, len(clean)))
         finally:
             handle.remove()
-        return seen.pop().float()
+        return grid.inside(seen.pop().float(), (images.shape[-2], images.shape[-1]))
 
     return mapped

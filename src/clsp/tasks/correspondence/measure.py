@@ -14,6 +14,7 @@ from torch import Tensor
 from clsp import files
 from clsp.errors import UserError
 from clsp.images.decode import UnreadableImage, decode_file
+from clsp.images.imageset import subset
 from clsp.tasks.correspondence.config import MeasureConfig
 from clsp.tasks.correspondence.features import Mapped
 from clsp.tasks.correspondence.keypoints import Pair
@@ -61,11 +62,11 @@ def on_warps(
         rows: what maps images, by name.
         images: uint8 [N, C, H, W].
         config: number of warps and points, and how matches are found.
-        seed: names the warps.
+        seed: chooses the images, where there are more, and names the warps.
     """
-    count = min(len(images), config.pairs)
-    real = torch.from_numpy(files.take(images, np.arange(count))).float() / 255.0
-    warped = warp(real, config.points, seed=seed, ids=torch.arange(count))
+    chosen = subset(len(images), config.pairs, seed=seed)  # the first ones would be of one class
+    real = torch.from_numpy(files.take(images, chosen)).float() / 255.0
+    warped = warp(real, config.points, seed=seed, ids=torch.from_numpy(chosen))
     found = {}
     for name, finder in _finders(rows, config).items():
         guessed = [finder(*pair) for pair in zip(warped.images, real, warped.points, strict=True)]
@@ -75,7 +76,13 @@ def on_warps(
 
 
 def on_pairs(
-    rows: Mapping[str, Mapped], pairs: Sequence[Pair], config: MeasureConfig, *, size: int, channels: int
+    rows: Mapping[str, Mapped],
+    pairs: Sequence[Pair],
+    config: MeasureConfig,
+    *,
+    size: int,
+    channels: int,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
     """PCK of key points on pairs of a benchmark: by row, and of guessing that no point moved.
 
@@ -85,13 +92,14 @@ def on_pairs(
         config: number of pairs, and how matches are found.
         size: side in pixels to which both images are brought, whatever their shape.
         channels: of the images.
+        seed: chooses the pairs, where there are more: a benchmark lists them by class.
 
     Raises:
         UserError: an image cannot be read.
     """
     finders = _finders(rows, config)
     found: dict[str, list[Points]] = {name: [] for name in finders}
-    for pair in pairs[: config.pairs]:
+    for pair in (pairs[int(row)] for row in subset(len(pairs), config.pairs, seed=seed)):
         source, first = _squeezed(pair.source, size, channels)
         target, second = _squeezed(pair.target, size, channels)
         points = torch.from_numpy((pair.points + 0.5) / first * 2 - 1).float()

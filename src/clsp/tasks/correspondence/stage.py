@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clsp import distributed, files, randomness
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
+from clsp.diffusion.unet import unet_hash
 from clsp.encoders.export import EncoderSpec, load_encoder, read_spec, save_encoder
 from clsp.engine.neighbours import nearest
 from clsp.engine.pixels import Pixels
@@ -27,7 +28,7 @@ from clsp.tasks.correspondence.features import Mapped, maps_and_features, of_dif
 from clsp.tasks.correspondence.keypoints import Pair, read_pairs
 from clsp.tasks.correspondence.measure import on_pairs, on_warps
 from clsp.tasks.correspondence.training import Corresponding, Other
-from clsp.tasks.job import Draws, Job, Keep, train
+from clsp.tasks.job import Draws, Job, Keep, tested, train
 from clsp.tasks.start import Beginning, find_beginning
 from clsp.tasks.views import Drawing
 
@@ -50,7 +51,7 @@ def make_dense(job: Job[DenseRecipe]) -> None:
     _require_together(config, job)
     _pairs(job), _diffusion(job)  # what cannot be used is refused before the training
     about: dict[str, Any] = {"title": "dense encoder", "section": "dense", "makes": (), "count": len(ids)}
-    train(job, config, build=partial(build, job, ids), **about)
+    train(job, config, build=partial(build, job, ids), measures=False, **about)
     measure_dense(job)
 
 
@@ -63,7 +64,7 @@ def measure_dense(job: Job[DenseRecipe]) -> Stage:
         UserError: one of them cannot be read.
     """
     config, seed, place = job.recipe.dense, job.recipe.seed, job.folder / MEASURES
-    made = {name: str(job.more.get(name)) for name in ("diffusion", "pairs")}
+    made = {**tested(job.images), "diffusion": _named_model(job), "pairs": _named_pairs(job)}
     made |= {"encoder": files.file_hash(job.folder / "encoder.safetensors")[:16], "before": str(job.encoder)}
     made["how"] = files.fingerprint(plain(config.measure))
     about: dict[str, Any] = {"data": job.images.fingerprint, "made": made, "makes": ("metrics.json",), "alone": True}
@@ -147,8 +148,9 @@ def _nearest(pixels: Pixels, partners: Tensor, device: torch.device) -> Other:
 
 
 def _same_class(pixels: Pixels, labels: np.ndarray, seed: int, device: torch.device) -> Other:
-    """Any image of the same label, itself too."""
-    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    """Any image of the same label, itself too; who has no label finds itself."""
+    alone = np.where(labels >= 0, labels, -1 - np.arange(len(labels)))
+    _, classes, counts = np.unique(alone, return_inverse=True, return_counts=True)
     order = torch.from_numpy(np.argsort(classes, kind="stable")).to(device)
     first, size, of = (torch.from_numpy(some).to(device) for some in (np.cumsum(counts) - counts, counts, classes))
 
@@ -192,13 +194,30 @@ def _diffusion(job: Job[DenseRecipe]) -> Mapped | None:
 def _measured(rows: dict[str, Mapped], job: Job[DenseRecipe]) -> dict[str, Any]:
     """PCK of every row, on warps and on a benchmark's pairs."""
     images, config = job.images, job.recipe.dense.measure
-    tested = images.test or images.train
-    part = f"{min(len(tested), config.pairs)} images of the {'train' if images.test is None else 'test'} part"
-    found: dict[str, Any] = {"warps": on_warps(rows, tested.images, config, seed=job.recipe.seed), "tested": part}
+    split, seed = images.test or images.train, job.recipe.seed
+    part = f"{min(len(split), config.pairs)} images of the {'train' if images.test is None else 'test'} part"
+    found: dict[str, Any] = {"warps": on_warps(rows, split.images, config, seed=seed), "tested": part}
     if read := _pairs(job):
-        found["pairs"] = on_pairs(rows, read, config, size=images.size, channels=images.channels)
+        about: dict[str, Any] = {"size": images.size, "channels": images.channels, "seed": seed}
+        found["pairs"] = on_pairs(rows, read, config, **about)
         found["of_pairs"] = f"{min(len(read), config.pairs)} pairs of {Path(str(job.more['pairs'])).name}"
     return found
+
+
+def _named_model(job: Job[DenseRecipe]) -> str:
+    """What the diffusion model that ``more`` names holds; none without one."""
+    place = job.more.get("diffusion")
+    return unet_hash(SyntheticPositivePipeline.from_pretrained(place).unet) if place else "none"
+
+
+def _named_pairs(job: Job[DenseRecipe]) -> str:
+    """What the benchmark's pairs are: files, points, and the size of each file; none without one."""
+    found = [
+        (str(pair.source), str(pair.target), pair.source.stat().st_size, pair.target.stat().st_size,
+         pair.points.tolist(), pair.truth.tolist(), pair.extent)
+        for pair in _pairs(job) if pair.source.is_file() and pair.target.is_file()
+    ]  # fmt: skip
+    return files.fingerprint(found) if found else "none"
 
 
 def _pairs(job: Job[DenseRecipe]) -> list[Pair]:

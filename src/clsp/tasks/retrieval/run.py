@@ -16,6 +16,7 @@ from clsp.engine.threads import bind
 from clsp.errors import UserError
 from clsp.evaluation.features import encode_images
 from clsp.images.decode import UnreadableImage, decode_file
+from clsp.study.opened import tones_of
 from clsp.tasks.retrieval.config import RetrievalRecipe
 from clsp.tasks.retrieval.index import read_index
 from clsp.tasks.retrieval.page import article
@@ -96,7 +97,7 @@ def search(index: Place, query: Place, *, k: int = 10) -> Hits:
     folder, path = Path(index), Path(query)
     found, spec = read_index(folder), read_spec(folder)
     try:
-        image = decode_file(path, size=spec.size, channels=spec.channels).pixels
+        image = decode_file(path, size=spec.size, channels=spec.channels, tones=tones_of(folder)).pixels
     except (UnreadableImage, OSError) as error:
         raise UserError(f"--query {query} is no image that can be read: {error}") from error
     bind()

@@ -51,7 +51,7 @@ def captions_of(images: Images, config: TextConfig, *, seed: int) -> Captions:
         UserError: there are no captions and no classes, or fewer than two captions.
     """
     found, note, made = _found(images.train, images, config, seed)
-    test, _, _ = _found(images.test, images, config, seed) if images.test is not None else ([], "", False)
+    test = _tested(images, config, seed, made=made)
     there = np.array([number for number, text in enumerate(found) if text], dtype=np.int64)
     ids = there[subset(len(there), config.images, seed=seed)]
     if len(ids) < 2:
@@ -72,13 +72,26 @@ def _found(split: Split, images: Images, config: TextConfig, seed: int) -> tuple
             f"{images.source} has no captions: give a column '{config.column}' in metadata.csv, or a NAME.txt beside "
             "each NAME.png"
         )
+    _require_places(config.templates)
     draws = randomness.uniform(seed, "template", (torch.arange(len(split)),), 1)[:, 0].numpy()
     chosen = np.minimum(draws * len(config.templates), len(config.templates) - 1).astype(int)
     made = [
-        "" if label < 0 else config.templates[place].format(_spoken(images.classes[label]))
+        "" if label < 0 else config.templates[place].replace("{}", _spoken(images.classes[label]))
         for place, label in zip(chosen, split.labels, strict=True)
     ]
     return made, "captions made from the class names, by templates", True
+
+
+def _tested(images: Images, config: TextConfig, seed: int, *, made: bool) -> list[str]:
+    """Captions of the test part, of the train part's kind; empty where there are none: nothing is refused for them."""
+    split = images.test
+    if split is None:
+        return []
+    if made:
+        return _found(split, images, config, seed)[0] if split.labels is not None else [""] * len(split)
+    there = config.column in _TABLES or split.has(config.column)
+    found = _written(split, images.source, config.column)[0] if there else []
+    return found or [""] * len(split)
 
 
 def _written(split: Split, source: str, column: str) -> tuple[list[str], str]:
@@ -126,6 +139,10 @@ def sentences(names: Sequence[str], templates: Sequence[str]) -> list[list[str]]
     Raises:
         UserError: a template has no place for the name.
     """
+    _require_places(templates)
+    return [[template.replace("{}", _spoken(name)) for template in templates] for name in names]
+
+
+def _require_places(templates: Sequence[str]) -> None:
     if not templates or any("{}" not in template for template in templates):
         raise UserError(f"--text.templates {list(templates)}: each must hold {{}}, where the name stands")
-    return [[template.format(_spoken(name)) for template in templates] for name in names]

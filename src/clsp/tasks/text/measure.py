@@ -11,16 +11,28 @@ from clsp.evaluation.measure import Measure
 _AT = (1, 5, 10)
 
 
-def ranks(similar: Tensor, groups: np.ndarray) -> np.ndarray:
-    """How many others each row finds more alike than its own: int64 [N].
+_ROWS = 4_000_000
+"""Similarities that are held at once."""
+
+
+def ranks(queries: Tensor, others: Tensor, groups: np.ndarray) -> np.ndarray:
+    """How many others each query finds at least as alike as its own: int64 [N].
+
+    What is exactly as alike counts as better: an encoder that tells nothing apart finds nothing.
 
     Args:
-        similar: of queries and what they search, float [N, N]; the own ones stand on the diagonal.
+        queries: unit embeddings, float [N, D].
+        others: of what is searched, float [N, D]; a query's own one stands in its row.
         groups: what is the same, int64 [N]: equal captions are each as good as the own one.
     """
-    same = torch.from_numpy(groups[:, None] == groups[None])
-    own = similar.masked_fill(~same, -torch.inf).max(dim=1, keepdim=True).values
-    return (similar.masked_fill(same, -torch.inf) > own).sum(dim=1).numpy()
+    found, kinds = np.empty(len(queries), np.int64), torch.from_numpy(groups)
+    rows = max(_ROWS // len(queries), 1)
+    for first in range(0, len(queries), rows):
+        some = slice(first, first + rows)
+        similar, same = queries[some] @ others.T, kinds[some, None] == kinds[None]
+        own = similar.masked_fill(~same, -torch.inf).max(dim=1, keepdim=True).values
+        found[some] = (similar.masked_fill(same, -torch.inf) >= own).sum(dim=1).numpy()
+    return found
 
 
 def recalls(images: Tensor, texts: Tensor, captions: list[str], *, protocol: str) -> list[Measure]:
@@ -32,13 +44,14 @@ def recalls(images: Tensor, texts: Tensor, captions: list[str], *, protocol: str
         captions: the captions themselves; equal ones count as one.
         protocol: which pairs.
     """
-    groups = np.unique(captions, return_inverse=True)[1]
+    known = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    groups = np.array([known[caption] for caption in captions])
     found = []
     for name, title, way in (
-        ("image_to_text", "image to text", images @ texts.T),
-        ("text_to_image", "text to image", texts @ images.T),
+        ("image_to_text", "image to text", (images, texts)),
+        ("text_to_image", "text to image", (texts, images)),
     ):
-        place = ranks(way, groups)
+        place = ranks(*way, groups)
         values = {f"recall@{k}": round(100 * float((place < k).mean()), 2) for k in _AT}
         first, *others = values
         found.append(

@@ -71,7 +71,7 @@ def zeroshot(model: Place, data: Place, classes: Sequence[str]) -> Predictions:
     if len(set(classes)) < 2 or not all(classes):
         raise UserError(f"--classes '{','.join(classes)}' must be two or more names: --classes 'cat,dog'")
     saved, templates = load_pairing(Path(model))
-    names, pixels = every_image(str(data), saved.spec)
+    names, pixels = every_image(str(data), saved.spec, Path(model))
     scores = saved.embed_images(pixels) @ saved.embed_classes(classes, templates).T
     scale = float(saved.pairing.scale.detach())
     return Predictions(names, tuple(classes), (scale * scores).softmax(dim=1).numpy())
