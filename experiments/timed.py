@@ -1,7 +1,6 @@
 """`clsp run` with a time to keep to, as a person would type it, on several sets of images; kept as parts of a study.
 
     python experiments/timed.py --plan experiments/time.yaml --work WORK
-    python experiments/timed.py --plan experiments/image-count.yaml --work WORK
 
 The plan names the study, and the options of its runs: of every list each value is taken. A run that was stopped goes on
 where it stopped; what the study has already is not repeated. `--part 0/2` and `--part 1/2` share the runs: bind each
