@@ -116,6 +116,20 @@ def gone(process):
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+def test_an_arm_that_diverges_does_not_keep_the_others_from_their_end(tmp_path):
+    command = ("compare", *SMALL, "--methods", "simclr,byol,simclr+view", "--seeds", "1", "--out", tmp_path / "R")
+    done = shared().clsp(*command, fault="loss:6:nan")  # 4 steps are the first arm's
+    assert done.status == 2
+    assert (
+        "byol (seed 0) diverged: the loss term" in done.error and "All other trainings are done and kept" in done.error
+    )
+    states = {path.parts[-3]: files.read_json(path)["status"] for path in tmp_path.glob("R/arms/*/*/stage.json")}
+    assert states == {"simclr": "finished", "byol": "interrupted", "simclr+view": "finished"}
+    rest = shared().clsp("compare", *SMALL, "--methods", "simclr,simclr+view", "--seeds", "1", "--out", tmp_path / "R")
+    assert rest.status == 0, rest.err
+    assert [row["arm"] for row in files.read_json(tmp_path / "R/comparison.json")["arms"]] == ["simclr", "simclr+view"]
+
+
 def test_wrong_arms_end_in_one_line(tmp_path):
     done = shared().clsp("compare", *SMALL, "--methods", "simclr,nnclt", "--out", tmp_path / "R")
     assert done.status == 2

@@ -54,11 +54,11 @@ def test_a_given_bank_says_how_many_anchors_there_are(monkeypatch, make_images, 
     prepared = Prepared(load_recipe("smoke", sizes), "smoke", make_images(60))
     arms = parse_arms("simclr+bank")
     with pytest.raises(UserError, match=r"more than the 20 anchors"):
-        engine._require_fit(prepared, arms, None, own_model=True)
+        engine._require_fit(prepared, arms, None, tmp_path / "diffusion")
     for anchors, refused in ((50, False), (30, True)):
         monkeypatch.setattr(engine.PositiveBank, "open", lambda place, anchors=anchors: range(anchors))
         with pytest.raises(UserError, match=r"more than the 30") if refused else nullcontext():
-            engine._require_fit(prepared, arms, tmp_path, own_model=False)
+            engine._require_fit(prepared, arms, tmp_path, None)
 
 
 def smoke(images, folder):

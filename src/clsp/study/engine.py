@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clsp import console, distributed, files
+from clsp.engine.finite import NonFiniteLossError
 from clsp.engine.launch import launch
 from clsp.errors import InUseError, UserError
 from clsp.positives.bank import PositiveBank
@@ -144,8 +145,12 @@ def _bank(
 
 
 def _work(study: Study, *, shared: bool) -> None:
-    """Do all cells, seed by seed, so that an interrupted study has all arms equally often; those in use come last."""
-    in_use = []
+    """Do all cells, seed by seed, so that an interrupted study has all arms equally often; those in use come last.
+
+    Raises:
+        NonFiniteLossError: a training diverged; it is raised when all others are done.
+    """
+    in_use, lost = [], list[tuple[Arm, int, NonFiniteLossError]]()
     for seed in study.seeds:
         for arm in study.arms:
             try:
@@ -155,8 +160,19 @@ def _work(study: Study, *, shared: bool) -> None:
                 if not shared or distributed.world_size() > 1:
                     raise
                 in_use.append((arm, seed))
+            except NonFiniteLossError as error:
+                if len(study.arms) * len(study.seeds) == 1:
+                    raise
+                console.say(f"{arm.name}, seed {seed}: {error}; the others go on")
+                lost.append((arm, seed, error))
     for arm, seed in in_use:
         _when_free(partial(_cell, study, arm, seed))
+    if lost:
+        names = dict.fromkeys(f"{arm.name} (seed {seed})" for arm, seed, _ in lost)
+        raise NonFiniteLossError(
+            f"{', '.join(names)} diverged: {lost[0][2]}. All other trainings are done and kept: leave those arms out "
+            "to get the table of the others"
+        )
 
 
 def _when_free(work: Callable[[], Made]) -> Made:

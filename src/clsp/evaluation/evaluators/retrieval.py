@@ -52,10 +52,11 @@ def retrieve(features: Tensor, labels: np.ndarray, *, queries: int, seed: int, n
     found = average_precisions(features, torch.from_numpy(labels), torch.from_numpy(rows)).numpy()
     known = {label: random_average_precision(int(sizes[label]) - 1, len(labels) - 1) for label in set(labels[rows])}
     chance = float(np.mean([known[label] for label in labels[rows]]))
+    alike = float((sizes[labels[rows]] - 1).mean()) / (len(labels) - 1)
     protocol = (
         f"mean average precision over {len(rows)} queries, each a test image that ranks all {len(labels) - 1} others "
         "by the cosine similarity of frozen features; those with its label count as found (a random order reaches "
-        f"about {100 * chance:.1f} %); of {note}"
+        f"about {100 * chance:.1f} %, features that are all alike {100 * alike:.1f} %); of {note}"
     )
     value = round(100 * float(found.mean()), 2)
     title = "retrieval"
