@@ -93,8 +93,9 @@ def test_another_test_part_is_measured_anew(tmp_path, task):
     arrays = {"x_train": rng.integers(0, 256, (60, 16, 16, 1), np.uint8), "y_train": labels}
     measures = []
     for seed in (1, 1, 2):
-        test = np.random.default_rng(seed).integers(0, 256, (30, 16, 16, 1), np.uint8)
-        np.savez(tmp_path / "set.npz", **arrays, x_test=test, y_test=labels[:30])
+        other = np.random.default_rng(seed)
+        test = {"x_test": other.integers(0, 256, (30, 16, 16, 1), np.uint8), "y_test": other.integers(0, 3, 30)}
+        np.savez(tmp_path / "set.npz", **arrays, **test)
         made.run(str(tmp_path / "set.npz"), tmp_path / "out", settings=settings)
         measures.append((tmp_path / "out" / made.measures).read_bytes())
     assert measures[0] == measures[1] != measures[2]
