@@ -7,6 +7,7 @@ compares it with the source, so that no reader is left out here.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -401,15 +402,27 @@ def _read_diffusion(folder: Path) -> None:
 def _condition(folder: Path) -> None:
     _encoder(folder / "condition")
     axes = {"center": torch.zeros(2), "axes": torch.eye(2, 16)}
-    files.write_bytes(folder / "condition" / "axes.safetensors", safetensors.torch.save(axes))
+    spent = {"seconds": "7.0", "flops": "1e12"}
+    files.write_bytes(folder / "condition" / "axes.safetensors", safetensors.torch.save(axes, spent))
+    record = {"stage": "encoder", "status": "finished", "seconds": 5.0, "settings": {}, "inputs": {"bank": "x"}}
+    record |= {"facts": {"flops": 1e12}, "version": "1", "process": "1 of here", "files": {}}
+    files.write_json(folder / "condition" / "stage.json", record)
+    drawn = {"flops": 2e12, "generator": {"seconds": 7.0, "flops": 4e12}}
+    files.write_json(folder / "positives" / "stage.json", {**record, "facts": drawn})
 
 
 def _read_condition(folder: Path) -> None:
     from clsp.diffusion.condition import load_condition
     from clsp.diffusion.unet import build_unet
+    from clsp.encoders.cost import pretraining_cost
+    from clsp.publish.export import Wish
+    from clsp.publish.generator import _write_config
 
     config = DiffusionConfig(widths=[4, 4], blocks=1, attention=[], norm_groups=2, condition="an encoder")
     load_condition(folder, build_unet(config, channels=1, size=8))
+    pretraining_cost(folder / "condition")
+    with tempfile.TemporaryDirectory() as out:
+        _write_config(Wish(folder, Path(out)), "condition/config.json")
 
 
 def _recipe(folder: Path) -> None:
@@ -423,8 +436,10 @@ def _recipe(folder: Path) -> None:
 
 def _read_recipe(folder: Path) -> None:
     from clsp.recipes.recipe import load_recipe
+    from clsp.study.opened import settings_in
 
     load_recipe(str(folder / "recipe.yaml"))
+    settings_in(folder / "recipe.yaml")
 
 
 def _arrays(folder: Path) -> None:
@@ -748,6 +763,7 @@ COVERED = {
     "diffusion.folder._scheduler": "diffusion",
     "diffusion.folder.require_readable": "diffusion",
     "diffusion.start._spent": "stage",
+    "encoders.cost.pretraining_cost": "condition",
     "encoders.export.load_encoder": "encoder",
     "encoders.export.read_config": "encoder",
     "encoders.weights._require_same_backbone": "weights",
@@ -782,6 +798,7 @@ COVERED = {
     "publish.card.model_card": "export",
     "publish.copying.copy": "bank",
     "publish.generator._card": "diffusion",
+    "publish.generator._write_config": "condition",
     "publish.generator.generator_card": "diffusion",
     "publish.origin._metrics": "export",
     "publish.origin._told": "export",
@@ -804,7 +821,9 @@ COVERED = {
     "study.onward._main": "onward",
     "study.onward.find_training": "weights",
     "study.opened.images_of": "recipe",
+    "study.opened.settings_in": "recipe",
     "study.opened.source_in": "onward",
+    "study.opened.tones_of": "explore",
     "study.record.require_same_data": "cells",
     "study.result.read": "cells",
     "study.seal.changing": "verify",

@@ -19,10 +19,9 @@ from clsp.evaluation.embeddings import Embeddings, parts_of
 from clsp.images.imageset import Images, split_fingerprint
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.prepare import Prepared, prepare
-from clsp.recipes.recipe import is_run, shared_settings
 from clsp.study import stages
 from clsp.study.findings import EMBEDDINGS
-from clsp.study.opened import source_in
+from clsp.study.opened import settings_in, source_in
 from clsp.study.record import describe
 from clsp.text import portable
 
@@ -99,9 +98,7 @@ def _prepared(folder: Path, data: str | None) -> Prepared:
     if not folder.is_dir():
         raise UserError(f"there is no run at '{folder}'; give the folder that 'clsp run --out' wrote")
     if path.is_file():
-        record = files.read_yaml(path)
-        about = {"recipe": str(path)} if is_run(record) else {"overrides": shared_settings(record)}
-        return prepare(data or source_in(folder), store=folder / "images", **about)
+        return prepare(data or source_in(folder), store=folder / "images", **settings_in(path))
     encoder = encoder_folder(folder)
     if not (encoder / "config.json").is_file():
         raise UserError(f"{folder} is no run and no encoder; give the --out of 'clsp run', or an encoder's folder")

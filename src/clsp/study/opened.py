@@ -27,6 +27,16 @@ def source_in(folder: Path) -> str:
         return source_of(record, folder)
 
 
+def settings_in(path: Path) -> dict[str, Any]:
+    """What `clsp.recipes.prepare.prepare` is to be told, so that images become what a ``recipe.yaml`` says.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    record = files.read_yaml(path)
+    return {"recipe": str(path)} if is_run(record) else {"overrides": shared_settings(record)}
+
+
 def tones_of(folder: Path) -> Tones | None:
     """How the images became 8-bit and opaque that an encoder in ``folder`` was trained on; None: nobody knows.
 
