@@ -39,7 +39,7 @@ def exact(monkeypatch):
     """Make the prediction the best one for images whose pixels are normal, with mean 0.3 and a deviation (0: known)."""
 
     def use(noising, prediction, deviation):
-        def predict(unet, x, anchors, t, weight, guidance):
+        def predict(unet, x, anchors, t, weight, guidance, told):
             a = float(noising.alphas_cumprod[min(round(float(t)), len(noising.alphas_cumprod) - 1)])
             share = a**0.5 * deviation**2 / (a * deviation**2 + 1 - a)
             clean = MEAN + share * (x - a**0.5 * MEAN)
