@@ -207,7 +207,7 @@ def test_a_hub_id_is_read_from_the_cache_descriptions_first(folder, unet, monkey
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     assert unet_hash(load_diffusion("somebody/ddpm")[0]) == unet_hash(unet)
-    assert asked == [("somebody/ddpm", []), ("somebody/ddpm", ["unet/*.safetensors"])]
+    assert asked == [("somebody/ddpm", []), ("somebody/ddpm", ["unet/*.safetensors", "condition/*.safetensors"])]
     edit(folder / "model_index.json", vqvae=["diffusers", "VQModel"])
     refused("somebody/ldm", "denoises latents")
     assert len(asked) == 3  # its weights were not asked for

@@ -25,7 +25,7 @@ CLASSES = [
 ]  # fmt: skip
 INCIDENTAL = {
     # What stands in a file is named by its fingerprint.
-    DiffusionConfig: {"sample_every", "checkpoint_minutes", "weights"},
+    DiffusionConfig: {"condition", "sample_every", "checkpoint_minutes", "weights"},
     SynthesizeConfig: {"batch_size", "shard_anchors", "precision", "gate"},
     PretrainConfig: {"log_every", "knn_every", "checkpoint_minutes", "positive.pairs.file", "weights"},
     ImagesConfig: {"store"},
