@@ -24,10 +24,10 @@ from harness import Result, arguments, finish, floor_of, interleave, seconds_tex
 from torch import Tensor, nn
 
 from clsp import files
+from clsp.encoders.features import encode_images
 from clsp.engine.neighbours import nearest
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluate import evaluate
-from clsp.evaluation.features import encode_images
 from clsp.evaluation.task import Task, make_task
 from clsp.evaluation.trained import Trained
 from clsp.images.config import ImagesConfig

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from clsp.encoders.export import EncoderSpec
+from clsp.encoders.features import encode_images
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.distance import kid
-from clsp.evaluation.features import encode_images
 from clsp.images.config import ImagesConfig
 from clsp.images.imageset import Split, subset
 from clsp.images.sources import open_images

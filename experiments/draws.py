@@ -21,7 +21,7 @@ from torch import Tensor
 
 from clsp import files
 from clsp.diffusion.folder import load_diffusion
-from clsp.evaluation.features import encode_by
+from clsp.encoders.features import encode_by
 from clsp.images.config import ImagesConfig
 from clsp.images.imageset import Images, subset
 from clsp.images.sources import open_images

@@ -186,7 +186,7 @@ def _encoder(folder: Path) -> None:
 
 def _read_encoder(folder: Path) -> None:
     from clsp.encoders.export import load_encoder, read_spec
-    from clsp.evaluation.features import encode_images
+    from clsp.encoders.features import encode_images
 
     encoder, spec = load_encoder(folder), read_spec(folder)
     image, mean, std = np.zeros((1, spec.channels, 8, 8), np.uint8), torch.tensor(spec.mean), torch.tensor(spec.std)

@@ -91,6 +91,10 @@ def settings_of(name: str, world: World) -> dict[str, Any]:
     found: dict[str, Any] = {"knn_every": 0}
     if name.endswith("+bank+host"):
         found["positive.host.odds"] = 2.0
+    if name == "aps+bank+host":
+        found["lr"] = (
+            1e-3  # at the recipe's rate the last bits of two processors part the losses by a tenth in five steps
+        )
     if name.endswith("+mixture+nt_xent"):
         found |= {"positive.third.schedule": "cosine", "positive.third.trim": 0.25}
     if "+pairs" in name:

@@ -25,9 +25,14 @@ from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops, training_cost
 from clsp.positives.synthesize import synthesize
 from clsp.positives.trial import try_draw
+from clsp.preflight import preflight
+from clsp.preflight.budget import fit_to_time
+from clsp.preflight.stages import Plan, plan_stages
 from clsp.publish.export import Wish, export
 from clsp.recipes.fit import check_generator
-from clsp.recipes.recipe import load_recipe
+from clsp.recipes.prepare import Prepared
+from clsp.recipes.recipe import Recipe, load_recipe
+from clsp.settings.values import merge
 
 CPU = HardwareConfig(accelerator="cpu")
 
@@ -233,8 +238,16 @@ def test_weights_are_taken_with_the_axes_that_they_were_trained_with(
         train(tmp_path / "d", weights=str(conditional))
 
 
-def test_a_term_on_the_middle_features_goes_with_a_condition(train, encoder, tmp_path):
-    assert "unet" in train(tmp_path / "a", condition=str(encoder), dispersive=0.25).facts
+def test_a_term_on_the_middle_features_leaves_what_is_predicted_as_it_is_told(tiny_diffusion, make_images):
+    pixels, found = Pixels(make_images(20, None, channels=1, size=8).train.images), {}
+    embeddings = torch.randn(20, 32, generator=torch.Generator().manual_seed(0))
+    for name, told, weight in (("told", embeddings, 0.0), ("both", embeddings, 0.25), ("other", -embeddings, 0.25)):
+        torch.manual_seed(0)
+        config = tiny_diffusion(condition="an encoder", dispersive=weight, dropout=0.0)
+        found[name] = DiffusionTraining(config, pixels, seed=0, told=told).step(0).terms
+    assert torch.allclose(found["told"]["noise_prediction"], found["both"]["noise_prediction"], atol=1e-6)
+    assert not torch.allclose(found["told"]["noise_prediction"], found["other"]["noise_prediction"], atol=1e-4)
+    assert found["both"]["dispersive"] != 0
 
 
 def test_images_of_another_size_are_brought_to_the_encoder_s(conditional):
@@ -282,8 +295,15 @@ def test_a_trial_draw_is_told_of_its_anchors(conditional, make_images):
     pipeline, images = SyntheticPositivePipeline.from_pretrained(conditional), make_images(20, None, channels=1, size=8)
     config = SynthesizeConfig(candidates=1, steps=5, interpolation_weight=1.0, sampler="sde-dpmsolver++")
     how = {"max_strength": 1.0, "seed": 0, "condition": pipeline.condition}
-    verdict = try_draw(pipeline.unet, build_scheduler(DiffusionConfig(timesteps=100)), images, config, **how)
-    assert verdict.measures["follows"].value > 0
+    asked = []
+    pipeline.condition.register_forward_hook(lambda module, given, out: asked.append(given[0].clone()))
+    try_draw(pipeline.unet, build_scheduler(DiffusionConfig(timesteps=100)), images, config, **how)
+    seen = torch.cat(asked).add(1).mul(127.5).round().to(torch.uint8)
+    assert sorted(map(bytes, seen.numpy())) == sorted(map(bytes, images.train.images))
+    with pytest.raises(UserError, match="this one is told a class"):
+        try_draw(
+            pipeline.unet, build_scheduler(DiffusionConfig(timesteps=100)), images, config, **how | {"condition": None}
+        )
 
 
 def test_a_recipe_is_refused_that_guides_from_what_was_never_trained(make_images, encoder):
@@ -326,3 +346,16 @@ def test_a_model_without_what_it_is_told_by_is_refused(conditional):
     (conditional / FOLDER).rename(conditional / "away")
     with pytest.raises(UserError, match="this one is told a class"):
         SyntheticPositivePipeline.from_pretrained(conditional)
+
+
+def test_a_plan_counts_a_conditional_model_and_takes_the_size_of_its_encoder(encoder, make_images):
+    """With guidance each step of it is two whole passes, where an unconditional one's second half is repeated."""
+    told = {"diffusion": {"condition": str(encoder)}, "synthesize": {"interpolation_weight": 1.0}}
+    images, drawing = make_images(80, 20, channels=1, size=8), []
+    for guidance in (1.0, 2.0):
+        given = {"synthesize": {"guidance_scale": guidance}, "pretrain": {"batch_size": 16}}
+        recipe = load_recipe("smoke", merge(Recipe, told, given))
+        drawing.append(plan_stages(Plan(recipe, images, None))[1].flops)
+        assert "synthetic positives" in preflight(Prepared(recipe, "smoke", images))
+    assert drawing[1] == pytest.approx(2 * drawing[0], rel=0.01)
+    assert fit_to_time(make_images(40, 20, channels=1, size=32), 60.0, told).size == 8

@@ -16,11 +16,11 @@ from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.training import train_diffusion
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.encoders.config import BackboneConfig
+from clsp.encoders.features import encode_images
 from clsp.engine import memory
 from clsp.engine.hardware import HardwareConfig
 from clsp.engine.memory import fits, in_batches, is_too_little_memory, train_within
 from clsp.errors import UserError
-from clsp.evaluation.features import encode_images
 from clsp.positives.bank import PositiveBank
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.synthesize import synthesize

@@ -15,9 +15,10 @@ from clsp import SyntheticPositivePipeline, console
 from clsp.cli import commands
 from clsp.diffusion.samplers import make_sampler
 from clsp.diffusion.unet import build_scheduler, build_unet
+from clsp.encoders import features
 from clsp.encoders.export import load_encoder, read_spec
 from clsp.engine import hardware
-from clsp.evaluation import bottleneck, classifier, distance, features, judge, trained
+from clsp.evaluation import bottleneck, classifier, distance, judge, trained
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import few_labels
 from clsp.positives.bank import PositiveBank

@@ -12,13 +12,13 @@ from measuring import measured
 from scipy.stats import binomtest
 
 from clsp.encoders.export import read_spec, save_encoder
+from clsp.encoders.features import encode_images
 from clsp.engine import neighbours
 from clsp.engine.neighbours import nearest
 from clsp.errors import UserError
 from clsp.evaluation import trained as training
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import knn, linear
-from clsp.evaluation.features import encode_images
 from clsp.evaluation.measure import accuracy, difference
 from clsp.evaluation.online import OnlineKNN
 from clsp.evaluation.task import make_task

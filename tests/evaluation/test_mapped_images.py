@@ -13,9 +13,9 @@ from measuring import measured
 
 from clsp import files
 from clsp.encoders.export import read_spec
+from clsp.encoders.features import encode_images
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.config import EvaluateConfig
-from clsp.evaluation.features import encode_images
 from clsp.evaluation.look import draw_neighbours
 from clsp.evaluation.task import make_task
 from clsp.images.imageset import Images, Split

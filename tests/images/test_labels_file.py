@@ -3,11 +3,13 @@
 import json
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
+from clsp.images.imageset import Split
 from clsp.images.sources import open_images
 
 
@@ -174,3 +176,12 @@ def test_a_changed_table_is_read_again(folder, tmp_path):
     for first in "ab":
         (folder / "labels.csv").write_text(f"image,label\n0.png,{first}\n1.png,c\n")
         assert open_images(str(folder), store=tmp_path / "store").classes == (first, "c")
+
+
+def test_one_long_text_does_not_make_all_rows_as_long():
+    captions = ["a", "b" * 1_000_000, *("c",) * 2000]  # 8 GB, were every row as long as the longest
+    split = Split(images=np.zeros((2002, 1, 8, 8), np.uint8), names=["n"] * 2002, columns={"caption": captions})
+    assert split.column("caption").tolist() == captions
+    assert len(split.fingerprint) == 16
+    flags = Split(images=split.images, names=split.names, columns={"validation": [True] * 2002}).column("validation")
+    assert flags.dtype == bool

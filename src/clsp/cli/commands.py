@@ -181,9 +181,9 @@ def _bounds(text: str) -> tuple[float, float]:
 
 def _features(folder: Path, prepared: Prepared, splits: list[Split]) -> list[Tensor]:
     """Features of all images of each part, float32 [N, D] on the CPU; the recipe's device encodes them."""
+    from clsp.encoders.features import encode_by
     from clsp.engine.hardware import device_of
     from clsp.engine.threads import bind
-    from clsp.evaluation.features import encode_by
 
     bind()
     return encode_by(folder, [split.images for split in splits], device=device_of(prepared.recipe.hardware))

@@ -15,10 +15,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DModel
@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from clsp import distributed, files
 from clsp.diffusion.config import DiffusionConfig
+from clsp.diffusion.folder import located
 from clsp.diffusion.unet import Grid
 from clsp.encoders.cost import pretraining_cost
 from clsp.encoders.export import Normalised, encoder_folder, load_encoder, read_config, read_spec
-from clsp.engine.memory import in_batches
+from clsp.encoders.features import encode_by
 from clsp.engine.record import Record
 from clsp.errors import UserError
 
@@ -41,7 +42,6 @@ OPTION = "--diffusion.condition"
 FOLDER, _AXES = "condition", "axes.safetensors"
 _WEIGHTS = "encoder.safetensors"
 _FIX = "give the diffusion model's folder as 'clsp diffusion' wrote it, or train it again"
-_AT_ONCE = 500
 
 
 class Condition(nn.Module):
@@ -59,35 +59,33 @@ class Condition(nn.Module):
 
     def __init__(self, folder: Path, center: Tensor, axes: Tensor, spent: dict[str, float] | None = None) -> None:
         super().__init__()
-        self.folder, self.spent, self.digest = folder, spent or {}, digest_of(folder)
+        self.folder, self.spent = folder, spent or {}
         spec = read_spec(folder)
         self.size = (spec.size, spec.size)
         self.encoder = Normalised(load_encoder(folder), spec).eval().requires_grad_(False)
         self.register_buffer("center", center)
         self.register_buffer("axes", axes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images, float [B, C, H, W] in [-1, 1], to float32 [B, W]; in 32 bit whatever the rest is computed in."""
-        return (self.features(images) - self.center) @ self.axes
+    @cached_property
+    def digest(self) -> str:
+        """What the encoder is, see `digest_of`."""
+        return digest_of(self.folder)
 
     @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """The encoder's features of images, brought to its size: float32 [B, D]."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Images, float [B, C, H, W] in [-1, 1], to float32 [B, W]; in 32 bit whatever the rest is computed in.
+
+        They are brought to the encoder's size.
+        """
         with torch.autocast(images.device.type, enabled=False):
             seen = images.float()
             if seen.shape[-2:] != self.size:
                 seen = F.interpolate(seen, self.size, mode="bicubic", antialias=True).clamp(-1.0, 1.0)
-            found: Tensor = self.encoder((seen + 1.0) / 2.0)
-            return found
+            return self.of(self.encoder((seen + 1.0) / 2.0))
 
-    def features_of(self, images: files.Array) -> Tensor:
-        """The features of uint8 images [N, C, H, W]: float32 [N, D], on the encoder's device."""
-
-        def encoded(first: int, last: int) -> Tensor:
-            batch = torch.from_numpy(files.take(images, np.arange(first, last))).to(self.center.device)
-            return self.features(batch.float() / 127.5 - 1.0)
-
-        return torch.cat(in_batches(encoded, len(images), _AT_ONCE))
+    def of(self, features: Tensor) -> Tensor:
+        """The encoder's features, float32 [B, D], to what is told: [B, W]."""
+        return (features - self.center) @ self.axes
 
     def save(self, folder: Path) -> None:
         """Write the encoder and the axes into ``folder / "condition"``, so that the model's folder is enough."""
@@ -95,7 +93,7 @@ class Condition(nn.Module):
         if place != self.folder:
             files.make_folder(place)
             for name in ("config.json", _WEIGHTS):
-                files.write_bytes(place / name, (self.folder / name).read_bytes())
+                files.write_bytes(place / name, files.read_bytes(self.folder / name))
         tensors = {"center": self.center.cpu().contiguous(), "axes": self.axes.cpu().contiguous()}
         files.write_bytes(place / _AXES, save(tensors, {name: repr(value) for name, value in self.spent.items()}))
 
@@ -157,53 +155,50 @@ def condition_for(
         start: what the model is told that the weights are taken from.
 
     Returns:
-        The condition, and what is told of the images: float32 [N, W].
+        The condition, and what is told of the images: float32 [N, W], on the CPU.
 
     Raises:
         UserError: the encoder is damaged, gives all images the same features, or is not the one of ``start``.
     """
-    digest, kept = digest_of(encoder), folder / FOLDER
-    if start is not None and start.digest != digest:
+    kept = folder / FOLDER
+    if start is not None and start.digest != digest_of(encoder):
         raise UserError(f"{OPTION} {encoder} is another encoder than --diffusion.weights was trained with; give that")
-    begun = start is None and distributed.agreed((kept / _AXES).is_file() and digest_of(kept) == digest)
+    begun = start is None and distributed.agreed((kept / _AXES).is_file() and digest_of(kept) == digest_of(encoder))
+    (features,) = encode_by(encoder, [images], device=device)
     if begun:
-        found = _read(kept, width).to(device)
+        found = _read(kept, width)
     else:
-        count = read_config(encoder).num_features
-        known = (torch.zeros(count), torch.zeros(count, width)) if start is None else (start.center, start.axes)
-        found = Condition(encoder, *known, pretraining_cost(encoder)).to(device)
-    features = found.features_of(images)
-    if start is None and not begun:
-        center, axes = distributed.agreed(_fitted(features.double().cpu(), width))
-        if axes is None:
+        fitted = (start.center, start.axes) if start is not None else distributed.agreed(_fitted(features, width))
+        if fitted is None:
             raise UserError(f"{OPTION} {encoder} gives all images the same features; give one that tells them apart")
-        found.center, found.axes = center.to(device), axes.to(device)
-    if distributed.rank() == 0:
-        found.save(folder)
-    return found, (features - found.center) @ found.axes
+        center, axes = fitted
+        found = Condition(encoder, center, axes, pretraining_cost(encoder))
+        if distributed.rank() == 0:
+            found.save(folder)
+    told = found.of(features)  # before it moves: features are on the CPU
+    return found.to(device), told
 
 
-def _fitted(features: Tensor, width: int) -> tuple[Tensor, Tensor | None]:
+def _fitted(features: Tensor, width: int) -> tuple[Tensor, Tensor] | None:
     """Mean [D] and axes [D, width] of features [N, D], by falling variance, 1 in the mean; None: they do not vary."""
-    center = features.mean(dim=0)
-    centred = features - center
+    center = features.double().mean(dim=0)
+    centred = features.double() - center
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(features))
     variances, axes = variances.flip(0)[:width], axes.flip(1)[:, :width]
     if not float(variances.mean()) > 1e-12:
-        return center.float(), None
+        return None
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
     axes = axes * largest.sign() / variances.mean().sqrt()
     return center.float(), F.pad(axes, (0, width - axes.shape[1])).float()
 
 
-def load_condition(folder: Path, unet: UNet2DModel) -> Condition | None:
-    """Load what the model in ``folder`` is told by; None: it is told nothing.
+def load_condition(source: str | Path, unet: UNet2DModel) -> Condition | None:
+    """Load what the model of a folder or hub id is told by; None: it is told nothing.
 
     Raises:
         UserError: a file is damaged, or does not fit the U-Net or the others.
     """
-    place = folder / FOLDER
-    if unet.config.class_embed_type != "identity" or not place.is_dir():
+    if not conditional(unet) or not (place := located(str(source)) / FOLDER).is_dir():
         return None
     found = _read(place, told_width(unet.config.block_out_channels))
     Grid.of(unet, read_spec(place).channels)
@@ -237,8 +232,13 @@ def told_width(widths: Sequence[int]) -> int:
     return 4 * int(widths[0])
 
 
+def conditional(unet: UNet2DModel) -> bool:
+    """Whether a U-Net is told of images."""
+    return bool(unet.config.class_embed_type == "identity")
+
+
 def untold(unet: UNet2DModel, images: int) -> dict[str, Tensor]:
     """What a call of a conditional U-Net needs that is told of no image; nothing for an unconditional one."""
-    if unet.config.class_embed_type != "identity":
+    if not conditional(unet):
         return {}
     return {"class_labels": torch.zeros(images, told_width(unet.config.block_out_channels), device=unet.device)}

@@ -39,9 +39,9 @@ class SyntheticPositivePipeline(DiffusionPipeline):
     """Draws synthetic positives: images with an anchor's content and another background.
 
     Any unconditional `UNet2DModel` (whatever it predicts) and any diffusers scheduler over the same betas serve, and
-    those that clsp trained with a condition. The
-    paper's sampler is ``DDIMScheduler(clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")`` with
-    100 steps and eta 0.1; that is what `from_pretrained` sets up.
+    the models that clsp trained with a condition. The paper's sampler is ``DDIMScheduler(clip_sample=False,
+    set_alpha_to_one=True, timestep_spacing="trailing")`` with 100 steps and eta 0.1; that is what `from_pretrained`
+    sets up.
     """
 
     model_cpu_offload_seq = "unet"
@@ -74,7 +74,7 @@ class SyntheticPositivePipeline(DiffusionPipeline):
             UserError: nothing usable is there, or the sampler is unknown.
         """
         unet, settings = folder.load_diffusion(source)
-        condition = load_condition(folder.located(str(source)), unet)
+        condition = load_condition(source, unet)
         with files.foreign(f"--diffusion {source}", folder.FIX, what="has a scheduler that cannot be made"):
             pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample), condition)
         pipeline.max_strength = trained_strength(source)

@@ -212,10 +212,9 @@ def train_diffusion(
         chosen = subset(len(images.train), config.images, seed=seed)
         condition, embeddings = None, None
         if encoder is not None:
-            about = {"width": told_width(config.widths), "device": device_of(hardware)}
-            about["start"] = None if start is None else start.condition
-            rows = files.Rows(images.train.images, chosen)
-            condition, embeddings = condition_for(encoder, rows, folder, **about)
+            how: dict[str, Any] = {"width": told_width(config.widths), "device": device_of(hardware)}
+            rows, known = files.Rows(images.train.images, chosen), None if start is None else start.condition
+            condition, embeddings = condition_for(encoder, rows, folder, start=known, **how)
         torch.manual_seed(seed)
         pixels = Pixels(images.train.images, chosen)
         training = DiffusionTraining(config, pixels, seed=seed, start=start, told=embeddings)

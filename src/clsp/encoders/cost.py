@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from clsp import files
@@ -37,10 +38,15 @@ def _record_of(folder: Path) -> Record | None:
     """The record of the training that made the weights in ``folder``, which may be a copy of a run's."""
     if (record := read_record(folder)) is not None:
         return record
-    made = files.file_hash(folder / _WEIGHTS)
-    for cell in sorted((folder.parent / "arms").glob("*/seed-*")):
-        record = read_record(cell)
-        entry = None if record is None else record.files.get(_WEIGHTS)
-        if entry is not None and entry.sha256 == made:
+    cells = sorted((folder.parent / "arms").glob("*/seed-*"))
+    return find_training(cells, files.file_hash(folder / _WEIGHTS), _WEIGHTS)
+
+
+def find_training(folders: Iterable[Path], sha256: str, weights: str) -> Record | None:
+    """The record of the first training that wrote the file ``weights`` with this hash; None: there is none."""
+    for folder in folders:
+        record = read_record(folder)
+        entry = None if record is None else record.files.get(weights)
+        if entry is not None and entry.sha256 == sha256:
             return record
     return None

@@ -261,8 +261,8 @@ class _State:
     def save(self, done: int) -> None:
         """Write the state after ``done`` steps; the first process does."""
         if distributed.rank() == 0:
-            going = self.pace is not None and done < self.training.steps  # a finished one has bytes of its own
-            asked = self.pace.kept() if going and self.pace is not None else []
+            ended = done >= self.training.steps  # its bytes are those of a training without a pace
+            asked = [] if self.pace is None or ended else self.pace.kept()
             state = {
                 "step": done,
                 "training": self.training.state_dict(),

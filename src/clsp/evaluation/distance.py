@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsp.evaluation.features import encode_by
+from clsp.encoders.features import encode_by
 
 
 def distance_seen_by(

@@ -11,8 +11,8 @@ from torch import nn
 from clsp import files
 from clsp.encoders.backbone import feature_count
 from clsp.encoders.export import EncoderSpec
+from clsp.encoders.features import encode_images
 from clsp.evaluation.classifier import fit_classifier
-from clsp.evaluation.features import encode_images
 from clsp.evaluation.task import Task
 from clsp.images.imageset import Images, subset
 from clsp.positives.bank import PositiveBank

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clsp.encoders.features import encode_images
 from clsp.engine.neighbours import nearest
 from clsp.evaluation.evaluators.knn import vote
-from clsp.evaluation.features import encode_images
 from clsp.images.imageset import Split, subset
 
 _REFERENCES, _QUERIES, _K, _TEMPERATURE = 4000, 1000, 20, 0.07

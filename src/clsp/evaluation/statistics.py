@@ -32,6 +32,12 @@ class Interval:
         return dict(vars(self))
 
 
+def mean_at_random(relevant: np.ndarray, total: int, first: int | None = None) -> float:
+    """The mean of `random_average_precision` over queries, for each of which so many are ``relevant``, int64 [Q]."""
+    numbers, times = np.unique(relevant, return_counts=True)
+    return float(np.average([random_average_precision(int(one), total, first) for one in numbers], weights=times))
+
+
 def random_average_precision(relevant: int, total: int, first: int | None = None) -> float:
     """Expected average precision of a random order: the mean, over the hits among the first, of precision at each.
 
@@ -48,7 +54,7 @@ def random_average_precision(relevant: int, total: int, first: int | None = None
         return 0.0
     hits = count * relevant / total
     some = 1.0 if relevant > total - count else 1.0 - math.exp(_ways(total - relevant, count) - _ways(total, count))
-    harmonic = sum(1.0 / place for place in range(1, count + 1))
+    harmonic = float((1.0 / np.arange(1, count + 1)).sum())
     more = (count - harmonic) / (count - 1) * (hits - some) if count > 1 else 0.0
     return (harmonic * some + more) / count
 

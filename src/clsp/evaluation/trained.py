@@ -14,8 +14,8 @@ from torch import Tensor
 
 from clsp import files
 from clsp.encoders.export import read_spec
+from clsp.encoders.features import encode_by
 from clsp.errors import UserError
-from clsp.evaluation.features import encode_by
 from clsp.evaluation.task import Task
 
 

@@ -71,10 +71,9 @@ class Split:
         if not self.has(name):
             known = f"known: {', '.join(self.columns)}" if self.columns else "they have no columns at all"
             raise UserError(f"the images have no column '{name}'; {known}")
-        if name == "label":
-            return np.asarray(self.labels)
-        texts = any(isinstance(entry, str) for entry in self.columns[name])
-        return np.asarray(self.columns[name], dtype=object if texts else None)  # numpy's text is as long as the longest
+        found = self.labels if name == "label" else self.columns[name]
+        texts = isinstance(found, list | tuple) and any(isinstance(entry, str) for entry in found)
+        return np.asarray(found, dtype=object if texts else None)  # numpy's text is as long as the longest of all
 
     def rows(self, rows: np.ndarray) -> Split:
         """The images ``rows`` (int64, sorted), without a copy of their pixels: they may not fit the memory."""
@@ -133,7 +132,7 @@ def split_fingerprint(split: Split) -> str:
     if split.labels is not None:
         digest.update(split.labels.astype("<i8").tobytes())
     for name in sorted(split.columns):
-        digest.update(f"{name}: {np.asarray(split.columns[name]).tolist()!r}".encode(errors="surrogateescape"))
+        digest.update(f"{name}: {split.column(name).tolist()!r}".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 

@@ -52,7 +52,7 @@ class Plan:
     tones: Tones | None = None
     """How its files become 8-bit and opaque."""
     also: str | None = None
-    """The key under which the same images are asked for when size and channels are stated."""
+    """The key under which the same images are asked for when size, channels and tones are stated."""
 
 
 def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -26,6 +26,7 @@ from clsp.images.cache import ALIAS, has_room, image_cache, use
 from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
 from clsp.images.plan import Part, Plan, check_enough, each
+from clsp.images.rows import collect, write_rows
 from clsp.images.told import excluded_note
 from clsp.images.tones import Tones
 from clsp.images.unread import UNREAD, unread
@@ -173,9 +174,9 @@ def build(plan: Plan, folder: Path | None) -> Images:
             rows = _rows(part, name, tally, bar)
             shape = (len(part.names), plan.channels, plan.size, plan.size)
             if folder is None:
-                arrays[name] = _collect(rows, shape)
+                arrays[name] = collect(rows, shape)
             else:
-                _write(folder / f"{name}.npy", rows, shape)
+                write_rows(folder / f"{name}.npy", rows, shape)
     check_enough(plan.source, len(tally.names["train"]), tally.excluded)
     if folder is not None:
         arrays = {name: files.read_array(folder / f"{name}.npy", mapped=True) for name in plan.parts}
@@ -249,32 +250,6 @@ def _rows(part: Part, split: str, tally: _Tally, bar: console.Progress) -> Itera
         labels.append(label)
         rows.append(row)
         yield decoded.pixels
-
-
-def _collect(rows: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    images = np.empty(shape, np.uint8)
-    count = 0
-    for row in rows:
-        images[count] = row
-        count += 1
-    return images[:count]
-
-
-def _write(path: Path, rows: Iterator[np.ndarray], shape: tuple[int, ...]) -> None:
-    """Stream rows into a .npy file, whose header is written again once their number is known."""
-    with files.atomic(path) as file:
-        _write_header(file, shape)
-        count = 0
-        for row in rows:
-            file.write(row.tobytes())
-            count += 1
-        file.seek(0)
-        _write_header(file, (count, *shape[1:]))  # as long as the first: numpy pads for a growing first axis
-
-
-def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _index(plan: Plan, tally: _Tally, splits: Mapping[str, Split]) -> dict[str, Any]:

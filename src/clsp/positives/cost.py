@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DModel
 
 from clsp import files
-from clsp.diffusion.condition import conditioned, untold
+from clsp.diffusion.condition import conditional, conditioned, untold
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.folder import require_sizes
 from clsp.diffusion.interpolation import encode, steps_taken
@@ -32,10 +32,10 @@ def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) ->
     with torch.no_grad():
         full = count_flops(lambda: unet(x, 0, return_dict=False, **untold(unet, 1)))
         half = count_flops(lambda: encode(unet, x, 0))
-    conditional, mixed = unet.config.class_embed_type is not None, config.interpolation_weight < 1.0
+    told, mixed = conditional(unet), config.interpolation_weight < 1.0
     each, shared = full, half if mixed else 0.0
-    if config.guidance_scale > 1.0 and (conditional or mixed):
-        each += full if conditional else full - half
+    if config.guidance_scale > 1.0 and (told or mixed):
+        each += full if told else full - half
     encoded = config.candidates if config.anchor_noise == "each" else 1
     return anchors * steps_taken(config.steps, config.strength) * (config.candidates * each + encoded * shared)
 

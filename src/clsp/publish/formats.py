@@ -26,7 +26,7 @@ from clsp.encoders.export import (
 )
 from clsp.encoders.plain import Plain, plain_model, timm_config
 from clsp.errors import UserError, suggest
-from clsp.publish.origin import Origin, origin_of, shared_name
+from clsp.publish.origin import Origin, origin_of, shared_facts
 from clsp.publish.quantise import Loss, quantise
 
 TOLERANCE = 1e-5
@@ -64,10 +64,8 @@ class Encoder:
             UserError: none is there, or a file of it or of its run is damaged.
         """
         ours = {name: value for name, value in read_config(folder).clsp.items() if name not in ("stem", "args")}
-        if "data" in ours:
-            ours["data"] = shared_name(str(ours["data"]))
         model, spec = load_encoder(folder), read_spec(folder)
-        return cls(folder, model, spec, ours, origin_of(folder, _WEIGHTS), data)
+        return cls(folder, model, spec, shared_facts(ours), origin_of(folder, _WEIGHTS), data)
 
     @property
     def features(self) -> int:

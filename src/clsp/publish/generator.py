@@ -14,7 +14,7 @@ from clsp.errors import UserError
 from clsp.publish.card import data_told, licence
 from clsp.publish.copying import copy
 from clsp.publish.markdown import code, document, listed, plain, section
-from clsp.publish.origin import FIX, Origin, origin_of, shared_name
+from clsp.publish.origin import FIX, Origin, origin_of, shared_facts, shared_name
 
 if TYPE_CHECKING:
     from clsp.publish.export import Exported, Wish
@@ -57,8 +57,7 @@ def _write_config(wish: Wish, name: str) -> None:
     """Write the description of the encoder; it names the data, of a path its last part alone."""
     config = files.read_json(wish.place / name, dict[str, Any], fix=FIX)
     with files.foreign(wish.place / name, FIX, what="holds what no run writes"):
-        ours = config["clsp"]
-        config["clsp"] = {**ours, **({"data": shared_name(str(ours["data"]))} if "data" in ours else {})}
+        config["clsp"] = shared_facts(config["clsp"])
     files.write_json(wish.out / name, config)
 
 
@@ -87,7 +86,8 @@ def _card(folder: Path, names: list[str], license_: str, title: str) -> str:
     settings = {} if origin.record is None else origin.record.settings
     patch = int(settings.get("patch", 1))
     channels, side = unet["in_channels"] // patch**2, unet["sample_size"] * patch
-    task = "image-to-image" if _conditional(names) else "unconditional-image-generation"
+    conditional = _conditional(names)
+    task = "image-to-image" if conditional else "unconditional-image-generation"
     front = ModelCardData(
         license=license_,
         library_name="diffusers",
@@ -95,7 +95,6 @@ def _card(folder: Path, names: list[str], license_: str, title: str) -> str:
         tags=["clsp", task],
     )
     on = f" on {plain(shared_name(origin.data))}" if origin.data else ""
-    conditional = _conditional(names)
     how = "from its embedding by an encoder" if conditional else "by interpolation in the middle features of the U-Net"
     about = (
         f"{'A ' if conditional else 'An un'}conditional diffusion model of {channels} x {side} x {side} pixels that "

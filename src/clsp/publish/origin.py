@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from clsp import files
+from clsp.encoders.cost import find_training
 from clsp.engine.record import Record, read_record
 from clsp.errors import UserError
 
@@ -96,8 +97,7 @@ def origin_of(folder: Path, weights: str | None = None) -> Origin:
         return _told(run, read_record(folder), {})
     sha256 = files.file_hash(folder / weights)
     cells = [here] if run is None else [here, *sorted((run / "arms").glob("*/seed-*"))]
-    made = next((cell for cell in cells if _made(cell, weights) == sha256), None)
-    record = None if made is None else read_record(made)
+    record = find_training(cells, sha256, weights)
     return _told(run, record, next((found for cell in cells if (found := _metrics(cell, sha256))), {}))
 
 
@@ -110,13 +110,6 @@ def _told(run: Path | None, record: Record | None, metrics: Mapping[str, Any]) -
         return Origin(record=record, metrics=metrics)
     images = files.read_json(run / "images.json", dict[str, Any])
     return Origin(run, files.read_yaml(run / "recipe.yaml"), images, record, metrics)
-
-
-def _made(cell: Path, weights: str) -> str | None:
-    """The hash that a training wrote its weights with."""
-    record = read_record(cell)
-    made = None if record is None else record.files.get(weights)
-    return None if made is None else made.sha256
 
 
 def _metrics(cell: Path, sha256: str) -> Mapping[str, Any]:
@@ -154,6 +147,11 @@ def _without_folders(name: str, value: Any) -> Any:
 def shared_text(text: str) -> str:
     """Return a sentence with the last parts of its paths alone."""
     return _PATH.sub(lambda found: found[1], text)
+
+
+def shared_facts(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """What others may read of what an encoder's ``config.json`` says of its run: the data by their name alone."""
+    return {**ours, **({"data": shared_name(str(ours["data"]))} if "data" in ours else {})}
 
 
 def shared_name(source: str) -> str:

@@ -25,8 +25,9 @@ from clsp.evaluation.task import Task, make_task
 from clsp.evaluation.trained import Trained
 from clsp.images.imageset import Split, subset
 from clsp.publish.origin import Origin, require_origin, shared_name
-from clsp.recipes.recipe import Recipe, is_run, shared_settings
+from clsp.recipes.recipe import Recipe
 from clsp.settings.values import merge
+from clsp.study.opened import settings_in
 
 FILE = "encoder-int8.onnx"
 CALIBRATED, CHOSEN, REFERENCES, QUERIES = 256, 256, 5000, 2000
@@ -124,9 +125,7 @@ def _task(spec: EncoderSpec, origin: Origin, data: str | None) -> tuple[Task, st
 
     source = data or require_origin(origin, "--format onnx-int8")
     wanted = {"images": {"channels": spec.channels, "size": spec.size}}
-    of_run = origin.run is not None and is_run(origin.recipe)
-    recipe = str(origin.run / "recipe.yaml") if origin.run is not None and of_run else None
-    own = {} if of_run else shared_settings(origin.recipe)
+    recipe, own = (None, {}) if origin.run is None else settings_in(origin.run / "recipe.yaml")
     prepared = prepare(source, recipe=recipe, overrides=merge(Recipe, own, wanted))
     config, seed = prepared.recipe.evaluate, prepared.recipe.seed
     config = replace(config, train_images=min(config.train_images or REFERENCES, REFERENCES))

@@ -132,16 +132,6 @@ def _without(values: Mapping[str, Any], names: set[str]) -> Tree:
     return nested({name: value for name, value in flat(values, PretrainConfig).items() if name not in names})
 
 
-def is_run(record: Mapping[str, Any]) -> bool:
-    """Whether a ``recipe.yaml`` is of a run or of one of its stages; else it is of a task."""
-    return {"diffusion", "pretrain"} <= record.keys()
-
-
-def shared_settings(record: Mapping[str, Any]) -> Tree:
-    """What the ``recipe.yaml`` of a task says that a run has, too: its images, its seed, its hardware."""
-    return {name: value for name, value in record.items() if name in ("images", "seed", "hardware")}
-
-
 def read_recipe(name: str, task: str | None = None) -> dict[str, Any]:
     """Read the values that a recipe sets, as nested dicts.
 

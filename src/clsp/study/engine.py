@@ -161,16 +161,17 @@ def _work(study: Study, *, shared: bool) -> None:
                     raise
                 in_use.append((arm, seed))
             except NonFiniteLossError as error:
-                if len(study.arms) * len(study.seeds) == 1:
+                # Of several processes the others may wait for this one in the same step.
+                if len(study.arms) * len(study.seeds) == 1 or distributed.world_size() > 1:
                     raise
                 console.say(f"{arm.name}, seed {seed}: {error}; the others go on")
                 lost.append((arm, seed, error))
     for arm, seed in in_use:
         _when_free(partial(_cell, study, arm, seed))
     if lost:
-        names = dict.fromkeys(f"{arm.name} (seed {seed})" for arm, seed, _ in lost)
+        names = ", ".join(f"{arm.name} (seed {seed})" for arm, seed, _ in lost)
         raise NonFiniteLossError(
-            f"{', '.join(names)} diverged: {lost[0][2]}. All other trainings are done and kept: leave those arms out "
+            f"{names} diverged: {lost[0][2]}. All other trainings are done and kept: leave those arms out "
             "to get the table of the others"
         )
 

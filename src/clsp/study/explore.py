@@ -98,7 +98,8 @@ def _prepared(folder: Path, data: str | None) -> Prepared:
     if not folder.is_dir():
         raise UserError(f"there is no run at '{folder}'; give the folder that 'clsp run --out' wrote")
     if path.is_file():
-        return prepare(data or source_in(folder), store=folder / "images", **settings_in(path))
+        recipe, overrides = settings_in(path)
+        return prepare(data or source_in(folder), recipe=recipe, overrides=overrides, store=folder / "images")
     encoder = encoder_folder(folder)
     if not (encoder / "config.json").is_file():
         raise UserError(f"{folder} is no run and no encoder; give the --out of 'clsp run', or an encoder's folder")
@@ -129,7 +130,7 @@ def _is_own(folder: Path, images: Images, data: str | None) -> bool:
 
 def _embedded(folder: Path, prepared: Prepared) -> Embeddings:
     """The embeddings of all images by the encoder in ``folder``."""
-    from clsp.evaluation.features import encode_by
+    from clsp.encoders.features import encode_by
 
     encoder, images = encoder_folder(folder), prepared.images
     if not (encoder / "config.json").is_file():

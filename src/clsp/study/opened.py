@@ -10,8 +10,8 @@ from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.images.sources import open_images
 from clsp.images.tones import Tones
-from clsp.recipes.recipe import Recipe, is_run, load_recipe, shared_settings
-from clsp.settings.values import build
+from clsp.recipes.recipe import load_recipe
+from clsp.settings.values import Tree
 from clsp.study.record import source_of
 
 
@@ -27,18 +27,22 @@ def source_in(folder: Path) -> str:
         return source_of(record, folder)
 
 
-def settings_in(path: Path) -> dict[str, Any]:
-    """What `clsp.recipes.prepare.prepare` is to be told, so that images become what a ``recipe.yaml`` says.
+def settings_in(path: Path) -> tuple[str | None, Tree]:
+    """The recipe and the overrides by which images become what a ``recipe.yaml`` says.
+
+    That of a run, or of one of its stages, is a recipe; that of a task shares its images, seed and hardware with one.
 
     Raises:
         UserError: it is damaged.
     """
-    record = files.read_yaml(path)
-    return {"recipe": str(path)} if is_run(record) else {"overrides": shared_settings(record)}
+    record = files.read_yaml(path, fix="give another folder")
+    if {"diffusion", "pretrain"} <= record.keys():
+        return str(path), {}
+    return None, {name: value for name, value in record.items() if name in ("images", "seed", "hardware")}
 
 
-def tones_of(folder: Path) -> Tones | None:
-    """How the images became 8-bit and opaque that an encoder in ``folder`` was trained on; None: nobody knows.
+def tones_of(folder: Path) -> Tones:
+    """How the images became 8-bit and opaque that an encoder in ``folder`` was trained on; the usual where unknown.
 
     Raises:
         UserError: the record of its run is damaged.
@@ -46,10 +50,10 @@ def tones_of(folder: Path) -> Tones | None:
     path = next((place / "images.json" for place in (folder, *folder.absolute().parents[:3])
                  if (place / "images.json").is_file()), None)  # fmt: skip
     if path is None:
-        return None
+        return Tones()
     record = files.read_json(path, dict[str, Any])
     with files.foreign(path):
-        return Tones.of(record["tones"]) if record.get("tones") else None
+        return Tones.of(record["tones"]) if record.get("tones") else Tones()
 
 
 def images_of(made: str | Path, data: str | Path | None = None) -> Images:
@@ -69,7 +73,7 @@ def images_of(made: str | Path, data: str | Path | None = None) -> Images:
     record = files.read_yaml(found[0], fix="give another folder")
     with files.foreign(found[0], "give another folder", what="is not what clsp wrote"):
         source, fingerprint = source_of(record, found[0].parent), str(record["data"]["fingerprint"])
-    recipe = load_recipe(str(found[0])) if is_run(record) else build(Recipe, shared_settings(record))
+    recipe = load_recipe(*settings_in(found[0]))
     images = open_images(str(data or source), recipe.images, seed=recipe.seed)
     if images.fingerprint != fingerprint:
         raise UserError(

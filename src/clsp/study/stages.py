@@ -84,9 +84,8 @@ def prepare_for(folder: Path, data: str, *, recipe: str | None, overrides: Tree)
 
     They get its channels and size, and become 8-bit and opaque as the images did that it was trained on.
     """
-    spec, tones = read_spec(folder), tones_of(folder)
-    known = {} if tones is None else tones.settings()
-    wanted = {"images": {**known, "channels": spec.channels, "size": spec.size}}
+    spec = read_spec(folder)
+    wanted = {"images": {**tones_of(folder).settings(), "channels": spec.channels, "size": spec.size}}
     return prepare(data, recipe=recipe, overrides=merge(Recipe, wanted, overrides))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +54,8 @@ def every_image(data: str, spec: EncoderSpec, folder: Path) -> tuple[list[str], 
         spec: the encoder's.
         folder: the encoder's; images become 8-bit and opaque as those did that it was trained on.
     """
-    tones = tones_of(folder)
-    config = ImagesConfig(size=spec.size, channels=spec.channels, labels="none")
-    images = open_images(data, config if tones is None else replace(config, **tones.settings()))
+    about = {**tones_of(folder).settings(), "size": spec.size, "channels": spec.channels}
+    images = open_images(data, ImagesConfig(**about, labels="none"))
     describe(images)
     bind()
     parts = [split for _, split in parts_of(images)]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from clsp import files, randomness
 from clsp.encoders.backbone import feature_count, to_channels_last
 from clsp.encoders.export import load_encoder, read_spec
+from clsp.encoders.features import encode_images
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
 from clsp.evaluation.evaluators import linear
-from clsp.evaluation.features import encode_images
 from clsp.evaluation.measure import Measure
 from clsp.evaluation.task import Task, fraction_of_each
 from clsp.evaluation.trained import Encoder, Trained

@@ -10,7 +10,7 @@ from torch import Tensor
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
 from clsp.evaluation.measure import Measure
-from clsp.evaluation.statistics import random_average_precision
+from clsp.evaluation.statistics import mean_at_random
 from clsp.evaluation.task import Task
 from clsp.evaluation.trained import Trained
 from clsp.images.imageset import subset
@@ -50,11 +50,10 @@ def retrieve(features: Tensor, labels: np.ndarray, *, queries: int, seed: int, n
         return []
     rows = able[subset(len(able), queries, seed=seed + 9)]
     found = average_precisions(features, torch.from_numpy(labels), torch.from_numpy(rows)).numpy()
-    known = {label: random_average_precision(int(sizes[label]) - 1, len(labels) - 1) for label in set(labels[rows])}
-    chance = float(np.mean([known[label] for label in labels[rows]]))
-    alike = float((sizes[labels[rows]] - 1).mean()) / (len(labels) - 1)
+    relevant, others = sizes[labels[rows]] - 1, len(labels) - 1
+    chance, alike = mean_at_random(relevant, others), float(relevant.mean()) / others
     protocol = (
-        f"mean average precision over {len(rows)} queries, each a test image that ranks all {len(labels) - 1} others "
+        f"mean average precision over {len(rows)} queries, each a test image that ranks all {others} others "
         "by the cosine similarity of frozen features; those with its label count as found (a random order reaches "
         f"about {100 * chance:.1f} %, features that are all alike {100 * alike:.1f} %); of {note}"
     )

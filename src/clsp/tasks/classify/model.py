@@ -13,8 +13,8 @@ from torch import nn
 
 from clsp import files
 from clsp.encoders.export import EncoderSpec, load_encoder, read_config, read_spec, save_encoder, snippet
+from clsp.encoders.features import encode_images
 from clsp.errors import UserError
-from clsp.evaluation.features import encode_images
 from clsp.tasks.classify.training import Classifier
 
 HEAD = "head.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from clsp import distributed, files, randomness
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.unet import unet_hash
 from clsp.encoders.export import EncoderSpec, load_encoder, read_spec, save_encoder
+from clsp.encoders.features import encode_images
 from clsp.engine.neighbours import nearest
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage, stage
 from clsp.errors import UserError
-from clsp.evaluation.features import encode_images
 from clsp.images.imageset import subset
 from clsp.methods.base import NoSettings
 from clsp.settings.values import plain
@@ -49,13 +50,50 @@ def make_dense(job: Job[DenseRecipe]) -> None:
     config = job.recipe.dense
     ids = subset(len(job.images.train), config.images, seed=job.recipe.seed)
     _require_together(config, job)
-    _pairs(job), _diffusion(job)  # what cannot be used is refused before the training
+    beside = _beside(job)  # what cannot be used is refused before the training
     about: dict[str, Any] = {"title": "dense encoder", "section": "dense", "makes": (), "count": len(ids)}
     train(job, config, build=partial(build, job, ids), measures=False, **about)
-    measure_dense(job)
+    measure_dense(job, beside)
 
 
-def measure_dense(job: Job[DenseRecipe]) -> Stage:
+@dataclass(frozen=True)
+class Beside:
+    """What the encoder is measured beside, and on."""
+
+    diffusion: Mapped | None
+    """What maps images by the decoder of a diffusion model; None without one."""
+    unet: str
+    """The hash of its U-Net."""
+    pairs: list[Pair]
+    """Of a benchmark; empty without one."""
+
+    def made(self) -> dict[str, str]:
+        """What it holds, to name a stage by: of the images of pairs their names and sizes."""
+        found = [
+            (*((str(path), path.stat().st_size) for path in (pair.source, pair.target) if path.is_file()),
+             pair.points.tolist(), pair.truth.tolist(), pair.extent)
+            for pair in self.pairs
+        ]  # fmt: skip
+        return {"diffusion": self.unet, "pairs": files.fingerprint(found)}
+
+
+def _beside(job: Job[DenseRecipe]) -> Beside:
+    """Read what ``more`` names.
+
+    Raises:
+        UserError: a diffusion model or a benchmark cannot be read, or the model has no such level or block.
+    """
+    model, benchmark, chosen = job.more.get("diffusion"), job.more.get("pairs"), job.recipe.dense.measure
+    pairs = read_pairs(Path(benchmark)) if benchmark else []
+    if not model:
+        return Beside(None, "none", pairs)
+    pipeline = SyntheticPositivePipeline.from_pretrained(model)
+    about: dict[str, Any] = {"channels": job.images.channels, "seed": job.recipe.seed}
+    mapped = of_diffusion(pipeline.unet, pipeline.scheduler, time=chosen.time, block=chosen.block, **about)
+    return Beside(mapped, unet_hash(pipeline.unet), pairs)
+
+
+def measure_dense(job: Job[DenseRecipe], beside: Beside) -> Stage:
     """Measure the encoder in the job's folder beside others: what it was before, random weights, a diffusion model.
 
     It is a stage of its own, in ``measures``: with other settings of it the encoder is not trained again.
@@ -64,14 +102,14 @@ def measure_dense(job: Job[DenseRecipe]) -> Stage:
         UserError: one of them cannot be read.
     """
     config, seed, place = job.recipe.dense, job.recipe.seed, job.folder / MEASURES
-    made = {**tested(job.images), "diffusion": _named_model(job), "pairs": _named_pairs(job)}
+    made = {**tested(job.images), **beside.made()}
     made |= {"encoder": files.file_hash(job.folder / "encoder.safetensors")[:16], "before": str(job.encoder)}
     made["how"] = files.fingerprint(plain(config.measure))
     about: dict[str, Any] = {"data": job.images.fingerprint, "made": made, "makes": ("metrics.json",), "alone": True}
     with stage("dense measures", place, NoSettings(), seed=seed, **about) as current:
         if not current.finished and distributed.rank() == 0:
             torch.manual_seed(seed)
-            found = _measured(_rows(job), job)
+            found = _measured(_rows(job, beside), job, beside.pairs)
             files.write_json(place / "metrics.json", found)
             current.facts = {name: row["pck@0.1"] for name, row in found["warps"].items()}
     return current
@@ -162,7 +200,7 @@ def _same_class(pixels: Pixels, labels: np.ndarray, seed: int, device: torch.dev
     return drawn
 
 
-def _rows(job: Job[DenseRecipe]) -> dict[str, Mapped]:
+def _rows(job: Job[DenseRecipe], beside: Beside) -> dict[str, Mapped]:
     """What is compared: random weights, the encoder before and after, and the diffusion model's features."""
     config = job.recipe.dense
     beginning, spec, layer = (
@@ -176,51 +214,19 @@ def _rows(job: Job[DenseRecipe]) -> dict[str, Mapped]:
         rows["before"] = of_encoder(beginning.build(config.backbone), mean, std, layer)
     if config.epochs:
         rows["trained"] = of_encoder(load_encoder(job.folder), mean, std, layer)
-    if diffusion := _diffusion(job):
-        rows["diffusion"] = diffusion
+    if beside.diffusion is not None:
+        rows["diffusion"] = beside.diffusion
     return rows
 
 
-def _diffusion(job: Job[DenseRecipe]) -> Mapped | None:
-    """What maps images by the decoder of the diffusion model that ``more`` names; None without one."""
-    place, chosen = job.more.get("diffusion"), job.recipe.dense.measure
-    if not place:
-        return None
-    pipeline = SyntheticPositivePipeline.from_pretrained(place)
-    about: dict[str, Any] = {"channels": job.images.channels, "seed": job.recipe.seed}
-    return of_diffusion(pipeline.unet, pipeline.scheduler, time=chosen.time, block=chosen.block, **about)
-
-
-def _measured(rows: dict[str, Mapped], job: Job[DenseRecipe]) -> dict[str, Any]:
+def _measured(rows: dict[str, Mapped], job: Job[DenseRecipe], pairs: list[Pair]) -> dict[str, Any]:
     """PCK of every row, on warps and on a benchmark's pairs."""
     images, config = job.images, job.recipe.dense.measure
     split, seed = images.test or images.train, job.recipe.seed
     part = f"{min(len(split), config.pairs)} images of the {'train' if images.test is None else 'test'} part"
     found: dict[str, Any] = {"warps": on_warps(rows, split.images, config, seed=seed), "tested": part}
-    if read := _pairs(job):
+    if pairs:
         about: dict[str, Any] = {"size": images.size, "channels": images.channels, "seed": seed}
-        found["pairs"] = on_pairs(rows, read, config, **about)
-        found["of_pairs"] = f"{min(len(read), config.pairs)} pairs of {Path(str(job.more['pairs'])).name}"
+        found["pairs"] = on_pairs(rows, pairs, config, **about)
+        found["of_pairs"] = f"{min(len(pairs), config.pairs)} pairs of {Path(str(job.more['pairs'])).name}"
     return found
-
-
-def _named_model(job: Job[DenseRecipe]) -> str:
-    """What the diffusion model that ``more`` names holds; none without one."""
-    place = job.more.get("diffusion")
-    return unet_hash(SyntheticPositivePipeline.from_pretrained(place).unet) if place else "none"
-
-
-def _named_pairs(job: Job[DenseRecipe]) -> str:
-    """What the benchmark's pairs are: files, points, and the size of each file; none without one."""
-    found = [
-        (str(pair.source), str(pair.target), pair.source.stat().st_size, pair.target.stat().st_size,
-         pair.points.tolist(), pair.truth.tolist(), pair.extent)
-        for pair in _pairs(job) if pair.source.is_file() and pair.target.is_file()
-    ]  # fmt: skip
-    return files.fingerprint(found) if found else "none"
-
-
-def _pairs(job: Job[DenseRecipe]) -> list[Pair]:
-    """The pairs of the benchmark that ``more`` names; empty without one."""
-    place = job.more.get("pairs")
-    return read_pairs(Path(place)) if place else []

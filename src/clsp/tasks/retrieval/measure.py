@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from clsp.evaluation.measure import Measure
-from clsp.evaluation.statistics import random_average_precision
+from clsp.evaluation.statistics import mean_at_random
 
 _AT = (1, 10, 100)
 """Numbers of first results whose precision is told."""
@@ -45,8 +45,8 @@ def measured(
     hits = np.stack([labels[search(number, first)] == label for number, label in enumerate(asked)])
     each = np.array([average_precision(row) for row in hits])
     told = {f"precision@{k}": round(100 * float(hits[:, :k].mean()), 2) for k in _AT if k <= first}
-    known = {label: random_average_precision(int((labels == label).sum()), len(labels), first) for label in set(asked)}
-    chance = float(np.mean([known[label] for label in asked]))
+    right = np.array([(labels == label).sum() for label in asked])
+    chance = mean_at_random(right, len(labels), first)
     half = 1.96 * each.std(ddof=1) / len(each) ** 0.5 if len(each) > 1 else 0.0
     value, low, high = (
         round(100 * float(number), 2) for number in (each.mean(), each.mean() - half, each.mean() + half)

@@ -12,9 +12,9 @@ import torch
 
 from clsp import files
 from clsp.encoders.export import load_encoder, read_spec
+from clsp.encoders.features import encode_images
 from clsp.engine.threads import bind
 from clsp.errors import UserError
-from clsp.evaluation.features import encode_images
 from clsp.images.decode import UnreadableImage, decode_file
 from clsp.study.opened import tones_of
 from clsp.tasks.retrieval.config import RetrievalRecipe

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from clsp import files
 from clsp.encoders.export import EncoderSpec, save_encoder
+from clsp.encoders.features import encode_images
 from clsp.encoders.heads import feature_count
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage
 from clsp.evaluation.embeddings import parts_of
-from clsp.evaluation.features import encode_images
 from clsp.evaluation.findings.pictures import draw
 from clsp.evaluation.measure import Measure, records
 from clsp.images.imageset import Images, subset

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from clsp import files
 from clsp.encoders.export import EncoderSpec, load_encoder, read_config, read_spec, save_encoder
+from clsp.encoders.features import encode_images
 from clsp.errors import UserError
-from clsp.evaluation.features import encode_images
 from clsp.settings.values import build, plain
 from clsp.tasks.text import pretrained, words
 from clsp.tasks.text.captions import sentences
