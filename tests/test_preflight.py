@@ -290,6 +290,6 @@ def test_the_label_method_needs_labels_also_in_a_plan(make_images):
     recipe.pretrain.backbone = BackboneConfig(args={"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 16]})
     recipe.pretrain.batch_size = recipe.diffusion.batch_size = 16
     recipe.pretrain.images = recipe.synthesize.anchors = 48
-    with pytest.raises(UserError, match="supcon needs the labels"):
+    with pytest.raises(UserError, match="supcon needs labels"):
         preflight(Prepared(recipe, "smoke", unlabelled))
     assert "encoder supcon+bank" in preflight(Prepared(recipe, "smoke", images))

@@ -61,6 +61,7 @@ def test_a_recipe_fits_its_data(name):
     check(recipe, images_like(count, channels, size))
     assert recipe.about.title
     assert recipe.about.time
+    assert recipe.pretrain.positive.neighbour.memory <= count  # or an image soon finds itself
     config = recipe.pretrain.backbone
     build_backbone(config.name, config.args, channels=channels, size=size, stem=stem_for(config, size))
     widths = recipe.diffusion.widths
@@ -76,8 +77,10 @@ def test_sized_recipes_fit_any_data(name, count, size, accelerated):
     recipe = recipe_on(name, count, size, accelerated=accelerated)
     check(recipe, images_like(count, 3, size))
     config = recipe.pretrain
-    for method in (config.moco, config.nnclr, config.all4one, config.ressl):
-        assert method.memory <= max(count // 2, 32)
+    for kept in (config.moco, config.nnclr, config.all4one, config.ressl, config.positive.neighbour):
+        assert kept.memory <= max(count // 2, 32)
+    if name == "folder":
+        assert config.all4one.memory >= config.all4one.neighbours
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -128,6 +131,24 @@ def test_what_does_not_fit_together_is_said_before_the_first_stage(overrides, wo
     with pytest.raises(UserError, match=words) as error:
         check(load_recipe("smoke", nested(overrides)), images_like(400, 1, 16))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("arm", ["supcon", "simclr+class"])
+@pytest.mark.parametrize("labels", [None, np.full(400, -1)])
+def test_what_sees_labels_is_refused_before_the_first_stage_where_there_are_none(arm, labels):
+    pixels, recipe = np.broadcast_to(np.uint8(0), (400, 1, 16, 16)), recipe_on("smoke", 400, 16)
+
+    def labelled(labels):
+        return Images(source="like", train=Split(images=pixels, names=range(400), labels=labels))
+
+    with pytest.raises(UserError, match=r"needs? labels, and this source has none"):
+        check_arm(recipe, parse_arm(arm), labelled(labels))
+    check_arm(recipe, parse_arm(arm), labelled(np.where(np.arange(400) < 7, np.arange(400), -1)))
+
+
+def test_images_too_small_for_a_diffusion_model_are_told_by_an_option_that_was_given():
+    with pytest.raises(UserError, match=r"6 pixels.*--images.size 8"):
+        size_to_data("folder", 100, 6, accelerated=False)
 
 
 # --- settings of one method each -------------------------------------------------------------------------------------

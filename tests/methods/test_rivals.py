@@ -160,6 +160,11 @@ def test_the_transformers_first_output_and_its_gradient_need_no_other_output_of_
     )
 
 
+def test_all4one_refuses_a_memory_that_holds_fewer_than_its_neighbours():
+    with pytest.raises(UserError, match=r"looks for 5 neighbours: pretrain.all4one.memory 4 is less"):
+        built("all4one", Tiny(), memory=4)
+
+
 def test_all4one_is_half_of_three_terms():
     method, batch = make("all4one").eval(), views()
     rows, position, transform = method.memory.rows.clone(), method.position, method.transformer
@@ -180,7 +185,7 @@ def test_all4one_is_half_of_three_terms():
 
 
 def test_supcon_says_that_it_needs_labels():
-    with pytest.raises(UserError, match="needs the labels"):
+    with pytest.raises(UserError, match="needs labels"):
         make("supcon")(views())
     output = make("supcon")(views(labels=torch.tensor([0, 0, 1, 1, 2, 2])))
     assert torch.isfinite(output.terms["sup_con"])

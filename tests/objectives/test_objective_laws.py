@@ -23,7 +23,7 @@ from clsp.objectives.sup_con import sup_con
 
 TAU, B, K = 0.3, 6, 9
 MEMORY = F.normalize(torch.randn(K, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=1)
-LABELS = torch.tensor([0, 1, 0, 2, 1, 0])
+LABELS = torch.tensor([0, 1, 0, -1, 1, -1])
 
 CALLS = {
     "alignment": alignment,
@@ -90,7 +90,8 @@ def plain(name, a, b, weights, ignore):
         return total
     z, labels = np.concatenate((a, b)), LABELS.tolist() if name == "sup_con" else list(range(B))
     for i in range(2 * B):
-        positives = [j for j in range(2 * B) if j != i and labels[j % B] == labels[i % B]]
+        alike = [j % B == i % B or (labels[j % B] == labels[i % B] >= 0) for j in range(2 * B)]
+        positives = [j for j in range(2 * B) if j != i and alike[j]]
         kept = [j for j in range(2 * B) if j != i and (j in positives or not ignore[i % B, j % B])]
         log_sum = np.log(np.exp([z[i] @ z[j] / TAU for j in kept]).sum())
         each = [z[i] @ z[p] / TAU - log_sum for p in positives]
@@ -158,3 +159,9 @@ def test_targets_get_no_gradient(pair, name, sides):
     gradients = torch.autograd.grad(CALLS[name](*pair), pair, allow_unused=True)
     assert gradients[sides] is None
     assert float(gradients[1 - sides].abs().max()) > 0
+
+
+def test_images_without_a_label_are_no_class(pair):
+    """A set may label a part of its images alone, as STL-10 does."""
+    assert torch.equal(sup_con(*pair, torch.full((B,), -1), TAU), sup_con(*pair, torch.arange(B), TAU))
+    torch.testing.assert_close(sup_con(*pair, torch.full((B,), -1), TAU), nt_xent(*pair, TAU))

@@ -96,17 +96,7 @@ def test_noise_is_as_far_from_the_anchors_as_the_candidates_are(bank):
     assert not torch.equal(first[0], first[1])
 
 
-def test_inflation_shows_two_candidates_for_each_real_image_and_augments_less(bank):
-    images = np.random.default_rng(2).integers(0, 256, (40, 1, *bank.manifest["shape"][:2]), dtype=np.uint8)
-    some = bank.ids[2:5]
-    pixels, ids = inflated(images, some, bank)
-    real = ids < 40
-    assert (~real).sum() == K * 3
-    assert abs(real.sum() / len(ids) - 1 / 3) < 0.1
-    assert (pixels[real] == images[ids[real]]).all()
-    k = (ids[~real] - 40) % K
-    assert (pixels[~real] == bank.read((ids[~real] - 40) // K, k)).all()
-    assert len(set(ids[~real].tolist())) == K * 3
+def test_inflation_augments_less():
     less = weaker(AugmentConfig())
     assert (less.crop_scale, less.jitter) == ([0.2, 1.0], 0.4)
     assert weaker(AugmentConfig(crop_scale=[0.5, 0.9], jitter=0.1)) == AugmentConfig(crop_scale=[0.5, 0.9], jitter=0.1)
@@ -116,14 +106,31 @@ def test_inflation_is_read_where_it_lies_and_equals_the_images_and_candidates_pu
     images = np.random.default_rng(2).integers(0, 256, (40, 1, *bank.manifest["shape"][:2]), dtype=np.uint8)
     some = bank.ids[1:6]
     lazy, ids = inflated(images, some, bank)
-    candidates = bank.array(bank.rows(some)).reshape(-1, *images.shape[1:])
-    whole = np.concatenate((np.tile(images[some], (max(round(K / 2), 1), 1, 1, 1)), candidates))
+    candidates, (real, drawn) = bank.array(bank.rows(some)).reshape(-1, *images.shape[1:]), (K // 2, 1)
+    if K % 2:
+        real, drawn = K, 2
+    whole = np.concatenate([images[some]] * real + [candidates] * drawn)
     assert (lazy.shape, lazy.dtype, len(ids)) == (whole.shape, whole.dtype, len(whole))
     assert np.array_equal(lazy, whole)
     places = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
     for limit in (Pixels.LIMIT, 0):  # copied once to where it is used, or read batch by batch
         monkeypatch.setattr(Pixels, "LIMIT", limit)
         assert np.array_equal(Pixels(lazy).to(CPU)[places].numpy(), whole[places.numpy()])
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 8])
+def test_a_third_of_an_inflation_is_real_and_no_two_images_are_changed_alike(k):
+    candidates = np.random.default_rng(3).integers(0, 256, (6, k, 2, 2, 1), dtype=np.uint8)
+    bank = PositiveBank(None, {"candidates": k, "shape": [2, 2, 1]}, np.arange(6) + 10, [candidates])
+    images = np.random.default_rng(2).integers(0, 256, (40, 1, 2, 2), dtype=np.uint8)
+    lazy, ids = inflated(images, np.array([11, 14]), bank)
+    pixels, known = np.asarray(lazy), 40 + 6 * k
+    assert len(set(ids.tolist())) == len(ids) == len(pixels)
+    real = ids % known < 40
+    assert 3 * real.sum() == len(ids)
+    assert np.array_equal(pixels[real], images[ids[real] % known])
+    rows, numbers = np.divmod(ids[~real] % known - 40, k)
+    assert set(rows) == {1, 4} and np.array_equal(pixels[~real], candidates[rows, numbers].transpose(0, 3, 1, 2))
 
 
 IMAGES = [name for name, source in SOURCES.items() if source.level == "image"]

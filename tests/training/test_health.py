@@ -22,7 +22,7 @@ def test_gaussian_embeddings_are_healthy(gaussian):
     assert state.feature_std == pytest.approx(1, abs=0.02)
     assert state.effective_rank == pytest.approx(32, rel=0.05)
     assert state.center_norm < 0.15
-    assert diagnose(state) is None
+    assert diagnose(state, 32) is None
 
 
 def test_equal_embeddings_are_a_collapse(gaussian):
@@ -30,15 +30,15 @@ def test_equal_embeddings_are_a_collapse(gaussian):
     state = health(point, point)
     assert state.alignment == pytest.approx(0, abs=1e-5)
     assert state.center_norm == pytest.approx(1, abs=1e-4)
-    assert "nearly the same embedding" in diagnose(state)
-    assert "nearly the same embedding" in diagnose(health(torch.ones(256, 32), torch.ones(256, 32)))
+    assert "nearly the same embedding" in diagnose(state, 32)
+    assert "nearly the same embedding" in diagnose(health(torch.ones(256, 32), torch.ones(256, 32)), 32)
 
 
 def test_embeddings_in_two_directions_are_a_dimensional_collapse(gaussian):
     plane = gaussian[:, :2] @ torch.linalg.qr(gaussian[:32].T)[0][:, :2].T
     state = health(plane, plane)
     assert state.effective_rank == pytest.approx(2, abs=0.1)
-    advice = diagnose(state)
+    advice = diagnose(state, 32)
     assert "dimensional collapse" in advice
     options = {f"--pretrain.{name}" for name, *_ in options_of(PretrainConfig)}
     assert {word.rstrip(",") for word in advice.split() if word.startswith("--")} <= options
@@ -82,4 +82,13 @@ def test_no_centre_is_no_proof_of_health(gaussian):
     halves = torch.where(torch.arange(256)[:, None] % 2 == 0, 1.0, -1.0) * torch.ones(32) + 1e-4 * gaussian
     state = health(halves, halves)
     assert state.center_norm < 0.05 and state.residual_ratio > 0.99
-    assert state.effective_rank < 1.1 and "dimensional collapse" in diagnose(state)
+    assert state.effective_rank < 1.1 and "dimensional collapse" in diagnose(state, 32)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(2, 128), (3, 128), (4, 128), (8, 128), (256, 2), (256, 3), (256, 4)])
+def test_few_images_or_a_narrow_embedding_use_few_directions_and_are_healthy(rows, width):
+    """A process may hold four images of a batch; their centred embeddings lie in three directions."""
+    for seed in range(20):
+        z = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+        state = health(z, z)
+        assert diagnose(state, min(rows - 1, width)) is None, state

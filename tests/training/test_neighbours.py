@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from clsp.objectives.paired_nce import paired_nce
 from clsp.positives.neighbour import NeighbourSearch
 from clsp.positives.placement import Host, Third, in_place
 from clsp.positives.sources.neighbour import Neighbour
+from clsp.training.callbacks import NeighbourCheck
 from clsp.training.config import PositiveConfig
 from clsp.training.pretrain import build, build_method
 from tiny import Tiny, for_method, make, small
@@ -42,8 +45,12 @@ def searching(name, host):
     return method
 
 
-def formula(name, method, batch, other):
-    """The method's loss with ``other(z)`` in the place of what a view is pulled to."""
+def no_images(z):
+    return torch.full((len(z),), -2)
+
+
+def formula(name, method, batch, other, shown=no_images):
+    """The method's loss with ``other(z)`` in the place of what a view is pulled to: past images ``shown(z)``."""
     z1, z2 = method.network(batch.first), method.network(batch.second)
     if name == "simclr":
         return nt_xent(z1, other(z2), 0.2)
@@ -55,8 +62,11 @@ def formula(name, method, batch, other):
     if name == "byol":
         return alignment(method.predictor(z1), other(t2)) + alignment(method.predictor(z2), other(t1))
     if name == "moco":
-        first = info_nce(z1, other(t2), method.second_keys.rows, 0.2)
-        return 0.5 * (first + info_nce(z2, other(t1), method.first_keys.rows, 0.2))
+        losses = []
+        for query, target, memory in ((z1, t2, method.second_keys), (z2, t1, method.first_keys)):
+            positive = shown(target)[:, None] == memory.ids
+            losses.append(info_nce(query, other(target), memory.rows, 0.2, ignore=positive))
+        return 0.5 * sum(losses)
     assert name == "mocov3", f"write down the formula of {name}"
     q1, q2 = method.predictor(z1), method.predictor(z2)
     return 0.4 * (paired_nce(q1, other(t2), 0.2) + paired_nce(q2, other(t1), 0.2))
@@ -68,18 +78,26 @@ def test_in_the_second_views_place_the_methods_own_loss_pulls_to_the_nearest_row
     method, batch = searching(name, host), views()
     chosen = in_place(batch.ids, 0.5, seed=0, step=3)
     assert 2 <= int(chosen.sum()) <= 10
-    rows = method.neighbour.memory.rows.clone()
+    rows, ids = method.neighbour.memory.rows.clone(), method.neighbour.memory.ids.clone()
     asked = []
+
+    def nearest(z):
+        return (F.normalize(z, dim=1) @ rows.T).argmax(dim=1)
 
     def other(z):
         asked.append(z)
-        nearest = rows[(F.normalize(z, dim=1) @ rows.T).argmax(dim=1)].detach()
-        return torch.where(chosen[:, None], nearest, z)
+        return torch.where(chosen[:, None], rows[nearest(z)].detach(), z)
 
-    expected = formula(name, method, batch, other)
+    def shown(z):
+        return torch.where(chosen & (ids[nearest(z)] >= 0), ids[nearest(z)], -2)
+
+    expected = formula(name, method, batch, other, shown)
     (found,) = method(batch).terms.values()
     torch.testing.assert_close(found, expected)
     assert abs(float(found - formula(name, method, batch, lambda z: z))) > 1e-5
+    assert (shown(asked[0]) >= 0).any()
+    if name == "moco":  # the row that it pulls to stands among the rows that repel, too
+        assert abs(float(found - formula(name, method, batch, other))) > 1e-5
     gradients = [torch.autograd.grad(value, method.network.projector[0].weight)[0] for value in (found, expected)]
     torch.testing.assert_close(*gradients)
     assert torch.equal(method.neighbour.memory.rows, rows)
@@ -131,3 +149,31 @@ def test_the_memory_of_neighbours_is_part_of_the_method_and_of_its_width(make_im
         assert isinstance(method.neighbour, NeighbourSearch) and isinstance(method.neighbour.memory, Memory)
         assert method.state_dict()["neighbour.memory.rows"].shape == (20, config.projector.dim)
         assert (method.neighbour.host is None) == (placement == "third")
+
+
+def test_a_method_without_neighbours_of_its_own_says_how_often_they_are_right(make_images, tiny_pretrain):
+    positive = PositiveConfig(source="neighbour", neighbour=Neighbour(memory=32))
+    config = tiny_pretrain(positive=positive)
+    training, _ = build(make_images(), config, np.arange(48), None, seed=0)
+    training.to_device(torch.device("cpu"))
+    for number in range(3):
+        found = training.step(number)
+        told = NeighbourCheck().on_step(training, number, found)
+        ids, own = training.method.neighbour.found, found.views.ids
+        known = ids >= 0
+        assert told["neighbour_is_itself"] == pytest.approx(float((ids == own).float().mean()))
+        right = ((ids % 3 == own % 3) & known).sum() / known.sum().clamp_min(1)  # the labels of the made images
+        assert told["neighbour_same_class"] == pytest.approx(float(right))
+        training.after_step(number)
+    assert known.any()
+
+
+def test_neighbours_without_a_label_and_of_another_training_are_no_right_ones(make_images, tiny_pretrain):
+    """A memory that was taken over knows images that are not trained on now."""
+    images = make_images()
+    images = replace(images, train=replace(images.train, labels=np.full(48, -1)))
+    positive = PositiveConfig(source="neighbour", neighbour=Neighbour(memory=32))
+    training, _ = build(images, tiny_pretrain(positive=positive), np.arange(24), None, seed=0)
+    training.to_device(torch.device("cpu"))
+    training.method.neighbour.memory.ids.copy_(torch.arange(16, 48))
+    assert NeighbourCheck().on_step(training, 0, training.step(0))["neighbour_same_class"] == 0.0

@@ -80,6 +80,49 @@ def test_pairs_of_an_image_with_itself_are_the_third_view_or_the_method_alone(tr
     assert same(pairs, expected)
 
 
+@pytest.mark.parametrize("placement", ["third", "host"])
+@pytest.mark.parametrize("method", METHODS.names())
+def test_an_anchor_that_shows_itself_changes_nothing_in_any_method(
+    make_images, tiny_pretrain, pair_file, method, placement
+):
+    """Neither in the first epoch, nor when memories know the anchors from earlier ones."""
+    images = make_images()
+    itself = Pairs(file=pair_file([(name, name) for name in images.train.names]))
+    losses = []
+    for source in ("pairs", "view" if placement == "third" else None):
+        positive = PositiveConfig(source=source, placement=placement, pairs=itself)
+        config = tiny_pretrain(**for_method(method, positive=positive, batch_size=8))
+        torch.manual_seed(0)
+        training, _ = build(images, config, np.arange(16), None, seed=0)
+        training.to_device(torch.device("cpu"))
+        optimizer, _ = training.optimizer()
+        losses.append([])
+        for number in range(5):  # two steps an epoch
+            found = training.step(number)
+            losses[-1].append({name: float(term) for name, term in found.terms.items()})
+            found.loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            training.after_step(number)
+    assert losses[0] == losses[1]
+
+
+def test_a_memory_knows_which_image_a_second_view_showed(make_images, tiny_pretrain, pair_file):
+    images = make_images()
+    names = images.train.names
+    pairs = Pairs(file=pair_file([(names[i], names[(i + 20) % 48]) for i in range(48)]))
+    positive = PositiveConfig(source="pairs", placement="host", pairs=pairs)
+    training, _ = build(images, tiny_pretrain(method="moco", positive=positive), np.arange(48), None, seed=0)
+    training.to_device(torch.device("cpu"))
+    views = training.step(0).views
+    training.after_step(0)
+    others = views.shown >= 0
+    assert others.any() and not others.all() and (views.shown != views.ids).all()
+    first, second = (keys.ids[: len(views.ids)] for keys in (training.method.first_keys, training.method.second_keys))
+    assert torch.equal(first, views.ids)
+    assert torch.equal(second, torch.where(others, views.shown, views.ids))
+
+
 def test_frames_with_a_window_of_0_are_the_third_view(train, make_images):
     frames, _ = train(
         "frames", "frames", images=in_videos(make_images()), positive={"frames": Frames(window=0)}, epochs=1

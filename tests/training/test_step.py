@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clsp.objectives import OBJECTIVES
-from clsp.positives.placement import Host, Third, in_place, no_negatives
+from clsp.positives.placement import NO_IMAGE, Host, Third, in_place, no_negatives
 from clsp.positives.source import Positive
 from clsp.training.config import PositiveConfig
 from clsp.training.pretrain import build
@@ -58,7 +58,7 @@ def test_in_the_second_views_place_those_who_are_there_alone_count_and_repel_no_
     views, ids = found.views, found.views.ids
     weights = (ids / 2 + 1) / 24
     chosen = in_place(ids, 2 / 3 if weigh == "loss" else 2 / 3 * weights, seed=0, step=3)
-    shown = torch.where(chosen, (ids + 4) % 48, ids)
+    shown = torch.where(chosen, (ids + 4) % 48, NO_IMAGE)
     assert 2 < int(chosen.sum()) < 14
     assert views.positive is None and views.weights is None and set(found.terms) == {"nt_xent"}
     assert torch.equal(views.shown, shown) and torch.equal(views.ignore, no_negatives(ids, shown))
@@ -79,6 +79,18 @@ def test_the_learning_rate_starts_near_0_and_rises_along_a_line(training):
         schedule.step()
     line = [1e-3 + (0.5 - 1e-3) * (step + 1) / 4 for step in range(3)]
     assert rates == pytest.approx([*line, 0.5, 0.375, 0.125])
+
+
+def test_a_training_shorter_than_its_warm_up_reaches_its_rate_and_falls(training):
+    """`--pretrain.epochs 4` beside a recipe's five epochs of warm-up."""
+    made = training(warmup_epochs=5, epochs=4, lr=0.5)
+    optimizer, schedule = made.optimizer()
+    rates = []
+    for _ in range(4):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == rates[2] == 0.5 and rates[3] < 0.5
 
 
 def test_a_method_trains_its_groups_at_their_own_rates(training):

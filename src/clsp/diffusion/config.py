@@ -84,7 +84,7 @@ class DiffusionConfig:
     lr: Positive = 2e-4
     """Learning rate of AdamW (no weight decay), after the warm-up."""
     warmup_steps: NonNegativeInt = 5000
-    """Steps in which the learning rate rises linearly from 0."""
+    """Steps in which the learning rate rises linearly from 0, at most half of all."""
     schedule: Literal["constant", "cosine"] = "constant"
     """The learning rate after the warm-up: constant, or a cosine down to 0."""
     gradient_clip: Positive = 1.0

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler
 
 from clsp import distributed, files
 from clsp.engine.stage import require_there
@@ -32,12 +31,12 @@ class Log:
         loss: Tensor,
         training: Training[Any],
         norm: Tensor,
-        schedule: LRScheduler,
+        rate: float,
         metrics: dict[str, float],
         *,
         every: int,
     ) -> None:
-        """Note the step, if it is to be logged. Values that are not finite are written as null."""
+        """Note the step, taken with a learning rate, if it is to be logged. Values that are not finite become null."""
         if distributed.rank() != 0 or (done % every and not metrics):
             return
         terms = {name: term.detach() for name, term in training.output.terms.items()}
@@ -45,7 +44,7 @@ class Log:
         numbers = torch.stack([value.float() for value in computed.values()]).tolist()  # the device is asked once
         known = dict(zip(computed, numbers))
         last = known.pop("gradient_norm")
-        values = {**known, **metrics, "gradient_norm": last, "lr": schedule.get_last_lr()[0]}
+        values = {**known, **metrics, "gradient_norm": last, "lr": rate}
         clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._lines.append({"step": done, **clean, "epoch": (done - 1) // training.steps_per_epoch})
         if len(self._lines) >= 20:

@@ -13,10 +13,12 @@ def warmup_factor(step: float, *, total: int, warmup: int, shape: str, start: fl
     Args:
         step: from 0 to total - 1; between two steps, where a training takes more steps than it was planned for.
         total: steps of the whole run.
-        warmup: steps of the warm-up; the factor reaches 1 at step ``warmup``.
+        warmup: steps of the warm-up, of which half of ``total`` count at most: a training that is shorter than what its
+            recipe planned reaches its rate, too. The factor is 1 at that step.
         shape: ``constant`` or ``cosine``.
-        start: factor at step 0.
+        start: factor from which it rises; step 0 has the first of ``warmup`` + 1 equal parts of the way on.
     """
+    warmup = min(warmup, total // 2)
     if step < warmup:
         return start + (1.0 - start) * (step + 1) / (warmup + 1)
     if shape == "constant":

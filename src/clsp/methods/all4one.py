@@ -71,6 +71,10 @@ class All4One(Method):
             raise UserError(
                 f"all4one's transformer has {_HEADS} heads: pretrain.projector.dim {dim} must be a multiple"
             )
+        if settings.memory < settings.neighbours:
+            raise UserError(
+                f"all4one looks for {settings.neighbours} neighbours: pretrain.all4one.memory {settings.memory} is less"
+            )
         super().__init__(encoder, heads, settings, seed=seed)
         self.predictor = predictor(dim, heads.predictor)
         self.centroid_predictor = predictor(dim, heads.predictor)

@@ -17,7 +17,7 @@ from clsp.encoders.heads import Heads, HeadShape, feature_count, projector
 from clsp.encoders.memory import Deferred
 from clsp.engine.ema import EMA
 from clsp.images.augment import Crops
-from clsp.positives.neighbour import NeighbourSearch
+from clsp.positives.neighbour import Exchanged, NeighbourSearch
 from clsp.settings import settings
 
 
@@ -53,8 +53,8 @@ class Views:
     """bool [B, G], True where image j of the global batch is no negative of image i, as one is the other's positive in
     this step; None: all are."""
     shown: Tensor | None = None
-    """Dataset indices of the images that are positives of the anchors in this step, int64 [B] or [B, m], for
-    `ignored_among`."""
+    """Dataset indices of the other images that are positives of the anchors in this step, int64 [B] or [B, m], for
+    `ignored_among`; `NO_IMAGE` where an anchor has none."""
     local: tuple[Tensor, ...] = ()
     """Local crops of the anchors, float [B, C, S, S] each, for the methods that take them."""
 
@@ -72,11 +72,26 @@ class Views:
         """The two real views alone."""
         return replace(self, positive=None, local=())
 
-    def ignored_among(self, ids: Tensor) -> Tensor | None:
-        """Mark the rows of a memory that are no negatives: bool [B, K] for dataset indices int64 [K]; None: all are."""
-        if self.shown is None:
-            return None
-        return reduce(torch.logical_or, (one[:, None] == ids for one in self.shown.view(len(self.ids), -1).unbind(1)))
+    @property
+    def second_ids(self) -> Tensor:
+        """Dataset indices of what the second views show, int64 [B]: another image may stand there."""
+        if self.positive is not None or self.shown is None:
+            return self.ids
+        return torch.where(self.shown >= 0, self.shown, self.ids)
+
+    def ignored_among(self, ids: Tensor, *more: Tensor | None) -> Tensor | None:
+        """Mark the rows of a memory that are no negatives.
+
+        Args:
+            ids: the rows' dataset indices, int64 [K].
+            more: dataset indices of further positives, int64 [B] each.
+
+        Returns:
+            bool [B, K]; None: all are negatives.
+        """
+        shown = () if self.shown is None else self.shown.view(len(self.ids), -1).unbind(1)
+        masks = [one[:, None] == ids for one in (*shown, *more) if one is not None]
+        return reduce(torch.logical_or, masks) if masks else None
 
 
 @dataclass(frozen=True)
@@ -162,9 +177,9 @@ class Method(nn.Module, ABC):
         """Return g(f(x)) of the two views and, where there is one, the additional positive, see `embed`."""
         return embed(self.network, views, self.batch_norm)
 
-    def exchanged(self, targets: Tensor, views: Views) -> Tensor:
-        """Return the embeddings that a view is pulled to, float [B, D]: ``targets``, or for some their neighbours."""
-        return targets if self.neighbour is None else self.neighbour.exchange(targets, views.ids, views)
+    def exchanged(self, targets: Tensor, views: Views) -> Exchanged:
+        """Return what a view is pulled to: ``targets``, float [B, D], or for some their neighbours."""
+        return Exchanged(targets) if self.neighbour is None else self.neighbour.exchange(targets, views.ids, views)
 
     def groups(self) -> list[Group]:
         """All trained parameters; most methods train them alike."""

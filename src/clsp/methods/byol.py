@@ -49,6 +49,6 @@ class BYOL(Method):
         z1, z2, z3 = self.embed(views)
         t1, t2, _ = embed(self.target, views.real(), self.batch_norm)
         weights = views.pair_weights
-        loss = alignment(self.predictor(z1), self.exchanged(t2, views), weights=weights)
-        loss = loss + alignment(self.predictor(z2), self.exchanged(t1, views), weights=weights)
+        loss = alignment(self.predictor(z1), self.exchanged(t2, views).rows, weights=weights)
+        loss = loss + alignment(self.predictor(z2), self.exchanged(t1, views).rows, weights=weights)
         return Output({"byol": loss}, z1, z2, None if z3 is None else (t1, self.predictor(z3)))

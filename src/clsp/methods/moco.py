@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from clsp.encoders.heads import Heads
 from clsp.encoders.memory import Memory
@@ -21,6 +21,7 @@ from clsp.engine.ema import EMA
 from clsp.engine.schedule import cosine
 from clsp.methods.base import Method, Output, Views, embed, pair
 from clsp.objectives.info_nce import info_nce
+from clsp.positives.neighbour import Exchanged
 from clsp.settings import Count, Positive, settings
 from clsp.settings.types import Momentum
 
@@ -59,9 +60,9 @@ class MoCo(Method):
             + self._contrast(q2, self.exchanged(k1, views), self.first_keys, views)
         )
         self.first_keys.note(k1, views.ids)
-        self.second_keys.note(k2, views.ids)
+        self.second_keys.note(k2, views.second_ids)
         return Output({"info_nce": loss}, q1, q2, pair(q1, q3))
 
-    def _contrast(self, queries: Any, keys: Any, memory: Memory, views: Views) -> Any:
-        ignore, tau = views.ignored_among(memory.ids), self.settings.temperature
-        return info_nce(queries, keys, memory.rows, tau, weights=views.pair_weights, ignore=ignore)
+    def _contrast(self, queries: Tensor, keys: Exchanged, memory: Memory, views: Views) -> Tensor:
+        ignore, tau = views.ignored_among(memory.ids, keys.shown), self.settings.temperature
+        return info_nce(queries, keys.rows, memory.rows, tau, weights=views.pair_weights, ignore=ignore)

@@ -50,6 +50,6 @@ class MoCoV3(Method):
         q1, q2, q3 = embed(nn.Sequential(self.network, self.predictor), views, self.batch_norm)
         k1, k2, _ = embed(self.momentum, views.real(), self.batch_norm)
         tau = self.settings.temperature
-        first = paired_nce(q1, self.exchanged(k2, views), tau, **views.masks)
-        second = paired_nce(q2, self.exchanged(k1, views), tau, **views.masks)
+        first = paired_nce(q1, self.exchanged(k2, views).rows, tau, **views.masks)
+        second = paired_nce(q2, self.exchanged(k1, views).rows, tau, **views.masks)
         return Output({"mocov3": 2.0 * tau * (first + second)}, q1, q2, pair(q1, q3))

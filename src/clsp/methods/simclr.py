@@ -31,6 +31,6 @@ class SimCLR(Method):
     def forward(self, views: Views) -> Output:
         """NT-Xent of the two views."""
         z1, z2, z3 = self.embed(views)
-        other = self.exchanged(z2, views)
+        other = self.exchanged(z2, views).rows
         loss = nt_xent(z1, other, self.settings.temperature, **views.masks)
         return Output({"nt_xent": loss}, z1, z2, pair(z1, z3))

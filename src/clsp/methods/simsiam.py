@@ -45,8 +45,8 @@ class SimSiam(Method):
         z1, z2, z3 = self.embed(views)
         p1, p2, weights = self.predictor(z1), self.predictor(z2), views.pair_weights
         t1, t2 = (z1.detach(), z2.detach()) if self.settings.stop_gradient else (z1, z2)
-        first = negative_cosine(p1, self.exchanged(t2, views), weights=weights)
-        second = negative_cosine(p2, self.exchanged(t1, views), weights=weights)
+        first = negative_cosine(p1, self.exchanged(t2, views).rows, weights=weights)
+        second = negative_cosine(p2, self.exchanged(t1, views).rows, weights=weights)
         together = None if z3 is None else (t1, self.predictor(z3))
         return Output({"simsiam": 0.5 * first + 0.5 * second}, z1, z2, together)
 

@@ -1,6 +1,7 @@
 """SupCon: all images of the same label attract. Khosla et al., arXiv 2004.11362. It sees the labels: an upper bound.
 
-z = g(f(x)); L = L_out(z1, z2, labels). The additional positive adds lambda * mean(2 - 2 cos(z1, z3)), as in SimCLR.
+z = g(f(x)); L = L_out(z1, z2, labels); an image without a label has its own other view as its positive alone. The
+additional positive adds lambda * mean(2 - 2 cos(z1, z3)), as in SimCLR.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ class SupCon(Method):
         """Contrast labels instead of images.
 
         Raises:
-            UserError: the data have no labels.
+            UserError: the batch has no labels.
         """
         if views.labels is None:
-            raise UserError("method supcon needs the labels of all images, and this source has none; use simclr")
+            raise UserError("method supcon needs labels, and there are none; use simclr")
         z1, z2, z3 = self.embed(views)
         return Output(
             {"sup_con": sup_con(z1, z2, views.labels, self.settings.temperature, **views.masks)}, z1, z2, pair(z1, z3)

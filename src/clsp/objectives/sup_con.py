@@ -29,7 +29,7 @@ def sup_con(
     Args:
         z1: embeddings of the first views, float [B, D].
         z2: embeddings of the second views, float [B, D].
-        labels: int64 [B].
+        labels: int64 [B]; -1 where there is none: such an image has its own other view as its positive alone.
         temperature: tau > 0.
         weights: a weight for each image, float [B] (1 = unweighted).
         ignore: bool [B, G], True where image j is no negative of image i. Images of one label stay positives.
@@ -42,8 +42,10 @@ def sup_con(
     every_label = distributed.gather_detached(labels).repeat(2)
     batch, total = len(z1), len(everything) // 2
     rows = distributed.rows(batch, z1.device)
-    own = F.one_hot(torch.cat((rows, rows + total)), 2 * total).bool()
-    positive = (labels.repeat(2)[:, None] == every_label[None]) & ~own
+    known, places = labels.repeat(2)[:, None], torch.cat((rows, rows + total))
+    own = F.one_hot(places, 2 * total).bool()
+    other = F.one_hot((places + total) % (2 * total), 2 * total).bool()
+    positive = other | ((known == every_label[None]) & (known >= 0) & ~own)
     hidden = own if ignore is None else own | (ignore.repeat(2, 2) & ~positive)
     logits = torch.cat((z1, z2)) @ everything.T / temperature
     log_odds = logits - logits.masked_fill(hidden, -torch.inf).logsumexp(dim=1, keepdim=True)

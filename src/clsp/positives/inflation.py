@@ -28,20 +28,23 @@ class Inflated(files.Lazy):
         ids: dataset indices of the anchors, int64 [N].
         bank: their candidates.
         rows: the anchors' rows in the bank, int64 [N].
-        copies: how often each real image is there.
+        copies: how often each real image is there, and how often each candidate.
     """
 
-    def __init__(self, images: files.Array, ids: np.ndarray, bank: PositiveBank, rows: np.ndarray, copies: int) -> None:
-        count = len(ids) * (copies + bank.candidates)
+    def __init__(
+        self, images: files.Array, ids: np.ndarray, bank: PositiveBank, rows: np.ndarray, copies: tuple[int, int]
+    ) -> None:
+        count = len(ids) * (copies[0] + copies[1] * bank.candidates)
         super().__init__((count, *images.shape[1:]), images.dtype)
         self._images, self._ids, self._bank, self._rows = images, ids, bank, rows
-        self._real = len(ids) * copies
+        self._real = len(ids) * copies[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         places = np.arange(len(self))[rows] if isinstance(rows, slice) or rows.dtype == bool else rows
         pixels, real = np.empty((*places.shape, *self.shape[1:]), self.dtype), places < self._real
         pixels[real] = files.take(self._images, self._ids[places[real] % len(self._ids)])
-        anchors, candidates = np.divmod(places[~real] - self._real, self._bank.candidates)
+        drawn = (places[~real] - self._real) % (len(self._ids) * self._bank.candidates)
+        anchors, candidates = np.divmod(drawn, self._bank.candidates)
         pixels[~real] = self._bank.read(self._rows[anchors], candidates)
         return pixels
 
@@ -55,13 +58,15 @@ def inflated(images: files.Array, ids: np.ndarray, bank: PositiveBank) -> tuple[
         bank: their candidates.
 
     Returns:
-        Pixels uint8 [P, C, H, W] and their ids int64 [P]: a real image keeps its dataset index at every repetition,
-        candidates are numbered on from M.
+        Pixels uint8 [P, C, H, W] and their ids int64 [P]: real images have their dataset indices, candidates are
+        numbered on from M, and repetitions on from there, for each is changed in another way.
     """
     rows, k = bank.rows(ids), bank.candidates
-    copies = max(round(k / 2), 1)
-    numbers = len(images) + rows[:, None] * k + np.arange(k)
-    return Inflated(images, ids, bank, rows, copies), np.concatenate((np.tile(ids, copies), numbers.ravel()))
+    copies = (k // 2, 1) if k % 2 == 0 else (k, 2)
+    numbers = (len(images) + rows[:, None] * k + np.arange(k)).ravel()
+    known = len(images) + len(bank.ids) * k
+    repeated = (one + known * copy for one, times in zip((ids, numbers), copies) for copy in range(times))
+    return Inflated(images, ids, bank, rows, copies), np.concatenate(list(repeated))
 
 
 def weaker(config: AugmentConfig) -> AugmentConfig:

@@ -17,6 +17,8 @@ from clsp.positives.positive import Positive
 from clsp.settings import Count, NonNegative, settings
 from clsp.settings.types import ProperFraction
 
+NO_IMAGE = -2
+"""In place of a dataset index, where no other image is shown; memories have -1 for rows of no image."""
 Placement = Literal["third", "host"]
 Schedule = Literal["constant", "cosine"]
 
@@ -125,7 +127,7 @@ class Host:
         return Positive(
             torch.where(chosen.view(-1, 1, 1, 1), positive.images, anchors),
             weights=kept,
-            ids=None if positive.ids is None else torch.where(chosen, positive.ids, ids),
+            ids=None if positive.ids is None else torch.where(chosen, positive.ids, NO_IMAGE),
         )
 
 

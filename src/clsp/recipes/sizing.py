@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
+from clsp.errors import UserError
+from clsp.methods.all4one import All4OneSettings
 from clsp.methods.swav import SwAVSettings
 from clsp.settings.values import nested
 
@@ -28,6 +30,8 @@ class Extent:
 
 BATCH = 64
 """Images of a step of the diffusion model on a CPU."""
+_SMALLEST = 8
+"""Pixels a side of the images that a diffusion model learns."""
 
 
 def size_to_data(
@@ -42,12 +46,19 @@ def size_to_data(
         accelerated: whether there is a GPU.
         channels: of the images; candidates and views of colour images keep more of their colours.
         extent: how much there is time for; None: what is usual for so many images.
+
+    Raises:
+        UserError: the images are too small for the recipe ``folder``.
     """
     if recipe == "smoke":
         batch = _power_of_two(min(32, count))
         return nested({"pretrain.batch_size": batch, "diffusion.batch_size": batch})
     if recipe != "folder":
         return {}
+    if size < _SMALLEST:
+        raise UserError(
+            f"the images have {size} pixels a side, and a diffusion model needs {_SMALLEST}: --images.size 8"
+        )
     extent = extent or usual_extent(count, accelerated=accelerated)
     sized = _large(count, size, extent) if accelerated else {**_small(count, size, extent), **_colour(channels)}
     return nested(sized)
@@ -74,7 +85,8 @@ def _passes(count: int, seen: int, least: int, most: int) -> int:
 def _memories(count: int, most: int) -> dict[str, Any]:
     """Memories of half the images: in larger ones a neighbour is soon an older copy of the image itself."""
     rows = min(most, _power_of_two(count // 2))
-    memories = {f"pretrain.{method}.memory": rows for method in ("moco", "nnclr", "all4one", "ressl")}
+    those = ("moco", "nnclr", "all4one", "ressl", "positive.neighbour")
+    memories = {f"pretrain.{name}.memory": max(rows, All4OneSettings().neighbours) for name in those}
     return {**memories, "pretrain.swav.memory": min(rows, SwAVSettings().memory)}
 
 

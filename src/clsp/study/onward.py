@@ -81,10 +81,11 @@ def _main(folder: Path) -> tuple[Path, str | None]:
 def tell_schedule(found: Onward, config: PretrainConfig) -> None:
     """Say what is done anew and what is not."""
     record = read_record(found.training)
+    rising = min(config.warmup_epochs, config.epochs / 2)
     done = "?" if record is None else record.settings.get("epochs", "?")
     if distributed.rank() == 0:
         console.say(
             f"continue: {config.method} of {found.training}, which was planned for {done} epochs, for {config.epochs} "
-            f"more: learning rate {config.lr:g} after {config.warmup_epochs:g} epochs of warm-up, then a cosine to 0; "
+            f"more: learning rate {config.lr:g} after {rising:g} epochs of warm-up, then a cosine to 0; "
             "the optimiser begins anew"
         )

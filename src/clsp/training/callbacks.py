@@ -28,7 +28,9 @@ class HealthCheck(Callback[Seen]):
     def on_step(self, training: Pretraining, number: int, output: Seen) -> dict[str, float]:
         """Measure the embeddings of the two views."""
         state = health(output.output.first, output.output.second)
-        advice = diagnose(state) if self._to_be_judged(state, number, training.steps) else None
+        count, width = output.output.first.shape
+        judged = self._to_be_judged(state, number, training.steps)
+        advice = diagnose(state, min(count - 1, width)) if judged else None
         remedy = advice.rpartition(": ")[2] if advice else ""  # without the number, which differs each time
         if advice and remedy not in self._told and distributed.rank() == 0:
             self._told.add(remedy)
@@ -48,15 +50,18 @@ class NeighbourCheck(Callback[Seen]):
     def on_step(self, training: Pretraining, number: int, output: Seen) -> dict[str, float]:
         """Look at the neighbours that served as positives; nothing where there are none."""
         found, ids, labels = output.output.neighbours, output.views.ids, training.labels
+        if found is None and training.method.neighbour is not None:
+            found = training.method.neighbour.found
         if found is None:
             return {}
         metrics = {"neighbour_is_itself": float((found == ids).float().mean())}
         if labels is not None:
-            table = torch.full((int(training.ids.max()) + 1,), -1, device=ids.device)
+            # A memory that was taken over may know images that are not trained on now: theirs are not looked at.
+            table = torch.full((len(training.material.images),), -1, device=ids.device)
             table[training.ids] = labels
-            known = found >= 0
-            same = (table[found.clamp_min(0)] == table[ids]) & known
-            metrics["neighbour_same_class"] = float(same.sum() / known.sum().clamp_min(1))
+            theirs, own = table[found.clamp_min(0)], table[ids]
+            known = (found >= 0) & (theirs >= 0) & (own >= 0)
+            metrics["neighbour_same_class"] = float(((theirs == own) & known).sum() / known.sum().clamp_min(1))
         return metrics
 
 
@@ -72,10 +77,9 @@ class OnlineCheck(Callback[Seen]):
         self._knn, self._every = knn, every
 
     def on_step_end(self, training: Pretraining, number: int) -> dict[str, float]:
-        """Read it when an epoch ends, and after the last."""
-        epoch, within = divmod(number, training.steps_per_epoch)
-        if self._knn is None or not self._every or within:
+        """Read it when so many epochs more are over, and after the last step."""
+        if self._knn is None or not self._every:
             return {}
-        if epoch % self._every and epoch != training.config.epochs:
+        if number % (self._every * training.steps_per_epoch) and number != training.steps:
             return {}
         return {"knn": self._knn.accuracy(training.method.encoder, training.mean, training.std)}

@@ -63,17 +63,29 @@ def check_together(config: PretrainConfig, images: Images) -> None:
             f"local crops are for {takers} (of several methods: per_method '{{swav: {{augment: {{local_crops: 6}}}}}}')"
         )
     _check_both(config)
+    _check_labels(config, method, images)
     source = chosen.chosen
     if source is None:
         return
-    if source.needs_labels and images.train.labels is None:
-        raise UserError(f"positives '{chosen.source}' need labels, and this source has none")
     if chosen.placement == "host":
         _check_host(config, method, source)
     elif source.level == "embedding" and chosen.third.count > 1:
         raise UserError(
             f"--pretrain.positive.third.count {chosen.third.count}: '{chosen.source}' gives one embedding of each "
             "anchor; leave it at 1, or choose a source of images"
+        )
+
+
+def _check_labels(config: PretrainConfig, method: type[Method], images: Images) -> None:
+    """Refuse what sees labels where there are none."""
+    if not sees_labels(config):
+        return
+    needing = f"method {config.method} needs" if method.sees_labels else f"positives '{config.positive.source}' need"
+    if images.train.labels is None or not (images.train.labels >= 0).any():
+        raise UserError(f"{needing} labels, and this source has none; choose another, such as simclr+view")
+    if config.extra:
+        raise UserError(
+            f"{needing} labels, and candidates that are images of their own (extra) have none; leave it out"
         )
 
 

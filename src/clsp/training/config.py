@@ -65,8 +65,8 @@ class Pretrain:
     extra: bool = False
     """Train on the bank's candidates, too, as images of their own, and augment less (AdaInf, arXiv 2403.12448)."""
     batch_norm: BatchNormMode = "joint"
-    """Whose images share BatchNorm statistics: joint: all views; split: the additional positive apart from the two
-    real views; views: each view by itself."""
+    """Whose images share BatchNorm statistics in encoder and projector: joint: all views; split: the additional
+    positive apart from the two real views; views: each view by itself."""
     weights: Annotated[str | None, Incidental] = None
     """Weights to start from: timm (those that timm offers for the backbone, fetched from the hub), timm:TAG, the folder
     of an encoder or a run, or a .safetensors file with timm's names; null: random ones. What was read is named by its
@@ -91,7 +91,7 @@ class Pretrain:
     weight_decay: NonNegative = 1e-4
     """Weight decay; of SGD and AdamW on all parameters, of LARS not on biases and BatchNorm."""
     warmup_epochs: NonNegative = 10.0
-    """Epochs in which the learning rate rises; then a cosine takes it to 0."""
+    """Epochs in which the learning rate rises, at most half of all; then a cosine takes it to 0."""
     gradient_clip: Positive | None = None
     """Largest norm of the gradient; null: no clipping."""
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -99,7 +99,7 @@ class Pretrain:
     log_every: Annotated[Count, Incidental] = 10
     """Steps between two lines of metrics.jsonl."""
     knn_every: Annotated[NonNegativeInt, Incidental] = 10
-    """Epochs between two online kNN readings on held-out train images (needs labels); 0: none."""
+    """Epochs between two online kNN readings on train images (needs labels; too good for what sees them); 0: none."""
     checkpoint_minutes: Annotated[NonNegative, Incidental] = 5.0
     """Minutes between two checkpoints."""
 

@@ -14,7 +14,10 @@ from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, deviation, effecti
 
 @dataclass(frozen=True)
 class Health:
-    """The state of a batch of embeddings."""
+    """The state of a batch of embeddings.
+
+    The two views of an image are what the method sees: a positive in the second view's place is one of them.
+    """
 
     alignment: float
     """Mean of 2 - 2 cos between the two views of an image: 0 when views agree."""
@@ -67,14 +70,19 @@ def health(first: Tensor, second: Tensor) -> Health:
     )
 
 
-def diagnose(state: Health) -> str | None:
-    """Say in plain words that the embedding has collapsed, or return None when it has not."""
+def diagnose(state: Health, most: int) -> str | None:
+    """Say in plain words that the embedding has collapsed, or return None when it has not.
+
+    Args:
+        state: of a batch.
+        most: directions that its embeddings could use at most: their width, or one less than there are.
+    """
     if state.feature_std < COLLAPSED:
         return (
             f"all images get nearly the same embedding (feature std {state.feature_std:.3f}, 1 is healthy): this is "
             "collapse; try a lower learning rate, a longer warm-up, or a larger batch"
         )
-    if state.effective_rank < FEW_DIRECTIONS:
+    if state.effective_rank < min(FEW_DIRECTIONS, most / FEW_DIRECTIONS):
         return (
             f"the embedding uses only {state.effective_rank:.1f} directions: dimensional collapse; try weaker "
             "augmentation, a lower --pretrain.positive.third.weight, or a lower temperature"

@@ -17,7 +17,8 @@ def build_optimizer(parameters: list[dict[str, Any]], config: PretrainConfig) ->
         from timm.optim import Lars
 
         # solo-learn's LARS for small images: trust coefficient 0.02, the layer's rate never above the global one;
-        # biases and BatchNorm at the global rate without decay, which timm does for a group whose decay is 0.
+        # biases and BatchNorm at the global rate without decay. timm adapts a group whose decay is not 0, or all that
+        # is asked for.
         options = {"trust_coeff": 0.02, "trust_clip": True, "momentum": config.momentum}
         parted = [part for group in parameters for part in _by_decay(group, config.weight_decay)]
         lars: torch.optim.Optimizer = Lars(parted, config.lr, **options)
@@ -30,7 +31,7 @@ def _by_decay(group: dict[str, Any], weight_decay: float) -> list[dict[str, Any]
     weights = [p for p in group["params"] if p.ndim > 1]
     others = [p for p in group["params"] if p.ndim <= 1]
     parts = [
-        {**group, "params": weights, "weight_decay": weight_decay},
+        {**group, "params": weights, "weight_decay": weight_decay, "always_adapt": True},
         {**group, "params": others, "weight_decay": 0.0},
     ]
     return [part for part in parts if part["params"]]

@@ -18,7 +18,7 @@ from clsp.engine.fit import StepOutput, Training
 from clsp.engine.pixels import BlankPixels
 from clsp.engine.schedule import warmup_factor
 from clsp.methods.base import Method, Output, Views, together
-from clsp.positives.placement import no_negatives
+from clsp.positives.placement import NO_IMAGE, no_negatives
 from clsp.positives.source import Draw, Material, Positive
 from clsp.training.config import PretrainConfig
 from clsp.training.optimizers import build_optimizer
@@ -116,7 +116,8 @@ class Pretraining(Training[Seen]):
         drawn, local = draw_views(images, method, augment, **draws), draw_local(anchors, method, augment, **draws)
         for part in (*drawn, *local):
             part.sub_(self.mean).div_(self.std)
-        shown = [one.ids for one in positives if one.ids is not None]
+        # An anchor that shows itself shows no other image, whatever the source calls it.
+        shown = [torch.where(one.ids == ids, NO_IMAGE, one.ids) for one in positives if one.ids is not None]
         weights, mates = together([one.weights for one in positives]), together([one.mates for one in positives])
         return Views(
             first=drawn[0],
