@@ -43,6 +43,7 @@ def _stage(folder: Path) -> None:
               "version": "0.1.0", "process": "1 of here",
               "files": {"a.npy": {"size": 3, "sha256": "0" * 64}}}  # fmt: skip
     files.write_json(folder / "stage.json", record)
+    files.write_json(folder / "clsp.json", {"max_strength": 0.5})
 
 
 def _read_stage(folder: Path) -> None:
@@ -81,11 +82,12 @@ def _bank(folder: Path) -> None:
     rng = np.random.default_rng(0)
     parts = parts_of(6, 3)
     for part in parts:
-        write_shard(folder, Part(part.first, part.count), rng.integers(0, 256, (3, 2, 4, 4, 1)).astype(np.uint8), 0.1)
+        images = rng.integers(0, 256, (3, 2, 4, 4, 1)).astype(np.uint8)
+        write_shard(folder, Part(part.first, part.count), images, 0.1, "made")
     files.write_array(folder / "ids.npy", np.array([1, 2, 5, 7, 8, 9]))
     manifest = {"format": "clsp-bank-1", "anchors": 6, "candidates": 2, "shape": [4, 4, 1], "dtype": "uint8",
                 "data": {"source": "made", "fingerprint": "f" * 16}, "unet": "u" * 16, "sampler": {"steps": 3},
-                "shards": [vars(shard) for shard in written(folder, parts)],
+                "shards": [vars(shard) for shard in written(folder, parts, "made")],
                 "measures": {"similarity": {"value": 0.5, "meaning": "cosine"}}}  # fmt: skip
     files.write_json(folder / "manifest.json", manifest)
 
@@ -108,8 +110,8 @@ def _read_shards(folder: Path) -> None:
     from clsp.positives.shards import missing_parts, parts_of, saturation, written
 
     parts = parts_of(6, 3)
-    missing_parts(folder, parts)
-    for shard in written(folder, parts):
+    missing_parts(folder, parts, "made")
+    for shard in written(folder, parts, "made"):
         saturation(folder, shard)
 
 

@@ -123,6 +123,15 @@ def test_the_order_of_precedence():
             {"synthesize.steps": "7"},
             "--synthesize.steps 7 does not divide the model's 100 noise levels; the nearest is 5",
         ),
+        (
+            {"synthesize.sampler": "unipc", "synthesize.steps": "200"},
+            "could not be drawn.*steps 200 is outside 1 to 100",
+        ),
+        ({"diffusion.beta_end": "0.9", "synthesize.clip_sample": "false"}, "could not be drawn.*zero terminal SNR"),
+        (
+            {"diffusion.beta_end": "0.4", "synthesize.clip_sample": "false"},
+            "could not be drawn.*its schedule leaves .* set clip_sample true",
+        ),
         ({"pretrain.batch_size": "1000"}, "--pretrain.batch_size 1000 is larger than the 64 images"),
         ({"pretrain.images": "200"}, r"--pretrain.images 200 is more than the 64 anchors.*--synthesize.anchors 200"),
     ],

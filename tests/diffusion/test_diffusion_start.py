@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -62,6 +64,40 @@ def test_weights_of_another_kind_of_model_are_refused(train, tmp_path, changes, 
     train(tmp_path / "a")
     with pytest.raises(UserError, match=rf"--diffusion.weights .*{said}"):
         train(tmp_path / "b", weights=str(tmp_path / "a"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value", "said"),
+    [
+        ("unet/config.json", "flip_sin_to_cos", False, "flip_sin_to_cos False there, True here"),
+        ("unet/config.json", "freq_shift", 1, "freq_shift 1 there, 0 here"),
+        ("unet/config.json", "act_fn", "relu", "act_fn relu there, silu here"),
+        ("unet/config.json", "center_input_sample", True, "center_input_sample True there, False here"),
+        (
+            "scheduler/scheduler_config.json",
+            "beta_schedule",
+            "sigmoid",
+            "trained_betas of 100 numbers there, None here",
+        ),
+    ],
+)
+def test_weights_of_another_function_of_the_same_shapes_are_refused(train, tmp_path, file, name, value, said):
+    """google/ddpm-cifar10-32 has the shapes of the recipe cifar10, and another embedding of the time step."""
+    train(tmp_path / "a")
+    (tmp_path / "a/stage.json").unlink()
+    path = tmp_path / "a" / file
+    files.write_json(path, files.read_json(path) | {name: value})
+    with pytest.raises(UserError, match=rf"--diffusion.weights .*{said}"):
+        train(tmp_path / "b", weights=str(tmp_path / "a"))
+
+
+def test_a_finished_model_needs_the_weights_no_more(train, tmp_path):
+    train(tmp_path / "a")
+    first = train(tmp_path / "b", weights=str(tmp_path / "a"), steps=1)
+    shutil.rmtree(tmp_path / "a")
+    assert train(tmp_path / "b", weights=str(tmp_path / "a"), steps=1).facts == first.facts
+    with pytest.raises(UserError, match="no diffusers folder"):
+        train(tmp_path / "c", weights=str(tmp_path / "a"), steps=1)
 
 
 def test_weights_that_are_not_there_are_refused(train, tmp_path):

@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler
 from clsp.diffusion import interpolation
 from clsp.diffusion.config import SamplerName
 from clsp.diffusion.interpolation import Sampling, sample
-from clsp.diffusion.process import PREDICTIONS, SCHEDULES, forward_process
+from clsp.diffusion.process import PREDICTIONS, SCHEDULES, VARIANCE_PRESERVING, forward_process
 from clsp.diffusion.samplers import make_sampler
 from clsp.errors import UserError
 
@@ -100,8 +100,9 @@ def test_an_options_of_the_folders_scheduler_does_not_reach_another_sampler():
 def test_any_scheduler_over_betas_ends_at_the_one_image_that_the_model_knows(exact, unet, settings, prediction):
     known = settings(prediction_type=prediction)
     exact(DDPMScheduler.from_config(known), prediction, 0.0)
-    others = ("DDPMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "PNDMScheduler")
-    for kind, strength in itertools.product(others, (1.0, 0.6)):
+    others = [name for name in VARIANCE_PRESERVING if "Inverse" not in name and "Parallel" not in name]
+    assert {"HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "PNDMScheduler"} < set(others)
+    for kind, strength in itertools.product(others, (1.0, 0.6, 0.3)):
         options = {"skip_prk_steps": True} if kind == "PNDMScheduler" else {}
         scheduler = getattr(diffusers, kind).from_config(known, **options)
         how = Sampling(candidates=1, steps=50, eta=0.1, strength=strength)
@@ -120,6 +121,7 @@ def test_any_scheduler_over_betas_ends_at_the_one_image_that_the_model_knows(exa
         ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "flow matching"),
         ({"_class_name": "CMStochasticIterativeScheduler"}, "consistency model"),
         ({"_class_name": "LCMScheduler"}, "distilled"),
+        ({"_class_name": "DPMSolverSDEScheduler"}, "draws its noise for a whole batch"),
         ({"_class_name": "MyScheduler"}, "MyScheduler is none over betas"),
         ({"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True}, "use_flow_sigmas is none over betas"),
         ({"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}, "continuous is none over betas"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, PNDMScheduler, UNet2DModel
 
 from clsp import SyntheticPositivePipeline
 from clsp.diffusion.pipeline import _to_uint8
@@ -18,6 +18,34 @@ def test_sampling_never_drops_out_and_calls_back_after_every_step(draw, unet, se
     images = draw(unet, settings, anchors, callback=lambda index, x: steps.append((index, tuple(x.shape))))
     assert steps == [(n, (9, 1, 8, 8)) for n in range(5)]
     assert torch.equal(images, draw(unet, settings, anchors))
+
+
+def test_a_pndm_whose_first_steps_are_of_another_kind_begins_with_noise_alone(unet, settings, anchors):
+    pipeline = SyntheticPositivePipeline(unet, PNDMScheduler.from_config(settings()))
+    pipeline(anchors, 1, num_inference_steps=10)
+    with pytest.raises(UserError, match="strength 1; choose skip_prk_steps true"):
+        pipeline(anchors, 1, num_inference_steps=10, strength=0.5)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_pipeline_in_16_bit_draws_what_one_in_32_draws(unet, settings, anchors, kind):
+    pipeline = SyntheticPositivePipeline(unet, make_sampler("ddim", settings(), clip_sample=True))
+    how = {"candidates": 2, "num_inference_steps": 5, "guidance_scale": 2.0}
+    whole = pipeline(anchors, **how).images.float()
+    assert float((pipeline.to(kind)(anchors, **how).images - whole).abs().mean()) < 3
+
+
+def test_a_saved_pipeline_knows_what_it_was_trained_for(unet, settings, anchors, tmp_path):
+    pipeline = SyntheticPositivePipeline(unet, make_sampler("ddim", settings(), clip_sample=True))
+    pipeline.max_strength = 0.5
+    pipeline.save_pretrained(tmp_path)
+    again = SyntheticPositivePipeline.from_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"trained for strength 0\.5 at most"):
+        again(anchors, 1, num_inference_steps=10)
+    again(anchors, 1, num_inference_steps=10, strength=0.5)
+    pipeline.max_strength = 1.0
+    pipeline.save_pretrained(tmp_path)
+    SyntheticPositivePipeline.from_pretrained(tmp_path)(anchors, 1, num_inference_steps=10)
 
 
 def test_other_unets_are_refused(settings):

@@ -91,10 +91,10 @@ def test_a_sample_may_start_from_another_image_than_its_anchor(draw, unet, setti
     mixed = draw(unet, settings, anchors, starts=others, strength=0.6, interpolation_weight=0.1)
     assert not torch.equal(mixed, shifted)
     assert not torch.equal(mixed, draw(unet, settings, anchors, strength=0.6, interpolation_weight=0.1))
-    noise = draw(unet, settings, anchors, interpolation_weight=1.0)
-    assert torch.equal(noise, draw(unet, settings, anchors, starts=others, interpolation_weight=1.0))
+    with pytest.raises(UserError, match="strength 1 begins with"):
+        draw(unet, settings, anchors, starts=others, interpolation_weight=1.0)
     with pytest.raises(UserError, match=r"starts must be \[3, 3, 1, 8, 8\], got \[3, 1, 8, 8\]"):
-        draw(unet, settings, anchors, starts=anchors)
+        draw(unet, settings, anchors, starts=anchors, strength=0.6)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def test_the_file_is_read_by_names(tmp_path):
     assert pairs.places.tolist() == [[0, 2], [3, 1]]
     assert pairs.weights.tolist() == [1.0, 1.0]
     before = pairs.fingerprint
+    path.write_text("first,second\na/0.png,b/2.png\n", encoding="utf-8-sig")  # as spreadsheets write it
+    assert read_pairs(path, NAMES).places.tolist() == [[0, 2]]
     path.write_text("second,first,weight\na/0.png,b/2.png,0.5\n")
     pairs = read_pairs(path, NAMES)
     assert (pairs.places.tolist(), pairs.weights.tolist()) == ([[2, 0]], [0.5])

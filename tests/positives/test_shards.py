@@ -109,15 +109,25 @@ def test_a_shard_is_done_where_it_has_the_rows_that_are_wanted_and_both_its_file
     """What an earlier attempt left under a name that is known may hold other rows."""
     parts = parts_of(6, 3)
     for part in (Part(0, 3), Part(3, 2)):
-        write_shard(tmp_path, part, np.zeros((part.count, 1, 2, 2, 1), np.uint8), 0.0)
-    assert missing_parts(tmp_path, parts) == [parts[1]]
+        write_shard(tmp_path, part, np.zeros((part.count, 1, 2, 2, 1), np.uint8), 0.0, "made")
+    assert missing_parts(tmp_path, parts, "made") == [parts[1]]
     (tmp_path / "shard-00000000.npy").unlink()  # facts alone are no shard either
-    assert missing_parts(tmp_path, parts) == parts
+    assert missing_parts(tmp_path, parts, "made") == parts
     for part in parts:
-        write_shard(tmp_path, part, np.ones((part.count, 1, 2, 2, 1), np.uint8), 0.0)
-    shards = written(tmp_path, parts)
+        write_shard(tmp_path, part, np.ones((part.count, 1, 2, 2, 1), np.uint8), 0.0, "made")
+    shards = written(tmp_path, parts, "made")
     assert [(shard.first, shard.count) for shard in shards] == [(0, 3), (3, 3)]
     assert [shard.sha256 for shard in shards] == [files.file_hash(tmp_path / shard.file) for shard in shards]
+
+
+def test_shards_of_other_settings_are_drawn_anew(make_images, model, tmp_path):
+    """Advice for damaged files says to remove the record, which knew the settings."""
+    images = make_images(10, None, channels=3, size=8)
+    make(images, model, tmp_path / "bank", shard_anchors=4)
+    (tmp_path / "bank/stage.json").unlink()
+    (tmp_path / "bank/shard-00000004.npy").unlink()
+    mixed = make(images, model, tmp_path / "bank", shard_anchors=4, interpolation_weight=0.9)
+    same_bank(mixed, make(images, model, tmp_path / "straight", shard_anchors=4, interpolation_weight=0.9))
 
 
 class Attempts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from clsp.diffusion.config import DiffusionConfig
+from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.training import train_diffusion
 from clsp.diffusion.unet import build_scheduler, build_unet
 from clsp.engine.course import Pace
@@ -32,6 +33,21 @@ def test_what_an_untrained_model_draws_fails_and_what_is_the_anchor_itself_follo
     near = verdict(0.1)  # one step from the anchor, hardly noised
     assert near.measures["follows"].value > 0.8
     assert verdict(0.5, "other").measures["follows"].value < near.measures["follows"].value
+
+
+def test_on_trial_no_more_is_drawn_at_once_than_of_a_bank(monkeypatch):
+    drawn = []
+    draw = SyntheticPositivePipeline.draw
+
+    def watched(self, anchors, settings, **how):
+        drawn.append(len(anchors) * settings.candidates)
+        return draw(self, anchors, settings, **how)
+
+    monkeypatch.setattr(SyntheticPositivePipeline, "draw", watched)
+    images, config = open_digits(ImagesConfig()), DiffusionConfig(widths=[8, 8], blocks=1, attention=[], norm_groups=4)
+    unet, how = build_unet(config, channels=1, size=8).eval(), DRAWN | {"steps": 1, "candidates": 4, "batch_size": 16}
+    try_draw(unet, build_scheduler(config), images, SynthesizeConfig(**how), max_strength=1.0, seed=0)
+    assert max(drawn) == 16 and sum(drawn) == 128 * 4
 
 
 def test_a_model_whose_candidates_fail_is_trained_for_longer(make_images, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -134,6 +135,13 @@ def test_a_diffusion_model_is_loaded_and_has_a_card(run, tmp_path):
     assert len(pipeline(batch_size=2, num_inference_steps=2).images) == 2
     front, text = card(tmp_path / "x")
     assert front["library_name"] == "diffusers" and "3 steps" in text
+    lower = tmp_path / "lower"
+    shutil.copytree(run / "model", lower)
+    record = files.read_json(lower / "stage.json")
+    record["settings"]["max_strength"] = 0.5
+    files.write_json(lower / "stage.json", {name: value for name, value in record.items() if name != "sha256"})
+    export(Wish(lower, tmp_path / "y"))
+    assert clsp.SyntheticPositivePipeline.from_pretrained(tmp_path / "y").max_strength == 0.5
     with pytest.raises(UserError, match="one format"):
         export(Wish(run / "model", tmp_path / "x", "timm"))
 

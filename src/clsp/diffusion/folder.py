@@ -22,6 +22,7 @@ _READ = (
     "model_index.json",
     "config.json",
     "scheduler_config.json",
+    "clsp.json",
     "unet/*.json",
     "scheduler/*.json",
     "*.safetensors",

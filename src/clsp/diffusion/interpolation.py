@@ -51,6 +51,7 @@ def encode(unet: UNet2DModel, x: Tensor, timestep: Tensor | float, told: Tensor 
     """
     if unet.config.center_input_sample:
         x = 2 * x - 1.0
+    x = x.to(unet.dtype)  # of a U-Net in 16 bit; the sampler computes in 32
     steps = torch.as_tensor(timestep, device=x.device).expand(x.shape[0])
     if unet.config.time_embedding_type == "learned":
         steps = steps.round().long() if steps.is_floating_point() else steps  # rows of a table
@@ -254,8 +255,8 @@ def steps_taken(steps: int, strength: float) -> int:
 def timesteps_of(scheduler: Any, settings: Sampling) -> Tensor:
     """Return the time steps to take, float or int64: all, or with a strength below 1 the last ones."""
     scheduler.set_timesteps(settings.steps)  # on the CPU: a scheduler on the GPU synchronises at every step
-    per_step = len(scheduler.timesteps) / settings.steps  # solvers of two stages list each step twice
-    first = round((settings.steps - steps_taken(settings.steps, settings.strength)) * per_step)
+    # A solver of two stages lists each time step twice, but for the first, and begins a step at an even place.
+    first = (settings.steps - steps_taken(settings.steps, settings.strength)) * int(getattr(scheduler, "order", 1))
     if first and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     return scheduler.timesteps[first:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
@@ -11,6 +12,9 @@ from torch import Tensor
 from clsp import files, randomness
 from clsp.diffusion.config import DiffusionConfig
 from clsp.engine.record import read_record
+
+_ABOUT = "clsp.json"
+"""Of a diffusion model that others get: what diffusers' files do not say."""
 
 
 def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int) -> Tensor:
@@ -32,16 +36,35 @@ def noise_levels(config: DiffusionConfig, step: int, place: Tensor, *, seed: int
     return ((place.double() / config.batch_size + start) % 1.0 * levels).long()
 
 
-def trained_strength(diffusion: str | Path) -> float:
-    """Return the fraction of its noise levels that the model in ``diffusion`` was trained for; 1 if unknown."""
-    record = read_record(Path(diffusion))
-    if record is None:
+def trained_strength(folder: Path) -> float:
+    """Return the fraction of its noise levels that the model in ``folder`` was trained for; 1 if unknown.
+
+    A model that left its run's folder says it in a file of its own, see `write_strength`.
+
+    Raises:
+        UserError: what says it is damaged.
+    """
+    path, record = folder / _ABOUT, read_record(folder)
+    if record is not None and "max_strength" in record.settings:
+        path, known = record.path, record.settings["max_strength"]
+    else:
+        known = files.read_json(path, dict[str, Any]).get("max_strength") if path.is_file() else None
+    if known is None:
         return 1.0
-    with files.foreign(record.path):
-        strength = float(record.settings.get("max_strength", 1.0))
+    with files.foreign(path):
+        strength = float(known)
         if not 0.0 < strength <= 1.0:
             raise ValueError(f"its max_strength is {strength}")
         return strength
+
+
+def write_strength(folder: Path, strength: float) -> list[str]:
+    """Write beside a model what `trained_strength` reads; return the names of the files, none where it learnt all."""
+    if strength == 1.0:
+        (folder / _ABOUT).unlink(missing_ok=True)
+        return []
+    files.write_json(folder / _ABOUT, {"max_strength": strength})
+    return [_ABOUT]
 
 
 def prediction_loss(

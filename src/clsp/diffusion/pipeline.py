@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DModel
+from diffusers import DDIMScheduler, DiffusionPipeline, PNDMScheduler, UNet2DModel
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from clsp.diffusion import folder
 from clsp.diffusion.condition import Condition, load_condition
 from clsp.diffusion.config import AnchorNoise
 from clsp.diffusion.interpolation import Callback, Sampling, require_plain, sample, steps_taken, timesteps_of
-from clsp.diffusion.levels import trained_strength
+from clsp.diffusion.levels import trained_strength, write_strength
 from clsp.diffusion.process import NO_SIGNAL, abar_at, require_variance_preserving
 from clsp.diffusion.samplers import FAINT, make_sampler
 from clsp.diffusion.unet import Grid
@@ -77,12 +77,13 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         condition = load_condition(source, unet)
         with files.foreign(f"--diffusion {source}", folder.FIX, what="has a scheduler that cannot be made"):
             pipeline = cls(unet, make_sampler(sampler, settings, clip_sample=clip_sample), condition)
-        pipeline.max_strength = trained_strength(source)
+        pipeline.max_strength = trained_strength(folder.located(str(source)))
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write the pipeline as diffusers does, and what it is told by."""
         super().save_pretrained(save_directory, *args, **kwargs)
+        write_strength(Path(save_directory), self.max_strength)
         if self.condition is not None:
             self.condition.save(Path(save_directory))
 
@@ -156,6 +157,8 @@ class SyntheticPositivePipeline(DiffusionPipeline):
         ``told``: whether a conditional model is told of the anchors.
         """
         check_sampling(settings, self.scheduler, self.max_strength)
+        if starts is not None and settings.strength == 1.0:
+            raise UserError("starts are nothing that strength 1 begins with: it draws from pure noise; choose less")
         if anchors.ndim != 4:
             raise UserError(f"anchors must be [B, C, H, W], got {list(anchors.shape)}")
         if starts is not None and starts.shape != (wanted := (len(anchors), settings.candidates, *anchors.shape[1:])):
@@ -201,6 +204,8 @@ def check_sampling(settings: Sampling, scheduler: Any, max_strength: float = 1.0
     if not 1 <= settings.steps <= total:
         raise UserError(f"steps {settings.steps} is outside 1 to {total}, the model's noise levels")
     check_strength(settings.steps, settings.strength, max_strength)
+    if settings.strength < 1.0 and isinstance(scheduler, PNDMScheduler) and not scheduler.config.skip_prk_steps:
+        raise UserError("PNDMScheduler's first steps need strength 1; choose skip_prk_steps true, or another scheduler")
     if isinstance(scheduler, DDIMScheduler) and total % settings.steps:
         near = min((s for s in range(1, total + 1) if total % s == 0), key=lambda s: abs(s - settings.steps))
         raise UserError(

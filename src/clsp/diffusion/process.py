@@ -30,7 +30,7 @@ VARIANCE_PRESERVING = (
     "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
     "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
     "DPMSolverMultistepScheduler", "DPMSolverMultistepInverseScheduler", "DPMSolverSinglestepScheduler",
-    "DPMSolverSDEScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler", "SASolverScheduler",
+    "DEISMultistepScheduler", "UniPCMultistepScheduler", "SASolverScheduler",
 )  # fmt: skip
 """Schedulers over T betas: x_t = sqrt(abar_t) x + sqrt(1 - abar_t) noise, and the U-Net is told t."""
 
@@ -39,6 +39,7 @@ _OTHERS = {
     "KarrasVe": "variance exploding: noise is added to images that keep their scale",
     "ScoreSdeVp": "continuous in time, without betas",
     "EDM": "preconditioned (EDM): its input and output are scaled by sigma",
+    "DPMSolverSDE": "one that draws its noise for a whole batch: a candidate would depend on what is drawn beside it",
     "CosineDPM": "preconditioned (EDM): its input and output are scaled by sigma",
     "FlowMatch": "flow matching: the U-Net predicts a velocity between image and noise",
     "CMStochastic": "a consistency model: it is no noise predictor",

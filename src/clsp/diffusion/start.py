@@ -28,8 +28,8 @@ _SAID = {
     "class_embed_type": "condition",
 }
 """diffusers' words for what settings say in others."""
-_SHAPE = (*_SAID, "in_channels", "sample_size", "down_block_types", "time_embedding_type")
-"""What two U-Nets must share, so that one can go on with the other's weights."""
+_FREE = {"dropout"}
+"""What two U-Nets need not share, so that one can go on with the other's weights as the same function."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,18 @@ class Start:
 
     def _require_same(self, unet: UNet2DModel, config: DiffusionConfig) -> None:
         ours, theirs = unet.config, self.unet.config
+        shared = [name for name in ours if not name.startswith("_") and name not in _FREE]
+        shared.sort(key=lambda name: name not in _SAID)  # what an option can mend comes first
         unlike = [
-            f"{_SAID.get(name, name)} {_plain(theirs[name])} there, {_plain(ours[name])} here"
-            for name in _SHAPE
-            if _plain(theirs[name]) != _plain(ours[name])
+            f"{_SAID.get(name, name)} {_plain(theirs.get(name))} there, {_plain(ours[name])} here"
+            for name in shared
+            if _plain(theirs.get(name)) != _plain(ours[name])
         ]
         asked = forward_process({**build_scheduler(config).config, "_class_name": "DDPMScheduler"})
         unlike += [
-            f"{name} {self.process[name]} there, {asked[name]} here"
+            f"{name} {_short(self.process[name])} there, {_short(asked[name])} here"
             for name in asked
-            if name != "trained_betas" and self.process[name] != asked[name]
+            if self.process[name] != asked[name]
         ]
         if unlike:
             raise UserError(
@@ -100,6 +102,19 @@ def find_start(config: DiffusionConfig) -> Start | None:
     return Start(config.weights, unet, process, condition, _spent(place))
 
 
+def finished_weights(config: DiffusionConfig, folder: Path) -> str | None:
+    """The digest of the weights that the finished model in ``folder`` started from, where these are gone; else None.
+
+    Raises:
+        UserError: the model's record is damaged.
+    """
+    record = read_record(folder)
+    if config.weights is None or Path(config.weights).exists() or record is None or not record.finished:
+        return None
+    known = record.settings.get("weights")
+    return None if known is None else str(known)
+
+
 def before(record: Record) -> dict[str, float]:
     """What the trainings took that the model of ``record`` started from: ``seconds``, and ``images`` that they saw.
 
@@ -118,6 +133,10 @@ def _spent(folder: Path) -> dict[str, float]:
         steps = int(record.facts.get("steps", record.settings["steps"]))
         earlier, seen = before(record), steps * int(record.settings["batch_size"])
         return {"seconds": record.seconds + earlier["seconds"], "images": seen + earlier["images"]}
+
+
+def _short(value: Any) -> Any:
+    return f"of {len(value)} numbers" if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from clsp.diffusion.condition import Condition, condition_for, digest_of, find_e
 from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.interpolation import Sampling, decode, encode, sample
 from clsp.diffusion.levels import noise_levels, prediction_loss
-from clsp.diffusion.start import Start, find_start
+from clsp.diffusion.start import Start, find_start, finished_weights
 from clsp.diffusion.unet import Grid, build_scheduler, build_unet, unet_hash
 from clsp.engine.batches import Batches
 from clsp.engine.course import Course, Pace, paced, told
@@ -173,7 +174,7 @@ class Samples(Callback[StepOutput]):
         images = grid.enter(training.pixels[ids % len(training.pixels)].float() / 127.5 - 1.0)
         sampler = DDIMScheduler.from_config(training.noising.config, timestep_spacing="trailing", clip_sample=True)
         settings = Sampling(candidates=1, interpolation_weight=1.0, steps=min(20, config.timesteps), eta=1.0)
-        settings.strength = config.max_strength
+        settings.strength = max(math.floor(settings.steps * config.max_strength), 1) / settings.steps  # none untrained
         drawn = grid.leave(sample(unet, sampler, images, ids, settings, seed=training.seed), training.size)
         pictures = ((drawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         save_sheet(self.folder / "samples.png", pictures.reshape(4, _SHEET // 4, *pictures.shape[1:]))
@@ -202,8 +203,9 @@ def train_diffusion(
             are not there, or another kind of model's, or the encoder that is to condition it.
     """
     launch(hardware)
-    start, encoder = find_start(config), find_encoder(config, images, folder)
-    begun = {} if start is None else {"weights": start.digest}
+    weights, encoder = finished_weights(config, folder), find_encoder(config, images, folder)
+    start = None if weights else find_start(config)
+    begun = {"weights": weights} if weights else {} if start is None else {"weights": start.digest}
     begun |= {} if encoder is None else {"condition": digest_of(encoder)}
     about: dict[str, Any] = {"seed": seed, "data": images.fingerprint, "settings": begun, "makes": MAKES}
     with stage("diffusion model", folder, config, **about) as current:

@@ -152,7 +152,8 @@ class PositiveBank:
         """Like ``bank[ids, candidate]``, by rows of the bank."""
         candidate = np.broadcast_to(candidate, rows.shape)
         if candidate.size and not 0 <= candidate.min() <= candidate.max() < self.candidates:
-            raise IndexError(f"candidate {candidate.max()} is outside 0 to {self.candidates - 1}")
+            wrong = candidate.min() if candidate.min() < 0 else candidate.max()
+            raise IndexError(f"candidate {wrong} is outside 0 to {self.candidates - 1}")
         height, width, channels = self.manifest["shape"]
         out = np.empty((len(rows), height, width, channels), dtype=np.uint8)
         where = np.searchsorted(self._firsts, rows, side="right") - 1

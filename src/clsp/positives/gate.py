@@ -101,7 +101,8 @@ def judge_bank(
     rows, train = subset(len(bank), ANCHORS, seed=seed + 4), images.train.images
     each = [bank.read(rows, np.array(number)) for number in range(min(bank.candidates, EACH))]
     real = files.take(train, subset(len(train), REAL, seed=seed + 5))
-    samples = _plain_samples(pipeline, real[:SAMPLES], config, seed=seed)
+    some = real[:: -(-len(real) // SAMPLES)]  # along the whole set: images may lie in the order of their classes
+    samples = _plain_samples(pipeline, some, config, seed=seed)
     anchors = files.take(train, bank.ids[rows])
     return judge(np.stack(each, axis=1), anchors, real, unet=pipeline.unet, samples=samples)
 

@@ -23,6 +23,8 @@ _FIX = "delete it and stage.json beside it, and run the same 'clsp synthesize' a
 class _Facts:
     shard: Shard
     saturated: float
+    made: str = ""
+    """What it was made from, see `finished_shard`; older versions did not say."""
 
 
 @dataclass(frozen=True)
@@ -39,31 +41,37 @@ def parts_of(anchors: int, size: int) -> list[Part]:
     return [Part(first, min(size, anchors - first)) for first in range(0, anchors, size)]
 
 
-def finished_shard(folder: Path, part: Part) -> Shard | None:
-    """Return the shard of exactly these anchors; None if it is not done.
+def finished_shard(folder: Path, part: Part, made: str) -> Shard | None:
+    """Return the shard of exactly these anchors, made from the same; None if it is not done.
 
     The name of a file says no more than the first row: a bank that goes on with shards of another size finds files
-    under names that it knows, but with other rows.
+    under names that it knows, but with other rows; one whose record was removed may find those of other settings.
+
+    Args:
+        folder: the bank's.
+        part: the anchors.
+        made: the fingerprint of settings, data and model.
     """
     facts = _facts_path(folder, part.first)
     if not facts.exists():
         return None
-    shard = files.read_json(facts, _Facts, fix=_FIX).shard
-    same = (shard.first, shard.count) == (part.first, part.count)
+    known = files.read_json(facts, _Facts, fix=_FIX)
+    shard = known.shard
+    same = (shard.first, shard.count) == (part.first, part.count) and known.made in ("", made)
     return shard if same and _path(folder, part.first).exists() else None
 
 
-def missing_parts(folder: Path, parts: Sequence[Part]) -> list[Part]:
-    """Those of ``parts`` that are still to be drawn."""
-    return [part for part in parts if finished_shard(folder, part) is None]
+def missing_parts(folder: Path, parts: Sequence[Part], made: str) -> list[Part]:
+    """Those of ``parts`` that are still to be drawn, see `finished_shard`."""
+    return [part for part in parts if finished_shard(folder, part, made) is None]
 
 
-def written(folder: Path, parts: Sequence[Part]) -> list[Shard]:
+def written(folder: Path, parts: Sequence[Part], made: str) -> list[Shard]:
     """Return the shards of ``parts``, which are all done."""
-    return [shard for part in parts if (shard := finished_shard(folder, part))]
+    return [shard for part in parts if (shard := finished_shard(folder, part, made))]
 
 
-def write_shard(folder: Path, part: Part, images: np.ndarray, saturated: float) -> None:
+def write_shard(folder: Path, part: Part, images: np.ndarray, saturated: float, made: str) -> None:
     """Write the candidates of a part (uint8 [count, k, H, W, C]), then its facts, which make it a shard.
 
     Args:
@@ -71,12 +79,13 @@ def write_shard(folder: Path, part: Part, images: np.ndarray, saturated: float) 
         part: its anchors.
         images: their candidates.
         saturated: the fraction of pixel values that were cut off.
+        made: see `finished_shard`.
     """
     _remove(folder, part.first)  # else the facts of a shard of another size would stand beside these images
     path = _path(folder, part.first)
     files.write_array(path, images)
     shard = Shard(path.name, part.first, part.count, files.file_hash(path))
-    files.write_json(_facts_path(folder, part.first), {"shard": asdict(shard), "saturated": saturated})
+    files.write_json(_facts_path(folder, part.first), {"shard": asdict(shard), "saturated": saturated, "made": made})
 
 
 def saturation(folder: Path, shard: Shard) -> float:

@@ -63,6 +63,8 @@ class _Plan:
     autocast: torch.autocast
     at_once: Batches
     """Anchors drawn at once."""
+    made: str
+    """The fingerprint of what the candidates are made from."""
     starts: Starts | None = None
     """What candidates start from; None: what the settings say."""
 
@@ -117,7 +119,9 @@ def synthesize(
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             _require_others(config, len(anchors))
             at_once = Batches(max(config.batch_size // config.candidates, 1), _alone(config))
-            plan = _Plan(pipeline.to(device), diffusion, images, anchors, config, seed, autocast, at_once, starts)
+            made_from = files.fingerprint([current.settings, current.inputs])
+            model = pipeline.to(device)
+            plan = _Plan(model, diffusion, images, anchors, config, seed, autocast, at_once, made_from, starts)
             # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
@@ -171,7 +175,7 @@ def _require_others(config: SynthesizeConfig, anchors: int) -> None:
 def _require_room(plan: _Plan, folder: Path) -> None:
     """Refuse to draw what the disk cannot hold; the size of the shards that are missing is known beforehand."""
     parts = plan.parts()
-    missing = missing_parts(folder, parts)
+    missing = missing_parts(folder, parts, plan.made)
     anchor = plan.config.candidates * int(np.prod(plan.images.train.images.shape[1:]))
     needed = sum(part.count for part in missing) * anchor
     # In this order: what other processes write meanwhile takes room, but is counted as room that it has already.
@@ -192,7 +196,7 @@ def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
         remove_others(folder, parts)
     distributed.barrier()
     mine = parts[distributed.rank() :: distributed.world_size()]
-    missing = missing_parts(folder, mine)
+    missing = missing_parts(folder, mine, plan.made)
     total, left = (sum(part.count for part in some) for some in (mine, missing))
     if left < total:
         console.say(f"synthetic positives: {total - left} of {total} anchors were done before")
@@ -209,13 +213,13 @@ def _make_shards(plan: _Plan, folder: Path, current: Stage) -> list[Shard]:
                 )
             require_there(folder)
             files.settle()  # nothing is kept that was drawn from damaged images
-            write_shard(folder, part, *drawn)
+            write_shard(folder, part, *drawn, plan.made)
             current.keep_time()
             left -= part.count
             if stop.signal is not None and left:
                 leave(stop, f"synthetic positives: {total - left} of {total} anchors are kept")
     distributed.barrier()
-    return written(folder, parts)
+    return written(folder, parts, plan.made)
 
 
 def _draw_shard(plan: _Plan, part: Part, bar: console.Progress, stop: Stop) -> tuple[np.ndarray, float] | None:

@@ -11,6 +11,7 @@ from clsp import files
 from clsp.diffusion.condition import Condition
 from clsp.diffusion.pipeline import SyntheticPositivePipeline
 from clsp.diffusion.samplers import make_sampler
+from clsp.engine.memory import in_batches
 from clsp.images.imageset import Images, subset
 from clsp.positives.config import SynthesizeConfig
 from clsp.positives.gate import REAL, judge
@@ -18,7 +19,7 @@ from clsp.positives.starts import other_anchors
 from clsp.positives.verdict import Verdict
 
 _ANCHORS, _AT_ONCE = 128, 32
-"""Anchors that get candidates, and anchors drawn at once."""
+"""Anchors that get candidates, and anchors drawn at once, at most."""
 
 
 def try_draw(
@@ -49,10 +50,10 @@ def try_draw(
     train = images.train.images
     every = subset(len(train), config.anchors, seed=seed)
     ids = every[subset(len(every), _ANCHORS, seed=seed + 4)]
-    drawn = [
-        _drawn(pipeline, train, every, ids[first : first + _AT_ONCE], config, seed)
-        for first in range(0, len(ids), _AT_ONCE)
-    ]
+    at_once = min(_AT_ONCE, max(config.batch_size // config.candidates, 1))  # the training's memory is held meanwhile
+    drawn = in_batches(
+        lambda first, last: _drawn(pipeline, train, every, ids[first:last], config, seed), len(ids), at_once
+    )
     real = files.take(train, subset(len(train), REAL, seed=seed + 5))
     return judge(np.concatenate(drawn), files.take(train, ids), real, unet=unet)
 

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCardData
 from clsp import files
 from clsp.console import duration
 from clsp.diffusion.folder import require_readable
+from clsp.diffusion.levels import trained_strength, write_strength
 from clsp.errors import UserError
 from clsp.publish.card import data_told, licence
 from clsp.publish.copying import copy
@@ -47,6 +48,8 @@ def export_generator(wish: Wish) -> Exported:
             _write_config(wish, name)
         else:
             copy(wish.place / name, wish.out / name)
+    strength = trained_strength(wish.place)
+    names += write_strength(wish.out, strength)
     title = wish.hub or wish.out.resolve().name
     files.write_text(wish.out / CARD, generator_card(wish.place, names, license_=wish.license, title=title))
     loader = "clsp.SyntheticPositivePipeline" if _conditional(names) else "diffusers.DDPMPipeline"
@@ -105,7 +108,7 @@ def _card(folder: Path, names: list[str], license_: str, title: str) -> str:
         str(front.to_yaml()),
         f"# {plain(title)}",
         about,
-        section("Use", *_uses(title, patch, float(settings.get("max_strength", 1.0)), conditional)),
+        section("Use", *_uses(title, patch, trained_strength(folder), conditional)),
         section("Samples", picture),
         section("Images", data_told(origin)),
         section("Measured", "Nothing was measured of this model's samples."),
@@ -119,7 +122,8 @@ def _uses(title: str, patch: int, strength: float, conditional: bool) -> list[st
     if conditional:
         lines = (
             f"import clsp\n\npipeline = clsp.SyntheticPositivePipeline.from_pretrained({place!r})\n"
-            "images = pipeline(anchors, interpolation_weight=1.0).images  # anchors: float [B, C, H, W] in [-1, 1]"
+            f"images = pipeline(anchors, interpolation_weight=1.0{_below(strength)}).images\n"
+            "# anchors: float [B, C, H, W] in [-1, 1]"
         )
         return [code(lines, "python"), "The encoder that tells the model what to draw lies in `condition/`."]
     lines = f"from diffusers import DDPMPipeline\n\npipeline = DDPMPipeline.from_pretrained({place!r})\n"
@@ -139,6 +143,10 @@ def _uses(title: str, patch: int, strength: float, conditional: bool) -> list[st
             "draws none from pure noise."
         )
     return found
+
+
+def _below(strength: float) -> str:
+    return "" if strength == 1.0 else f", strength={strength:g}"
 
 
 def _training(origin: Origin) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from clsp.diffusion.condition import find_encoder
-from clsp.diffusion.pipeline import check_strength
+from clsp.diffusion.pipeline import check_sampling, check_strength
+from clsp.diffusion.samplers import make_sampler
+from clsp.diffusion.unet import build_scheduler
 from clsp.errors import UserError
 from clsp.images.imageset import Images
 from clsp.recipes.arms import Arm
@@ -73,3 +75,20 @@ def check_generator(recipe: Recipe, images: Images, *, kept: Path | None = None)
         raise UserError(
             f"--synthesize.steps {steps} does not divide the model's {levels} noise levels; the nearest is {near}"
         )
+    _check_draw(recipe)
+
+
+def _check_draw(recipe: Recipe) -> None:
+    """Refuse a noise schedule from which the bank's sampler cannot draw.
+
+    Raises:
+        UserError: says why.
+    """
+    process = {**build_scheduler(recipe.diffusion).config, "_class_name": "DDPMScheduler"}
+    try:
+        sampler = make_sampler(recipe.synthesize.sampler, process, clip_sample=recipe.synthesize.clip_sample)
+        check_sampling(recipe.synthesize.sampling(), sampler, recipe.diffusion.max_strength)
+    except UserError as error:
+        raise UserError(
+            f"the bank could not be drawn with the options of --diffusion and --synthesize: {error}"
+        ) from error

@@ -70,7 +70,7 @@ class Pretrain:
     weights: Annotated[str | None, Incidental] = None
     """Weights to start from: timm (those that timm offers for the backbone, fetched from the hub), timm:TAG, the folder
     of an encoder or a run, or a .safetensors file with timm's names; null: random ones. What was read is named by its
-    hash, and is not needed once the training has begun."""
+    hash; the encoder that was trained does not need it."""
     continued: bool = False
     """Also take over heads, averages and memories of the training in the folder that weights names, as clsp continue
     does; the optimiser and the schedule begin anew."""

@@ -14,6 +14,9 @@ from clsp.positives.bank import PositiveBank
 from clsp.positives.source import Draw, Material, Positive, Source, bank_of
 from clsp.settings import settings
 
+_AT_ONCE = 1024
+"""Anchors whose candidates are read at once."""
+
 
 @settings
 class Generated(Source):
@@ -48,7 +51,10 @@ class Candidates:
         flat = len(rows) * bank.candidates * int(np.prod(bank.manifest["shape"]))
         self._resident: Pixels | None = None
         if Pixels.fit(flat, own_memory(device)):
-            every = np.concatenate([bank.array(part) for part in np.array_split(rows, max(len(rows) // 1024, 1))])
+            height, width, channels = bank.manifest["shape"]
+            every = np.empty((len(rows), bank.candidates, channels, height, width), np.uint8)
+            for first in range(0, len(rows), _AT_ONCE):  # no second copy of a bank that fills a device's memory
+                every[first : first + _AT_ONCE] = bank.array(rows[first : first + _AT_ONCE])
             self._resident = Pixels(every.reshape(-1, *every.shape[2:])).to(device)
 
     def __call__(self, positions: Tensor, anchors: Tensor, step: int) -> Positive:

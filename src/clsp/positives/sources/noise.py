@@ -65,7 +65,7 @@ def matching_noise(images: files.Array, bank: PositiveBank, ids: np.ndarray) -> 
     Returns:
         A standard deviation for pixels in [0, 1], at most 2.
     """
-    some = ids[:: max(len(ids) // _SAMPLE, 1)]
+    some = ids[:: -(-len(ids) // _SAMPLE)]
     anchors = torch.from_numpy(files.take(images, some)).float() / 255.0
     candidates = torch.from_numpy(bank.array(bank.rows(some))).float() / 255.0
     wanted = float((candidates - anchors[:, None]).square().mean())

@@ -117,6 +117,7 @@ def read_pairs(path: str | Path, names: Sequence[str]) -> PairList:
     index |= {name: place for place, name in enumerate(names)}
     with files.foreign(f"--{_OPTION} {path}", "give a CSV file with the columns first and second"):
         text = files.read_text(Path(path), fix="give a CSV file with the columns first and second")
+        text = text.removeprefix("\ufeff")  # what spreadsheets write before UTF-8
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if not rows or not {"first", "second"} <= rows[0].keys():
         raise UserError(
