@@ -48,7 +48,7 @@ def _stage(folder: Path) -> None:
 
 def _read_stage(folder: Path) -> None:
     from clsp.diffusion.levels import trained_strength
-    from clsp.diffusion.start import _spent
+    from clsp.diffusion.start import _spent, finished_weights
     from clsp.engine.course import Course, paced
     from clsp.engine.stage import completed, stored_record
 
@@ -59,6 +59,7 @@ def _read_stage(folder: Path) -> None:
         json.dumps(stored_record(folder))
     trained_strength(folder)
     _spent(folder)
+    finished_weights(DiffusionConfig(weights="gone"), folder)
     files.ledger_of(folder / "stage.json")
 
 
@@ -421,9 +422,11 @@ def _read_condition(folder: Path) -> None:
     from clsp.publish.generator import _write_config
 
     config = DiffusionConfig(widths=[4, 4], blocks=1, attention=[], norm_groups=2, condition="an encoder")
-    load_condition(folder, build_unet(config, channels=1, size=8))
+    condition = load_condition(folder, build_unet(config, channels=1, size=8))
     pretraining_cost(folder / "condition")
     with tempfile.TemporaryDirectory() as out:
+        if condition is not None:
+            condition.save(Path(out))
         _write_config(Wish(folder, Path(out)), "condition/config.json")
 
 
@@ -758,6 +761,7 @@ READERS = {
 COVERED = {
     "cli.repair._interrupt": "stage",
     "diffusion.condition._read": "condition",
+    "diffusion.condition.save": "condition",
     "diffusion.levels.trained_strength": "stage",
     "diffusion.pipeline.from_pretrained": "diffusion",
     "diffusion.folder._json": "diffusion",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from diffusers import UNet2DModel
 from scipy import stats
 
 from clsp.diffusion.config import DiffusionConfig
@@ -85,6 +86,15 @@ def test_an_arm_with_an_objective_may_have_values_of_its_own_beside_those_of_its
 def test_wrong_arms_are_named(text, said):
     with pytest.raises(UserError, match=said):
         parse_arms(text)
+
+
+def test_sampling_flops_of_a_model_for_any_size_are_those_of_the_images():
+    unet = UNet2DModel(
+        in_channels=1, out_channels=1, block_out_channels=(8, 16), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+    )  # fmt: skip
+    small, large = (sampling_flops(unet, SynthesizeConfig(steps=4), 10, (1, side, side)) for side in (8, 16))
+    assert 3.5 < large / small < 4.5
 
 
 def test_sampling_flops_grow_with_what_is_made():

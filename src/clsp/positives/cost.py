@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,29 @@ from clsp.diffusion.config import DiffusionConfig
 from clsp.diffusion.folder import require_sizes
 from clsp.diffusion.interpolation import encode, steps_taken
 from clsp.diffusion.start import before
+from clsp.diffusion.unet import Grid
 from clsp.engine.flops import count_flops
 from clsp.engine.record import read_record
 from clsp.positives.config import SynthesizeConfig
 from clsp.settings.values import build
 
 
-def sampling_flops(unet: UNet2DModel, config: SynthesizeConfig, anchors: int) -> float:
+def sampling_flops(
+    unet: UNet2DModel, config: SynthesizeConfig, anchors: int, image: Sequence[int] | None = None
+) -> float:
     """Count the FLOPs of drawing a bank.
 
     Each step is one pass for every candidate, with guidance its second half again (of a conditional model a second
     pass, which is told nothing), and half of one for every anchor whose features are mixed in (for every candidate,
     where each has the anchor noised for itself).
+
+    Args:
+        unet: the model.
+        config: how it draws.
+        anchors: how many get candidates.
+        image: (C, H, W) of the anchors; None: such as the model was made for.
     """
-    x = _blank(unet)
+    x = _blank(unet) if image is None else Grid.of(unet, image[0]).enter(torch.zeros(1, *image, device=unet.device))
     with torch.no_grad():
         full = count_flops(lambda: unet(x, 0, return_dict=False, **untold(unet, 1)))
         half = count_flops(lambda: encode(unet, x, 0))

@@ -160,7 +160,7 @@ def _finish(plan: _Plan, folder: Path, shards: list[Shard], current: Stage) -> d
     manifest["measures"]["saturated"] = _saturation(folder, shards)
     _draw_sheet(bank, plan.images, folder / "sheet.png", seed=plan.seed)
     files.write_json(folder / "manifest.json", manifest)
-    flops = sampling_flops(plan.pipeline.unet, plan.config, len(bank))
+    flops = sampling_flops(plan.pipeline.unet, plan.config, len(bank), plan.images.train.images.shape[1:])
     # Not in the manifest: equal banks have equal manifests, whatever time their making took.
     cost = {"flops": flops, "generator": training_cost(plan.diffusion)}
     verdict = judge_bank(bank, plan.images, plan.pipeline, plan.config, seed=plan.seed)
