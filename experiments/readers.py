@@ -545,18 +545,24 @@ def _onward(folder: Path) -> None:
     recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
     files.write_text(
         folder / "recipe.yaml",
-        f"command: clsp run --data photos\ndata: {{source: photos, from_here: ../photos}}\n{recipe}",
+        "command: clsp compare --data photos --methods simclr+nearest --seeds 2 --out here\n"
+        f"data: {{source: photos, from_here: ../photos}}\n{recipe}",
     )
+    row = {"arm": "simclr+nearest", "runs": {"linear": {"1": 90.0, "2": 91.0}}}
+    files.write_json(folder / "comparison.json", {"arms": [row]})
     files.write_json(folder / "evaluation" / "metrics.json", {"arm": "simclr+nearest", "linear": {"top1": 90.0}})
     files.write_bytes(folder / "arms" / "simclr+nearest" / "seed-1" / "checkpoints" / "last.safetensors", b"x")
 
 
 def _read_onward(folder: Path) -> None:
+    from clsp.cli.again import command_for
     from clsp.study.onward import find_training
     from clsp.study.opened import source_in
 
     source_in(folder)
     find_training(folder)
+    parts = [folder / "arms" / "simclr+nearest" / f"seed-{seed}" / "config.json" for seed in (1, 3)]
+    command_for(folder, parts)
 
 
 def _table(folder: Path) -> None:
@@ -759,6 +765,10 @@ READERS = {
 """By what they read."""
 
 COVERED = {
+    "cli.again._cells_of_run": "onward",
+    "cli.again._cells_of_table": "onward",
+    "cli.again._first_seed": "onward",
+    "cli.again._of_command": "onward",
     "cli.repair._interrupt": "stage",
     "diffusion.condition._read": "condition",
     "diffusion.condition.save": "condition",

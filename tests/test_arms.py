@@ -6,6 +6,7 @@ import pytest
 
 from clsp.errors import UserError
 from clsp.recipes.arms import Arm, parse_arm, parse_arms
+from clsp.recipes.fit import needs_generator
 from clsp.recipes.recipe import load_recipe
 from clsp.settings.values import nested
 
@@ -85,6 +86,14 @@ def test_the_controls_are_the_method_alone_and_a_third_view():
     in_place = recipe_with("smoke", controls="true", pretrain__positive__placement="host")
     assert [arm.name for arm in in_place.arms()] == ["simclr+bank", "simclr"]
     assert recipe_with(pretrain__positive__source="nearest", pretrain__method="moco").arm == Arm("moco", "nearest")
+
+
+def test_an_arm_that_is_its_own_control_stands_there_once():
+    recipe = recipe_with("smoke", controls="true", pretrain__positive__source="view")
+    assert [arm.name for arm in recipe.arms()] == ["simclr+view", "simclr"]
+    assert not needs_generator(recipe, recipe.arms())
+    assert needs_generator(recipe, [Arm("simclr"), Arm("simclr", extra=True)])
+    assert needs_generator(recipe, [Arm("diffusion")])
 
 
 def test_a_recipe_names_two_sources_and_the_controls_have_neither():

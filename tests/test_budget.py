@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clsp import files
+from clsp import console, files
 from clsp.cli.main import dispatch
 from clsp.errors import UserError
 from clsp.images.imageset import Images, Split
 from clsp.preflight import budget as budgets
 from clsp.preflight.budget import Budget, fit_to_time, parse_hours, seconds_for
-from clsp.preflight.fitting import Fitting, Units
+from clsp.preflight.fitting import Fitting, Units, lengths_given
 from clsp.recipes.fit import check_arm, check_generator
+from clsp.recipes.recipe import load_recipe
 from clsp.recipes.sizing import Extent, view_size
 from clsp.settings.values import nested
 from clsp.study.clock import Clock, read_budget
@@ -126,6 +127,41 @@ def test_what_the_user_sets_holds(machine):
     assert "simclr" not in budget.planned
 
 
+def test_other_trainings_are_fitted_around_the_lengths_that_are_given(machine):
+    free = fit_to_time(images_like(5000, 64), 3600, None)
+    long = nested({"diffusion.steps": str(2 * free.extent.steps)})
+    budget = fit_to_time(images_like(5000, 64), 3600, long)
+    assert sum(budget.planned.values()) <= 1.01 * 3600
+    seen = [one.size**2 * one.extent.images * one.extent.epochs for one in (budget, free)]
+    assert seen[0] < seen[1]
+    assert budget.said[3].startswith("plan: --diffusion.steps holds as you set it; should it become slower, the")
+    few = fit_to_time(images_like(5000, 64), 3600, {"pretrain": {"epochs": "100"}})
+    assert sum(few.planned.values()) <= 1.01 * 3600
+    assert few.extent.images < 5000  # each is seen often
+
+
+def test_a_time_that_cannot_be_kept_is_said_to_be_one(machine):
+    count = fit_to_time(images_like(60_000, 28), 60, None)
+    least = sum(count.planned.values())
+    assert least > 60 and count.due == least
+    assert count.said[3].startswith(
+        f"plan: 1 min 00 s cannot be kept: it takes at least {console.duration(least)}; give"
+    )
+    given = {"pretrain": {"epochs": "20000"}, "diffusion": {"steps": "5"}}
+    said = fit_to_time(images_like(5000, 28), 3600, given).said[3]
+    assert "1 h 00 min cannot be kept: with --diffusion.steps and --pretrain.epochs it takes at least" in said
+    own = {"per_method": "{simclr: {epochs: 20000}}"}
+    assert "with --per_method it takes" in fit_to_time(images_like(5000, 28), 3600, own).said[3]
+    assert fit_to_time(images_like(3000, 32), 3600, None).due == 3600
+
+
+def test_a_run_without_a_bank_plans_none(machine):
+    budget = fit_to_time(images_like(3000, 32), 3600, nested({"pretrain.positive.source": "view"}))
+    assert list(budget.planned) == ["diffusion", "bank", "simclr+view", "simclr", "rest"]
+    assert budget.planned["diffusion"] == budget.planned["bank"] == 0
+    assert len(budget.said) == 4 and "bank" not in " ".join(budget.said)
+
+
 def test_without_labels_no_controls_are_trained(machine):
     budget = fit_to_time(images_like(3000, 32, labels=False), 3600, None)
     assert list(budget.planned) == ["diffusion", "bank", "simclr+bank", "rest"]
@@ -133,9 +169,11 @@ def test_without_labels_no_controls_are_trained(machine):
 
 def test_a_model_that_is_there_costs_no_time(machine):
     with_own = fit_to_time(images_like(3000, 32), 3600, None)
-    without = fit_to_time(images_like(3000, 32), 3600, None, own_model=False)
+    without = fit_to_time(images_like(3000, 32), 3600, None, diffusion="google/ddpm-cifar10-32")
     assert without.planned["diffusion"] == 0
     assert without.extent.epochs > with_own.extent.epochs or without.size > with_own.size
+    assert without.said[1].startswith("plan: bank, 1 x 3000 candidates: ")
+    assert "diffusion model" not in " ".join(without.said)
 
 
 def test_five_lines_say_what_was_chosen_and_what_more_time_would_change(machine):
@@ -183,6 +221,28 @@ def test_each_stage_gets_its_share_of_what_is_left(tmp_path, now):
     assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == pytest.approx(40)
     now.seconds = 5000.0
     assert clock.pace("simclr", tmp_path / "b", compared=0.5).seconds == 0
+
+
+def test_a_stage_whose_length_was_given_has_no_pace(tmp_path, now):
+    clock = Clock(PLAN, tmp_path, began=0.0, held=frozenset({"diffusion", "simclr+bank"}))
+    assert clock.pace("diffusion", tmp_path / "diffusion") is None
+    assert clock.pace("simclr+bank", tmp_path / "a") is None
+    assert clock.pace("simclr+nearest", tmp_path / "b") is None  # it stands in for the arm with the bank
+    assert clock.pace("simclr", tmp_path / "c", compared=1.0) is not None
+    assert read_budget(tmp_path) is not None
+
+
+def test_a_plan_that_cannot_be_kept_is_followed_all_the_same(tmp_path, now):
+    clock = Clock(replace(PLAN, seconds=100.0), tmp_path, began=0.0)
+    assert clock.pace("diffusion", tmp_path / "diffusion").seconds == pytest.approx(400)
+
+
+def test_lengths_that_were_given_are_found_by_their_stages():
+    given = {"diffusion": {"steps": "7"}, "controls": "true", "per_method": "{simclr+view: {epochs: 3}}"}
+    assert lengths_given(given, load_recipe("folder", given)) == {"diffusion": 7, "simclr+view": 3}
+    given = nested({"pretrain.epochs": "9", "pretrain.lr": "0.1"})
+    assert lengths_given(given, load_recipe("folder", given)) == {"simclr+bank": 9}
+    assert lengths_given({}, load_recipe("folder", {})) == {}
 
 
 def test_a_run_that_was_begun_keeps_its_plan_and_the_time_that_it_took(tmp_path, now):

@@ -179,3 +179,31 @@ def test_the_seeds_begin_with_the_one_that_is_given(monkeypatch, tmp_path, more,
     words = ("--data", "digits", "--recipe", "smoke", "--methods", "simclr", "--seeds", "2")
     assert dispatch(["compare", *words, *more, "--out", str(tmp_path / "out")]) == 0
     assert asked == [seeds]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("compare", "--methods", "moco+bank,moco", "--controls"), "write --methods moco+bank,moco,moco+view"),
+        (
+            ("compare", "--methods", "simclr,byol+view", "--positives", "b"),
+            "--positives b changes nothing: no arm needs",
+        ),
+        (("run", "--diffusion", "d", "--pretrain.positive.source", "view"), "--diffusion d changes nothing: no arm"),
+    ],
+)
+def test_what_no_arm_would_heed_is_refused_before_anything_is_made(capsys, tmp_path, command, said):
+    name, *words = command
+    out = ["--out", str(tmp_path / "out")]
+    assert dispatch([name, "--data", "digits", "--recipe", "smoke", *words, *out]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clsp: error:")]
+    assert said in line
+    assert "leave it out" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_controls_that_are_arms_already_may_be_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr("clsp.study.compare.conduct", lambda *given, **how: {})
+    where = ["--data", "digits", "--recipe", "smoke", "--out", str(tmp_path / "out"), "--controls", "--methods"]
+    assert dispatch(["compare", *where, "simclr+bank,simclr,simclr+view"]) == 0
+    assert dispatch(["compare", "--data", "digits", "--out", str(tmp_path / "out"), "--methods", "simclr"]) == 0

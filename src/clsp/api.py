@@ -185,8 +185,8 @@ def continue_training(
         positives: likewise.
         settings: what is to differ, such as ``{"pretrain.epochs": 100}``.
     """
-    found = find_training(run)
-    source, positives = str(data or found.data), positives or found.positives
+    found = find_training(run, positives)
+    source, positives = str(data or found.data), found.positives
     overrides = merge(Recipe, found.settings, _overrides(settings))
     prepared = prepare(source, recipe=str(found.recipe), overrides=overrides)
     tell_schedule(found, prepared.recipe.pretrain)

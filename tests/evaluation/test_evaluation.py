@@ -21,8 +21,8 @@ from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluators import knn, linear
 from clsp.evaluation.measure import accuracy, difference
 from clsp.evaluation.online import OnlineKNN
-from clsp.evaluation.task import make_task
-from clsp.images.imageset import Images, Split
+from clsp.evaluation.task import make_task, set_apart
+from clsp.images.imageset import Images, Split, subset
 
 CONFIG = EvaluateConfig(regularisation=[0.1, 1.0], neighbours=[1, 5, 1000], temperatures=[0.07, 1.0])
 
@@ -173,16 +173,50 @@ def test_validation_images_are_rated_instead_of_the_test_images_and_seen_by_no_o
     task = make_task(images, dataclasses.replace(CONFIG, train_images=20, validation_images=15), seed=0)
     assert len(task.test) == 15
     assert set(task.test.names) <= set(images.train.names)
-    assert set(task.test.names).isdisjoint([*plain.test.names, *plain.train.names])
-    assert task.train.names == plain.train.names  # and these are the anchors of a stage that takes 20 images
+    assert set(task.test.names).isdisjoint([*plain.test.names, *task.train.names])
+    assert set(task.train.names) <= set(plain.train.names)
+    for count in (10, 20, 40):  # the anchors of stages that take some images
+        assert set(task.test.names).isdisjoint(images.train.names[row] for row in subset(60, count, seed=0))
     whole = make_task(images, dataclasses.replace(CONFIG, validation_images=15), seed=0)
     assert whole.test.names == task.test.names
     assert len(whole.train) == (45 if test_images else 33)
+    partly = images.train.labels.copy()
+    partly[::3] = -1
+    some = dataclasses.replace(images, train=dataclasses.replace(images.train, labels=partly))
+    task = make_task(some, dataclasses.replace(CONFIG, validation_images=7), seed=0)
+    assert len(task.test) == 7 and task.test.labels.min() >= 0
+    assert set(task.test.names).isdisjoint(images.train.names[row] for row in subset(60, 20, seed=0))
     assert set(whole.train.names).isdisjoint(whole.test.names)
     assert "validation" in task.note
     left = "1 of 60" if test_images else "0 of 48"
     with pytest.raises(UserError, match=rf"--evaluate\.validation_images 59 leaves {left}"):
         make_task(images, dataclasses.replace(CONFIG, validation_images=59), seed=0)
+
+
+@pytest.mark.parametrize("labels", [[0] * 60, list(range(60)), [0, 1, *[-1] * 58], [0, 0, 1, 1, *[-1] * 56]])
+def test_labels_too_few_to_measure_by_are_none(encoder, make_images, labels, capsys):
+    for test_images in (None, 1):
+        images = make_images(60, test_images)
+        images = dataclasses.replace(images, train=dataclasses.replace(images.train, labels=np.array(labels)))
+        task = make_task(images, CONFIG, seed=0)
+        if task.classes:
+            assert labels[:4] == [0, 0, 1, 1]
+            measured(encoder, task, CONFIG)
+            continue
+        assert "nothing is measured by the labels" in capsys.readouterr().err
+        assert not task.train.has("label") and not task.test.has("label")
+
+
+def test_images_that_are_tested_on_are_those_whose_labels_no_training_may_see(make_images):
+    for test_images, wanted in ((30, 0), (None, 12)):
+        images = make_images(60, test_images)
+        apart = set_apart(images, CONFIG, seed=0)
+        task = make_task(images, CONFIG, seed=0)
+        assert len(apart) == wanted
+        assert not wanted or [images.train.names[row] for row in apart] == list(task.test.names)
+    held = dataclasses.replace(CONFIG, validation_images=15)
+    apart = set_apart(images, held, seed=0)
+    assert {images.train.names[row] for row in apart} == set(make_task(images, held, seed=0).test.names)
 
 
 def test_images_without_label_are_left_out_of_probe_and_knn(encoder, make_images):

@@ -31,7 +31,7 @@ def study(folder, arms, *, state=HEALTHY, gate=None, sizes=(50, 50), better="hig
     """A study of these arms: name -> (value, differences to the first arm and the others)."""
     rows = []
     for name, (value, against) in arms.items():
-        drawn = "+bank" in name
+        drawn = "+bank" in name or name == "diffusion"
         versus = {other: {"linear": difference} for other, difference in against.items()}
         row = {"arm": name, "seeds": 1, "linear": gap(value, 1.0), "versus": versus, "cost": DRAWN if drawn else COST}
         rows.append({**row, "sees_labels": "+class" in name})
@@ -149,7 +149,7 @@ def test_without_labels_no_command_tells_what_the_bank_is_worth(tmp_path):
     [
         ({}, (50, 50), 80, ("good", "Yes")),
         ({"deviation": 0.01}, (50, 50), 80, ("bad", "No: it has collapsed")),
-        ({}, (90, 10), 90.5, ("bad", "No: no better than naming the most frequent class")),
+        ({}, (90, 10), 90.5, ("bad", "No: no better than naming one class always")),
         ({"effective_rank": 2.0}, (50, 50), 80, ("doubtful", "Doubtful: it uses few directions")),
         ({"self_retrieval": 0.2}, (50, 50), 80, ("good", "Yes")),
     ],
@@ -158,6 +158,33 @@ def test_is_the_encoder_good(tmp_path, state, sizes, value, expected):
     verdicts, commands = told(study(tmp_path / "run", {"simclr": (value, {})}, state=HEALTHY | state, sizes=sizes))
     assert verdicts["Is the encoder good?"] == expected
     assert commands[0].startswith("clsp explore")  # of a collapse, more of the same is no help
+
+
+@pytest.mark.parametrize(("value", "good"), [(82, True), (51, False)])
+def test_where_classes_are_unequal_the_balanced_accuracy_decides(tmp_path, value, good):
+    """Of 190 and 10 images naming the larger class reaches 95 %, and half of the classes."""
+    made = study(tmp_path / "run", {"simclr": (97, {})}, state=HEALTHY, sizes=(190, 10))
+    result, folder = made.result, made.folder.path
+    for row in result["arms"]:
+        row["linear_balanced"] = {"mean": value, "low": value - 8, "high": value + 8}
+    result["measures"]["linear_balanced"] = {**result["measures"]["linear"], "title": "Linear balanced"}
+    (folder / "comparison.json").write_text(json.dumps(result))
+    metrics = json.loads((folder / "evaluation/metrics.json").read_text())
+    (folder / "evaluation/metrics.json").write_text(json.dumps(metrics | {"linear_balanced": {"classes": 2}}))
+    again = Study(Folder(folder))
+    assert told(again)[0]["Is the encoder good?"][0] == ("good" if good else "bad")
+    assert "naming one of 2 classes always gives 50.00" in str(answers(again))
+
+
+def test_an_arm_that_is_no_encoder_was_trained_on_no_bank(tmp_path):
+    made = study(tmp_path / "run", {"simclr": (80, {}), "diffusion": (60, {"simclr": gap(-20, 1)})})
+    assert "Was the bank worth it?" not in told(made)[0]
+
+
+def test_commands_name_the_folder_as_the_run_did(tmp_path):
+    made = study(tmp_path / "run", {"simclr": (80, {})})
+    (made.folder.path / "recipe.yaml").write_text("command: clsp run --data photos --out runs/a\n")
+    assert told(Study(Folder(made.folder.path)))[1][0] == "clsp explore runs/a"
 
 
 def test_without_labels_it_says_no_more_than_it_knows(tmp_path):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from dataclasses import asdict
 
 import pytest
 
 from clsp import files
 from clsp.errors import UserError
 from clsp.positives.bank import PositiveBank
+from clsp.preflight.budget import Budget
 from clsp.recipes.arms import Arm, parse_arms
 from clsp.recipes.prepare import prepare
 from clsp.recipes.recipe import load_recipe
+from clsp.recipes.sizing import Extent
 from clsp.settings.values import nested
 from clsp.study import gate
+from clsp.study.clock import BUDGET
 from clsp.study.gate import Rows, judged, pass_gate
 from clsp.study.onward import find_training
 from workshop import shared, stamps
@@ -164,6 +168,25 @@ def test_missing_steps_are_reckoned_from_the_recipes_own(bank):
     prepared = prepare("digits", recipe="digits", overrides=nested(short))
     with pytest.raises(UserError, match=r"trained for 20 steps; for 680 more.*--diffusion.steps 680 --out .*-longer"):
         pass_gate(prepared, bank, rows("simclr+bank"), "clsp run --out r", model=bank.folder.parent / "diffusion")
+
+
+def test_the_advice_to_a_run_that_had_a_time_gives_it_as_much_more(bank, tmp_path):
+    """Where the clock ran, the longer training would be cut, and another time might choose another size of images."""
+    shutil.copytree(bank.folder.parent / "diffusion", tmp_path / "r" / "diffusion")
+    record = files.read_json(tmp_path / "r/diffusion/stage.json")
+    files.write_json(tmp_path / "r/diffusion/stage.json", files.sealed({**record, "seconds": 100.0}))
+    planned = {"diffusion": 300.0, "bank": 100.0, "simclr+bank": 400.0, "rest": 100.0}
+    budget = Budget(900.0, 400, 8, Extent(400, 20, 1), False, False, planned, ())
+    files.write_json(tmp_path / "r" / BUDGET, {**asdict(budget), "spent": 500.0})
+    prepared = prepare("digits", recipe="smoke", overrides=nested({"synthesize.gate": "stop"}))
+    command = "clsp run --data digits --hours 0.25 --images.size 8 --out r"
+    with pytest.raises(UserError) as error:  # 60 steps of 5 s in place of 20 are 200 s more
+        pass_gate(prepared, bank, rows("simclr+bank"), command, model=tmp_path / "r" / "diffusion")
+    words = shlex.split(str(error.value).partition(": clsp run ")[2])
+    told = dict(zip(words[::2], words[1::2]))
+    size = str(prepared.images.size)
+    assert (told["--hours"], told["--images.size"], told["--diffusion.steps"]) == ("19m", size, "60")
+    assert len(words) == 2 * len(told)  # no option twice
 
 
 def test_the_gate_is_incidental_and_off_may_stand_in_yaml_without_quotes(tmp_path):

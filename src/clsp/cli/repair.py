@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsp import console, files
+from clsp.cli.again import Again, command_for
 from clsp.errors import UserError
 from clsp.files.ledger import RECORD, SEAL
-from clsp.study.opened import source_in
 from clsp.study.record import recorded
 from clsp.study.verify import INDEX, Finding, study_of
 
@@ -72,7 +72,14 @@ def repair(findings: Iterable[Finding], run: Callable[[list[str]], int]) -> bool
 
 
 def _repair_study(root: Path, findings: list[Finding], run: Callable[[list[str]], int]) -> bool:
-    command, arguments = _command(root)
+    again = command_for(root, [finding.path for finding in findings])
+    for path, why in again.lost.items():
+        console.say(f"verify: {path} {why}")
+    findings = [finding for finding in findings if finding.path not in again.lost]
+    return bool(findings) and _repeat(root, again, findings, run) and not again.lost
+
+
+def _repeat(root: Path, again: Again, findings: list[Finding], run: Callable[[list[str]], int]) -> bool:
     kept = [stored for path in sorted({finding.ledger for finding in findings}) if (stored := _keep(path))]
     sound = _sound(root)
     for finding in findings:
@@ -80,12 +87,12 @@ def _repair_study(root: Path, findings: list[Finding], run: Callable[[list[str]]
     for stored in kept:
         if stored.path.name == RECORD:
             _interrupt(stored.path)
-    console.say(f"verify: repeats 'clsp {shlex.join(arguments)}', of which all that is sound is kept")
-    with recorded(command), _undone(root, kept):
-        _quietly(run, arguments)
+    console.say(f"verify: repeats 'clsp {shlex.join(again.wide)}', of which all that is sound is kept")
+    with recorded(again.command), _undone(root, kept):
+        _quietly(run, again.wide)
         restored = [stored.restore() for stored in kept if stored.path.name == RECORD]
-        if any(restored):
-            _quietly(run, arguments)  # tables and page tell the times of the records that came back
+        if any(restored) or again.wide != again.arguments:
+            _quietly(run, again.arguments)  # tables and page tell the times of the records that came back
     same = all(restored)
     for path, content in sound.items() if same else ():
         if path.exists() and path.read_bytes() != content:  # a page tells the folder's name, for one
@@ -154,38 +161,6 @@ def _quietly(run: Callable[[list[str]], int], arguments: list[str]) -> None:
         status = run(arguments)
     if status:
         raise UserError("the command that made it cannot be repeated, see above; mend that, and verify again")
-
-
-def _command(root: Path) -> tuple[str, list[str]]:
-    """The command that made the folder ``root``, and its arguments now: it may have been moved since.
-
-    Raises:
-        UserError: nothing says which it was.
-    """
-    command = ""
-    for name, read in ((SEAL, files.read_json), ("recipe.yaml", files.read_yaml)):
-        with contextlib.suppress(UserError, KeyError, TypeError):
-            command = command or str(read(root / name)["command"])
-    words = shlex.split(command)[1:]
-    if not words or "--out" not in words:
-        raise UserError(f"nothing in {root} says which command made it; repeat that command, it makes what is missing")
-    words[words.index("--out") + 1] = str(root)
-    if "--recipe" in words and _is_gone(words[0], words[words.index("--recipe") + 1]):
-        words[words.index("--recipe") + 1] = str(root / "recipe.yaml")
-    with contextlib.suppress(UserError, ValueError):
-        words[words.index("--data") + 1] = source_in(root)
-    return command, words
-
-
-def _is_gone(name: str, recipe: str) -> bool:
-    from clsp.cli.table import COMMANDS
-    from clsp.recipes.names import recipe_path
-
-    try:
-        recipe_path(recipe, COMMANDS[name].task if name in COMMANDS else None)
-    except UserError:
-        return True
-    return False
 
 
 def _keep(path: Path) -> _Kept | None:

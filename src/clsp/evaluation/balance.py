@@ -35,9 +35,9 @@ def rate(scores: np.ndarray, labels: np.ndarray, *, name: str, title: str, proto
     classes = scores.shape[1]
     chosen = np.argsort(-scores, axis=1, kind="stable")[:, 0]
     matrix = confusion(chosen, labels, classes)
-    if classes <= _SHOWN:
-        found = replace(found, details={**found.details, "confusion": matrix.tolist()})
     counts = matrix.sum(axis=1)
+    details = {**found.details, "most_frequent_class": round(100 * float(counts.max() / counts.sum()), 2)}
+    found = replace(found, details=details | ({"confusion": matrix.tolist()} if classes <= _SHOWN else {}))
     there = counts[counts > 0]
     if len(there) < 2 or there.max() < UNEQUAL * there.min():
         return [found]

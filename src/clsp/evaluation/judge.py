@@ -43,12 +43,14 @@ def judge_candidates(
 
     Returns:
         ``classifier_accuracy`` (on the test images), ``classifier_agreement`` (fraction of candidates that it gives the
-        anchor's label) and ``classifier_confidence``, each with value and meaning.
+        anchor's label) and ``classifier_confidence``, each with value and meaning; nothing where no anchor has one.
     """
-    classifier = _train(task, spec, epochs=epochs, seed=seed, device=device)
     labels = images.train.labels
     assert labels is not None and task.test.labels is not None
     known = np.flatnonzero(labels[bank.ids] >= 0)
+    if not len(known):
+        return {}
+    classifier = _train(task, spec, epochs=epochs, seed=seed, device=device)
     rows = known[subset(len(known), _ANCHORS, seed=seed + 6)]
     candidates = bank.array(rows)
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)

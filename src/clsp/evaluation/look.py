@@ -32,7 +32,7 @@ def draw_neighbours(features: Tensor, task: Task, path: Path, *, seed: int) -> N
 
 
 def draw_map(features: Tensor, task: Task, classes: tuple[str, ...] | None, folder: Path, *, seed: int) -> None:
-    """Write ``map.json`` and ``map_thumbnails.png``: test images in two dimensions."""
+    """Write ``map.json`` and ``map_thumbnails.png``: the task's test images in two dimensions."""
     from sklearn.manifold import TSNE
 
     rows = subset(len(features), _POINTS, seed=seed + 8)
@@ -41,7 +41,9 @@ def draw_map(features: Tensor, task: Task, classes: tuple[str, ...] | None, fold
         return
     perplexity = min(30.0, (len(rows) - 1) / 3)
     with limited():
-        points = TSNE(perplexity=perplexity, init="pca", random_state=seed, metric="euclidean").fit_transform(unit)
+        points = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32, metric="euclidean").fit_transform(
+            unit
+        )
     pictures = files.take(task.test.images, rows)
     size = _draw_sprite(pictures, folder / "map_thumbnails.png")
     labels = None if task.test.labels is None or not task.classes else task.test.labels[rows].tolist()
@@ -51,7 +53,7 @@ def draw_map(features: Tensor, task: Task, classes: tuple[str, ...] | None, fold
         "labels": labels,
         "classes": list(classes) if classes and labels else None,
         "names": [task.test.names[int(row)] for row in rows],
-        "method": f"t-SNE (perplexity {perplexity:.0f}) of the unit features of {len(rows)} test images",
+        "method": f"t-SNE (perplexity {perplexity:.0f}) of the unit features of {len(rows)} {task.shown}",
         "sprite": {"columns": _COLUMNS, "size": size},
     }
     files.write_json(folder / "map.json", record)

@@ -62,7 +62,7 @@ class Measure:
     details: Mapping[str, Any] = field(default_factory=dict)
     """Further values for JSON: ``top5``, the number of draws."""
     each: np.ndarray | None = None
-    """The measure of every test image or query, in [0, 1] for percent: bool or float [N]; for paired differences."""
+    """What every test image contributes, a fraction for percent: bool or float [N]; for paired differences."""
 
     def record(self) -> dict[str, Any]:
         """The values for JSON."""
@@ -120,6 +120,8 @@ def difference(first: np.ndarray, second: np.ndarray, unit: str = "%") -> dict[s
         unit: the measure's; of percent, the images' values are fractions.
     """
     gaps, scale = first.astype(float) - second.astype(float), 100 if unit == "%" else 1
-    mean, spread = gaps.mean(), 1.96 * gaps.std(ddof=1) / len(gaps) ** 0.5
-    ends = {"mean": mean, "low": mean - spread, "high": mean + spread}
+    mean, ends = gaps.mean(), {"mean": gaps.mean()}
+    if len(gaps) > 1:  # one image tells no interval
+        spread = 1.96 * gaps.std(ddof=1) / len(gaps) ** 0.5
+        ends |= {"low": mean - spread, "high": mean + spread}
     return {name: round(scale * float(value), 2) for name, value in ends.items()}

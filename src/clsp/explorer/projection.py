@@ -49,7 +49,7 @@ def project(values: np.ndarray, *, seed: int) -> Projection:
     most = min(_DIRECTIONS, *unit.shape)
     with limited():
         solver = "full" if most == min(unit.shape) else "auto"
-        points = PCA(most, svd_solver=solver, random_state=seed).fit_transform(unit)
+        points = PCA(most, svd_solver=solver, random_state=seed % 2**32).fit_transform(unit)
         if total < _FEWEST:
             return Projection(_fitted(points), "their two main directions (PCA)", time.monotonic() - began)
         rows = subset(total, _EXACT, seed=seed)
@@ -71,7 +71,7 @@ def _placed(points: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     start = points[:, :2] / max(float(points[:, 0].std()), 1e-12) * 1e-4  # what init="pca" does, without doing it again
     if start.shape[1] < 2:
         start = np.hstack([start, np.zeros_like(start)])
-    tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
+    tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=seed % 2**32)
     made: np.ndarray = tsne.fit_transform(points)
     return made
 

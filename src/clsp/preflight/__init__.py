@@ -25,11 +25,12 @@ def preflight(prepared: Prepared, *, gpu: str | None = None, there: bool = True)
     from clsp.preflight.gpus import find_gpu
     from clsp.preflight.page import lay_out
     from clsp.preflight.stages import Plan, plan_stages
-    from clsp.recipes.fit import check_arm, check_generator
+    from clsp.recipes.fit import check_arm, check_generator, needs_generator
 
     keep_heap()  # as the stages do, whose time is measured
     card = None if gpu is None else find_gpu(gpu)
-    check_generator(prepared.recipe, prepared.images)
+    if needs_generator(prepared.recipe, prepared.recipe.arms()):
+        check_generator(prepared.recipe, prepared.images)
     for arm in prepared.recipe.arms():
         check_arm(prepared.recipe, arm, prepared.images)
     plan, hardware = Plan(prepared.recipe, prepared.images, card), prepared.recipe.hardware

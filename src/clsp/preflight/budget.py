@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from clsp.engine import threads
 from clsp.engine.hardware import HardwareConfig, device_of
 from clsp.errors import UserError
 from clsp.images.imageset import Images
-from clsp.preflight.fitting import Fitting
+from clsp.preflight.fitting import OVER, Fitting
 from clsp.preflight.gpus import find_gpu
 from clsp.recipes.prepare import Prepared
 from clsp.recipes.recipe import Recipe, load_recipe
@@ -48,6 +49,12 @@ class Budget:
     """What was chosen and why, and what more time would change."""
     channels: Annotated[int, Ge(1), Le(16)] = 1
     """Of the images; 1 in plans from before it mattered."""
+
+    @property
+    def due(self) -> float:
+        """Seconds that the run takes by its plan: its time, or what is planned where the time cannot be kept."""
+        total = sum(self.planned.values())
+        return total if total > OVER * self.seconds else self.seconds
 
     def prepare(self, overrides: Tree | None, opened: Callable[[Recipe], Images]) -> Prepared:
         """Resolve the recipe, and open the images as it says.
@@ -109,7 +116,7 @@ def seconds_for(recipe: str, hours: str | float | None, *, accelerated: bool = F
 
 
 def fit_to_time(
-    seen: Images, seconds: float, overrides: Tree | None, *, gpu: str | None = None, own_model: bool = True
+    seen: Images, seconds: float, overrides: Tree | None, *, gpu: str | None = None, diffusion: str | None = None
 ) -> Budget:
     """Choose size, lengths and number of images so that a run of the recipe ``folder`` takes ``seconds``.
 
@@ -120,7 +127,7 @@ def fit_to_time(
         seconds: of the whole run.
         overrides: settings that were given; they hold, and the others are fitted around them.
         gpu: a GPU by name that the run is planned for; None: this machine, whose steps are measured.
-        own_model: whether the run trains a diffusion model.
+        diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
 
     Raises:
         UserError: a setting is wrong.
@@ -135,7 +142,7 @@ def fit_to_time(
             console.say(f"plan: measuring what steps take on this machine, for a run of {console.duration(seconds)}")
         with distributed.by_itself():
             threads.bind(processes=_sharing(load_recipe(RECIPE, given).hardware))  # as the stages will have them
-            fitting = Fitting(given, seen, accelerated=accelerated, gpu=card, own_model=own_model)
+            fitting = Fitting(given, seen, accelerated=accelerated, gpu=card, diffusion=diffusion)
             size, extent, planned = fitting.choose(seconds)
             said = _told(fitting, seconds, f"the {gpu}" if gpu else "this machine as it is now")
         budget = Budget(seconds, len(seen.train), size, extent, controls, accelerated, planned, said, seen.channels)
@@ -159,23 +166,44 @@ def _sharing(hardware: HardwareConfig) -> int:
 
 
 def _told(fitting: Fitting, seconds: float, place: str) -> tuple[str, ...]:
-    """What was chosen, in five lines."""
+    """What was chosen, in five lines; in four where no bank is drawn."""
     size, extent, planned = fitting.choose(seconds, measure=False)
     recipe, count, minutes = fitting.recipe(size, extent), len(fitting.seen.train), console.duration
     trained, arms, largest = recipe.pretrain.images or count, fitting.arms(recipe), fitting.sizes[-1]
     encoders, side = sum(planned[arm.name] for arm in arms), recipe.diffusion.size or size
     own = "their own size" if size == largest else f"the largest that there is time for; they have {largest}"
+    model = (
+        f"diffusion model of {side} pixels, {recipe.diffusion.steps} steps of {recipe.diffusion.batch_size} "
+        f"images: {minutes(planned['diffusion'])}; "
+    )
+    bank = (
+        f"bank, {recipe.synthesize.candidates} x {recipe.synthesize.anchors or count} candidates: "
+        f"{minutes(planned['bank'])}"
+    )
+    epochs = sorted({recipe.pretraining(arm).epochs for arm in arms})
     return (
         f"plan: {minutes(sum(planned.values()))} of {minutes(seconds)} on {place}; images of {size} pixels ({own}), "
         f"{trained} of {count} serve",
-        f"plan: diffusion model of {side} pixels, {recipe.diffusion.steps} steps of {recipe.diffusion.batch_size} "
-        f"images: {minutes(planned['diffusion'])}; bank, {recipe.synthesize.candidates} x "
-        f"{recipe.synthesize.anchors or count} candidates: {minutes(planned['bank'])}",
-        f"plan: {', '.join(arm.name for arm in arms)}, {recipe.pretrain.epochs} epochs each: {minutes(encoders)}; "
-        f"reading, evaluation and report: {minutes(planned['rest'])}",
-        "plan: should it become slower, the trainings get shorter, and none is left out",
+        *([f"plan: {model if fitting.own_model else ''}{bank}"] if fitting.draws else []),
+        f"plan: {', '.join(arm.name for arm in arms)}, {' or '.join(map(str, epochs))} epochs each: "
+        f"{minutes(encoders)}; reading, evaluation and report: {minutes(planned['rest'])}",
+        _kept(fitting, sum(planned.values()), seconds),
         _changed(fitting, seconds),
     )
+
+
+def _kept(fitting: Fitting, total: float, seconds: float) -> str:
+    """What becomes of the time: it cannot be kept, or is kept by shorter trainings."""
+    epochs = "--pretrain.epochs" if "pretrain.epochs" in flat(fitting.given, Recipe) else "--per_method"
+    options = ("--diffusion.steps" if name == "diffusion" else epochs for name in fitting.lengths)
+    held = " and ".join(dict.fromkeys(options))
+    if total > OVER * seconds:
+        why = f"with {held} it takes" if held else "it takes"
+        more = f"give --hours {math.ceil(total / 60)}m" + (f", or leave {held} out" if held else ", or fewer images")
+        return f"plan: {console.duration(seconds)} cannot be kept: {why} at least {console.duration(total)}; {more}"
+    if held:
+        return f"plan: {held} holds as you set it; should it become slower, the other trainings get shorter"
+    return "plan: should it become slower, the trainings get shorter, and none is left out"
 
 
 def _changed(fitting: Fitting, seconds: float) -> str:
@@ -185,7 +213,7 @@ def _changed(fitting: Fitting, seconds: float) -> str:
     values: list[tuple[str, Callable[[Recipe], Any]]] = [
         ("pixels", lambda recipe: recipe.images.size),
         ("images", lambda recipe: recipe.pretrain.images),
-        ("steps of the diffusion model", lambda recipe: recipe.diffusion.steps),
+        ("steps of the diffusion model", lambda recipe: recipe.diffusion.steps if fitting.own_model else 0),
         ("epochs", lambda recipe: recipe.pretrain.epochs),
     ]
     parts = [f"{value(after)} {name} ({value(before)})" for name, value in values if value(after) != value(before)]

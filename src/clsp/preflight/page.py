@@ -86,10 +86,13 @@ def _memory(plan: Plan, stages: list[Stage], gpu: str | None) -> str:
     else:
         text += "it does NOT fit; lower the stage's batch_size (and the learning rate with it), or share it among more "
         text += "--hardware.devices. "
-    candidates = plan.trained() * plan.recipe.synthesize.candidates
     kept = "stay in RAM" if in_memory(images.source) else "are stored on the disk and mapped"
+    text += f"The decoded images, {size(ram)}, {kept}"
+    if not plan.draws():
+        return f"{text}."
+    candidates = plan.trained() * plan.recipe.synthesize.candidates
     copied = "is copied to the device" if plan.resident(candidates) else "is read from the disk as it is needed"
-    return f"{text}The decoded images, {size(ram)}, {kept}; the bank, {size(plan.pixels(candidates))}, {copied}."
+    return f"{text}; the bank, {size(plan.pixels(candidates))}, {copied}."
 
 
 def device(plan: Plan, gpu: str | None) -> tuple[str, float, float]:
@@ -108,10 +111,12 @@ def device(plan: Plan, gpu: str | None) -> tuple[str, float, float]:
 
 
 def _disk(plan: Plan, stages: list[Stage]) -> str:
-    diffusion, _, *encoders = stages
-    images = plan.images
-    parts: dict[str, float] = {"the bank": plan.pixels(plan.anchors() * plan.recipe.synthesize.candidates)}
-    parts["the diffusion model with its checkpoint"] = diffusion.weights + diffusion.checkpoint
+    encoders = [stage for stage in stages if stage.name.startswith("encoder ")]
+    images, parts = plan.images, dict[str, float]()
+    if plan.draws():
+        parts["the bank"] = plan.pixels(plan.anchors() * plan.recipe.synthesize.candidates)
+    for model in (stage for stage in stages if stage.name == "diffusion model"):
+        parts["the diffusion model with its checkpoint"] = model.weights + model.checkpoint
     name = "the encoder" if len(encoders) == 1 else f"{len(encoders)} encoders"
     parts[f"{name} with checkpoint and features"] = sum(stage.weights + stage.checkpoint for stage in encoders)
     parts["embeddings.parquet"] = encoders[0].embeddings  # of the first encoder alone

@@ -10,26 +10,26 @@ from typing import Any, Literal
 
 import torch
 
-from clsp.diffusion.condition import untold
-from clsp.diffusion.interpolation import interpolated_noise, steps_taken
+from clsp.diffusion.interpolation import steps_taken
 from clsp.diffusion.unet import build_unet
 from clsp.encoders.heads import feature_count
 from clsp.engine.hardware import HardwareConfig, autocast_precision, device_of
 from clsp.engine.pixels import Pixels, own_memory
 from clsp.images.imageset import Images
-from clsp.positives.config import SynthesizeConfig
 from clsp.positives.cost import sampling_flops
 from clsp.preflight import measure
 from clsp.preflight.blank import blank_training
+from clsp.preflight.given import as_drawing
 from clsp.preflight.gpus import GPU
 from clsp.preflight.measure import Step
 from clsp.preflight.rates import Kind, named, rate
+from clsp.preflight.steps import contrast, denoise, draw
 from clsp.recipes.arms import Arm
+from clsp.recipes.fit import needs_generator
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import plain
 from clsp.training.checks import needs_bank
 from clsp.training.config import PretrainConfig
-from clsp.training.step import Pretraining
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ class Plan:
     """The GPU that memory and hours are wanted for; None: this machine's device."""
     kept: bool = False
     """Whether rates that were measured before serve, instead of timing every step; for a GPU by name none is timed."""
+    own_model: bool = True
+    """Whether the run trains the diffusion model that draws the bank."""
+    unet: Any = None
+    """The U-Net of a diffusion model that is there, where it is known; None: the recipe's."""
 
     def bf16(self, precision: Literal["auto", "32", "bf16"]) -> bool:
         """Whether a stage of this precision runs in bf16 there."""
@@ -89,7 +93,12 @@ class Plan:
 
     def trained(self) -> int:
         """Images that the encoder is trained on."""
-        return min(self.recipe.pretrain.images or self.anchors(), len(self.images.train))
+        total = len(self.images.train)
+        return min(self.recipe.pretrain.images or (self.anchors() if self.draws() else total), total)
+
+    def draws(self) -> bool:
+        """Whether the run draws a bank."""
+        return needs_generator(self.recipe, self.recipe.arms())
 
     def pixels(self, count: int) -> int:
         """Bytes of ``count`` images."""
@@ -102,13 +111,16 @@ class Plan:
 
 
 def plan_stages(plan: Plan, arms: Sequence[Arm] | None = None) -> list[Stage]:
-    """Plan the diffusion model, the bank, and the encoders of ``arms``.
+    """Plan the diffusion model and the bank, where they are made, and the encoders of ``arms``.
 
     Args:
         plan: what it is planned for.
         arms: what is trained; None: the encoder with the bank, and the controls where there are any.
     """
-    return [_diffusion(plan), _bank(plan), *_encoders(plan, arms or plan.recipe.arms())]
+    arms = arms or plan.recipe.arms()
+    drawing = needs_generator(plan.recipe, arms)
+    model = [_diffusion(plan)] if drawing and plan.own_model else []
+    return [*model, *([_bank(plan)] if drawing else []), *_encoders(plan, arms)]
 
 
 def _shape(unet: Any) -> dict[str, Any]:
@@ -138,9 +150,9 @@ def _diffusion(plan: Plan) -> Stage:
     local = plan.local_batch(config.batch_size)
     unet = build_unet(config, channels=images.channels, size=images.size)
     weights = sum(p.nbytes for p in unet.parameters())
-    step = _here(lambda device, bf16: _denoise(unet.to(device), bf16), config.precision, plan.recipe.hardware)
+    step = _here(lambda device, bf16: denoise(unet.to(device), bf16), config.precision, plan.recipe.hardware)
     counted = copy.deepcopy(unet)
-    (cost,) = measure.costs(counted, [_denoise(counted, plan.bf16(config.precision))], local)
+    (cost,) = measure.costs(counted, [denoise(counted, plan.bf16(config.precision))], local)
     spent, batch = _timed(plan, "U-Net training", _shape(unet), step, cost.flops, local, config.precision)
     count = min(config.images or len(images.train), len(images.train))
     return Stage(
@@ -156,31 +168,20 @@ def _diffusion(plan: Plan) -> Stage:
     )
 
 
-def _denoise(unet: Any, bf16: bool) -> Step:
-    def step(batch: int) -> None:
-        side, device = unet.config.sample_size, unet.device
-        x = torch.randn(batch, unet.config.in_channels, side, side, device=device)
-        t = torch.zeros(batch, dtype=torch.int64, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = unet(x, t, return_dict=False, **untold(unet, batch))[0].float().square().mean()
-        measure.backward(loss)
-
-    return step
-
-
 def _bank(plan: Plan) -> Stage:
     config, images = plan.recipe.synthesize, plan.images
     k, anchors, steps = config.candidates, plan.anchors(), steps_taken(config.steps, config.strength)
     full = max(config.batch_size // k, 1) * k
-    unet = build_unet(plan.recipe.diffusion, channels=images.channels, size=images.size).eval()
-    step = _here(lambda dev, bf16: _draw(unet.to(dev), config, bf16), config.precision, plan.recipe.hardware)
+    given = plan.unet or build_unet(plan.recipe.diffusion, channels=images.channels, size=images.size)
+    unet = as_drawing(given, images)
+    step = _here(lambda dev, bf16: draw(unet.to(dev), config, bf16), config.precision, plan.recipe.hardware)
     flops = sampling_flops(unet, config, anchors)
     one = replace(config, strength=1.0, steps=1)
     whole = sampling_flops(unet, one, full // k)
     about = [_shape(unet), k, config.guidance_scale > 1, config.interpolation_weight]
     spent, batch = _timed(plan, "U-Net drawing", about, step, whole, full, config.precision)
     timed = sampling_flops(unet, replace(one, candidates=min(k, batch)), max(batch // k, 1))
-    (cost,) = measure.costs(unet, [_draw(unet, config, plan.bf16(config.precision))], full)
+    (cost,) = measure.costs(unet, [draw(unet, config, plan.bf16(config.precision))], full)
     return Stage(
         name="synthetic positives",
         what=f"{anchors} anchors x {k} candidates, {steps} steps",
@@ -192,20 +193,6 @@ def _bank(plan: Plan) -> Stage:
         timed=(batch, full),
         bf16=plan.bf16(config.precision),
     )
-
-
-def _draw(unet: Any, config: SynthesizeConfig, bf16: bool) -> Step:
-    """One step of the sampler on so many candidates: of one anchor, or of several with all theirs."""
-
-    def step(batch: int) -> None:
-        side, device, each = unet.config.sample_size, unet.device, min(config.candidates, batch)
-        x = torch.randn(batch - batch % each, unet.config.in_channels, side, side, device=device)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            told = untold(unet, len(x[::each])).get("class_labels")
-            interpolated_noise(unet, x, x[::each], 10, config.interpolation_weight, config.guidance_scale, told)
-        measure.wait(device)
-
-    return step
 
 
 def _encoders(plan: Plan, arms: Sequence[Arm]) -> list[Stage]:
@@ -250,8 +237,8 @@ def _measured(plan: Plan, config: PretrainConfig) -> _Measured:
         "features": feature_count(method.encoder),
     }
     counted = blank_training(plan.images, plan.trained(), config)
-    (cost,) = measure.costs(counted, [_contrast(counted, torch.device("cpu"), plan.bf16(config.precision))], local)
-    step = _here(partial(_contrast, training), config.precision, plan.recipe.hardware)
+    (cost,) = measure.costs(counted, [contrast(counted, torch.device("cpu"), plan.bf16(config.precision))], local)
+    step = _here(partial(contrast, training), config.precision, plan.recipe.hardware)
     shape = (plan.images.channels, plan.images.size, len(plan.images.train))
     spent, batch = _timed(plan, "encoder training", [plain(config), shape], step, cost.flops, local, config.precision)
     return _Measured(seconds=spent, batch=batch, cost=cost, **sizes)
@@ -277,19 +264,3 @@ def _encoder(plan: Plan, arm: Arm, config: PretrainConfig, found: _Measured) -> 
         bf16=plan.bf16(config.precision),
         embeddings=4 * found.features * (len(images.train) + tested),
     )
-
-
-def _contrast(training: Pretraining, device: torch.device, bf16: bool) -> Step:
-    """One step of the pretraining, augmentation included."""
-    training.to(device)
-    training.ids = training.ids.to(device)
-    training.labels = None if training.labels is None else training.labels.to(device)
-
-    def step(batch: int) -> None:
-        training.method.before_step(0.5)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = training.step(0, torch.arange(batch, device=device), 0.5).loss
-        measure.backward(loss)
-        training.method.after_step()
-
-    return step

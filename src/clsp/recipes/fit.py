@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from clsp.diffusion.condition import find_encoder
@@ -13,6 +14,11 @@ from clsp.images.imageset import Images
 from clsp.recipes.arms import Arm
 from clsp.recipes.recipe import Recipe
 from clsp.training.checks import check_backbone, check_start, check_together, needs_bank
+
+
+def needs_generator(recipe: Recipe, arms: Iterable[Arm]) -> bool:
+    """Whether one of ``arms`` needs a bank, and so the diffusion model that draws it."""
+    return any(not arm.trains or needs_bank(recipe.pretraining(arm)) for arm in arms)
 
 
 def check_arm(recipe: Recipe, arm: Arm, images: Images, *, anchors: int | None = None) -> None:
@@ -34,7 +40,7 @@ def check_arm(recipe: Recipe, arm: Arm, images: Images, *, anchors: int | None =
     if config.positive.chosen is not None:
         config.positive.chosen.reads(images.train.names)
     drawn = min(anchors or recipe.synthesize.anchors or total, total)
-    trained = min(config.images or (drawn if needs_bank(config) else total), total)
+    trained = min(config.images or drawn, total)  # one with a bank or without, see Study.anchors
     if needs_bank(config) and trained > drawn:
         raise UserError(
             f"--pretrain.images {trained} is more than the {drawn} anchors that get candidates; "

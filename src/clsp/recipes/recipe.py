@@ -66,12 +66,15 @@ class Recipe:
 
     def arms(self) -> list[Arm]:
         """The arms of a run, the main one first: with controls also the method alone, and with a third view."""
-        alone, view = Arm(self.pretrain.method), Arm(self.pretrain.method, "view")
-        if not self.controls:
-            return [self.arm]
+        controls = self.controls_of(self.pretrain.method) if self.controls else []
+        return list(dict.fromkeys([self.arm, *controls]))  # a main arm with a third view is its own control
+
+    def controls_of(self, method: str) -> list[Arm]:
+        """What tells the worth of a method's positives: the method alone, and with a third view."""
+        alone, view = Arm(method), Arm(method, "view")
         # A real view in the second one's place is the method alone.
         in_place = self.pretraining(view).positive.placement == "host"
-        return [self.arm, alone] if in_place else [self.arm, alone, view]
+        return [alone] if in_place else [alone, view]
 
     def pretraining(self, arm: Arm) -> PretrainConfig:
         """The section ``pretrain`` for an arm: what ``per_method`` says of it goes before the section.

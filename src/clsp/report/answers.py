@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from clsp.evaluation.spread import COLLAPSED, FEW_DIRECTIONS, UNSURE
+from clsp.recipes.arms import DIFFUSION
 from clsp.report.folder import mapping
 from clsp.report.html import Content, Html, code, element, join, paragraph
 from clsp.report.numbers import duration, fixed, is_number, signed
@@ -51,21 +54,21 @@ def _block(one: Answer) -> Html:
 
 
 def _encoder(study: Study) -> Answer | None:
-    """Whether the embeddings are sound, and better than naming the most frequent class."""
+    """Whether the embeddings are sound, and better than naming one class."""
     found = study.folder.json("findings/findings.json")
     state = mapping(found.get("state"))
     numbers = {name: float(value) for name, value in state.items() if is_number(value)}
     reasons: list[Content] = [" ".join(str(line) for line in mapping(found.get("told")).get("state") or ())]
-    measured = [sentence for one in study.measures.values() if (sentence := _above_frequent(study, one))]
+    measured = [sentence for one in study.telling.values() if (sentence := _above_one_class(study, one))]
     if not numbers and not measured:
         return None
-    beaten = all(sentence.beaten for sentence in measured)
+    beaten = not measured or any(sentence.beaten for sentence in measured)
     reasons = [" ".join(sentence.text for sentence in measured), *reasons]
     kind, verdict = GOOD, "Yes" if measured else "Sound, as far as that shows without labels"
     if numbers.get("deviation", 1.0) < COLLAPSED:
         kind, verdict = BAD, "No: it has collapsed"
     elif not beaten:
-        kind, verdict = BAD, "No: no better than naming the most frequent class"
+        kind, verdict = BAD, "No: no better than naming one class always"
     elif numbers.get("effective_rank", FEW_DIRECTIONS) < FEW_DIRECTIONS:
         kind, verdict = DOUBTFUL, "Doubtful: it uses few directions"
     elif not measured and numbers.get("self_retrieval", 1.0) < UNSURE:  # with labels, classes say more
@@ -74,33 +77,44 @@ def _encoder(study: Study) -> Answer | None:
 
 
 @dataclass(frozen=True)
-class _Frequent:
-    """A measure beside what naming the most frequent class gives."""
+class _OneClass:
+    """A measure beside what naming one class always gives."""
 
     text: str
     beaten: bool
 
 
-def _above_frequent(study: Study, one: Measured) -> _Frequent | None:
-    """Compare an accuracy of the main arm with the most frequent class, where a table of confusions tells it."""
-    matrix = mapping(study.folder.evaluation.get(one.name)).get("confusion")
+def _above_one_class(study: Study, one: Measured) -> _OneClass | None:
+    """Compare an accuracy of the main arm with the most frequent class; a balanced one with one class of all."""
+    record = mapping(study.folder.evaluation.get(one.name))
     score = study.score(study.main, one.name) if study.main in study.rows else {}
+    frequent, classes = record.get("most_frequent_class", _frequent(record)), record.get("classes")
+    if one.quantity != "accuracy" or not is_number(score.get("mean")):
+        return None
+    if is_number(classes) and classes > 0:
+        reached, text = 100 / classes, f"naming one of {classes} classes always gives {fixed(100 / classes)}\u00a0%."
+    elif is_number(frequent):
+        reached, text = float(frequent), f"the most frequent class makes {fixed(frequent)}\u00a0%."
+    else:
+        return None
+    low = score["low"] if is_number(score.get("low")) else score["mean"]
+    return _OneClass(f"{one.told} of {study.main}: {one.value(score['mean'])}; {text}", low > reached)
+
+
+def _frequent(record: dict[str, Any]) -> float | None:
+    """Which part of the images, in percent, the most frequent class makes, by the table of confusions of older runs."""
+    matrix = record.get("confusion")
     rows = matrix if isinstance(matrix, list) and all(isinstance(row, list) for row in matrix) else []
     sizes = [sum(filter(is_number, row)) for row in rows]
-    if one.quantity != "accuracy" or not sizes or sum(sizes) == 0 or not is_number(score.get("mean")):
-        return None
-    frequent = 100 * max(sizes) / sum(sizes)
-    low = score["low"] if is_number(score.get("low")) else score["mean"]
-    reached = f"{one.told} of {study.main}: {one.value(score['mean'])}"
-    text = f"{reached}; the most frequent class makes {fixed(frequent)}\u00a0%."
-    return _Frequent(text, low > frequent)
+    return 100 * max(sizes) / sum(sizes) if sizes and sum(sizes) else None
 
 
 def _bank(study: Study) -> Answer | None:
     """Whether the arm with the bank is better than the arms without, beyond the intervals."""
     question = "Was the bank worth it?"
     gate = mapping(study.result.get("gate"))
-    drawn = [arm for arm in study.rows if study.generated(arm) and not study.sees_labels(arm)]
+    trained = [arm for arm in study.rows if arm != DIFFUSION and not study.sees_labels(arm)]
+    drawn = [arm for arm in trained if study.generated(arm)]
     if not drawn:
         if gate and not gate.get("passed", True):
             return Answer(question, BAD, "No: it failed, and was left out", ["Why, and what to do, stands below."])
@@ -165,7 +179,7 @@ def _price(study: Study, arm: str) -> str:
 
 def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
     """What to type now, what is doubtful first."""
-    place, steps = shlex.quote(study.folder.path.name), list[tuple[str, str]]()
+    place, steps = shlex.quote(_place(study)), list[tuple[str, str]]()
     source = shlex.quote(study.folder.source)
     if encoder is not None and encoder.verdict == SHORT:
         steps.append(("Train it longer:", f"clsp continue {place} --epochs 100 --out {place}-longer"))
@@ -177,13 +191,20 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
         call = f"clsp compare --data {source} --recipe {recipe} --methods {arms} --seeds 3 --out {place}-seeds"
         steps.append(("One seed is one throw of the dice. Repeat it with three:", call))
     steps.append(("Look through your images:", f"clsp explore {place}"))
-    why, encoder_place = "Take the encoder away, for timm or as ONNX:", study.folder.path.name
+    why, encoder_place = "Take the encoder away, for timm or as ONNX:", _place(study)
     if bank is not None and bank.kind == BAD and (better := _without(study)):
         why = f"Take the encoder of {better.parts[-2]} away, which needs no bank:"
         encoder_place = f"{encoder_place}/{better}"
     steps.append((why, f"clsp export --encoder {shlex.quote(encoder_place)} --out {place}-model"))
     written = [join([paragraph(why), code(call)]) for why, call in steps]
     return element("div", [element("p", "What next?", class_="title"), *written], class_="next")
+
+
+def _place(study: Study) -> str:
+    """The run's folder as its own command named it, from where the images are found, too; else its name."""
+    words = shlex.split(str(study.folder.recipe.get("command") or ""))
+    named = [after for word, after in pairwise(words) if word == "--out"]
+    return named[-1] if named else study.folder.path.resolve().name
 
 
 def _without(study: Study) -> Path | None:

@@ -15,9 +15,7 @@ PALETTE = (
     "#3f7fbf #d9822b #4a9b62 #c4504b #8b6bb8 #8c6d57 #cf77b0 #7d8288 #a9a23a #3ba7b8".split()  # noqa: SIM905
 )
 """Ten hues of middle lightness, readable on white and on black."""
-READING = (
-    "One dot is one test image; near dots have similar embeddings, while distances between far groups mean little."
-)
+READING = "One dot is one image; near dots have similar embeddings, while distances between far groups mean little."
 
 
 def class_colours(count: int) -> list[str]:

@@ -74,11 +74,13 @@ def _costs(study: Study, arm: str) -> list[Content]:
 
 
 def _caption(study: Study) -> str:
-    told = ["On the test images" + (", the mean over the seeds" if study.seeds > 1 else "")]
+    protocols = " ".join(str(protocol) for protocol in mapping(study.result.get("protocols")).values())
+    images = "validation images" if "validation" in protocols else "test images"
+    told = [f"On the {images}" + (", the mean over the seeds" if study.seeds > 1 else "")]
     limits = study.limits(*study.measures)
     told += [f"Small print: {limits}"] if limits else []
     if study.others:
-        paired = "by seed" if study.seeds > 1 else "over the test images"
+        paired = "by seed" if study.seeds > 1 else f"over the {images}"
         known = any(one.low is not None for name in study.measures for one in study.estimates(name, gaps=True))
         grey = f"Differences are paired {paired}, and grey where the interval includes 0"
         told.append(grey if known else "One seed has no interval, so all differences are grey")

@@ -36,6 +36,8 @@ class Clock:
     """Seconds of earlier calls."""
     began: float = field(default_factory=time.monotonic)
     """When this call began."""
+    held: frozenset[str] = frozenset()
+    """Stages of the plan whose length was given: they take it, whatever the time."""
     worked: bool = False
     """Whether this call had something to do: a call that finds all of it done takes no time of the run."""
 
@@ -49,8 +51,10 @@ class Clock:
         if distributed.rank() == 0 and self.worked:
             files.write_json(self.out / BUDGET, {**asdict(self.budget), "spent": round(self.spent, 1)})
 
-    def pace(self, stage: str, folder: Path, *, compared: float | None = None) -> Pace:
+    def pace(self, stage: str, folder: Path, *, compared: float | None = None) -> Pace | None:
         """The pace of a stage that is about to begin or to go on: its share of what is left, by the plan.
+
+        None: its length was given, and holds.
 
         Args:
             stage: its name in the plan.
@@ -67,13 +71,15 @@ class Clock:
         own = record.seconds if record else 0.0
         self.worked |= record is None or not record.finished
         self.save()
-        remaining = self.budget.seconds - self.spent
+        if stage in self.held:
+            return None
+        remaining = self.budget.due - self.spent
         left = max(remaining, 0.0)
         # What an interrupted stage took is gone for all; it has what is left of its share besides.
         ahead = max(planned[stage] - own, 0.0)
         share = ahead / max(coming - planned[stage] + ahead, 1e-9)
         more = _LENIENT * left * (1.0 - share) if stage == "diffusion" else 0.0
-        beyond = 0.0 if compared is None else max(_COMPARABLE * self.budget.seconds + min(remaining, 0.0), 0.0)
+        beyond = 0.0 if compared is None else max(_COMPARABLE * self.budget.due + min(remaining, 0.0), 0.0)
         return Pace(own + left * share + beyond, begin=compared, more=more)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from clsp import console, files
-from clsp.engine.record import read_record, require_record
+from clsp.engine.record import Record, read_record, require_record
 from clsp.engine.stage import as_stored, completed
 from clsp.errors import UserError
 from clsp.evaluation.measure import Metrics, difference
@@ -19,7 +22,10 @@ from clsp.settings.identity import identity
 from clsp.study.cost import Cost
 from clsp.study.evaluation import each_of
 from clsp.study.study import Study
-from clsp.training.checks import sees_labels, shows_generated
+from clsp.training.checks import needs_bank, sees_labels, shows_generated
+
+_SEED = re.compile(r"seed-(0|-?[1-9]\d*)")
+"""The name of a cell's folder."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def gap(first: Row, second: Row, name: str, seeds: Sequence[int] | None = None) 
 
 
 def collect(study: Study) -> dict[str, Any]:
-    """Make what comparison.json holds, of all finished runs in the study's folder that share its settings.
+    """Make what comparison.json holds, of all finished runs in the study's folder that can be compared with its own.
 
     The arms of this call come first; those of earlier calls with other arms or numbers of seeds stand below them.
     """
@@ -129,41 +135,68 @@ def metrics_of(study: Study, judged: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(study: Study) -> list[Row]:
-    earlier = sorted(path.name for path in (study.out / "arms").iterdir() if path.is_dir())
-    named = [arm.name for arm in study.arms]
-    rows = [_row(study, parse_arm(name)) for name in [*named, *(name for name in earlier if name not in named)]]
+    """The arms of this call, and below them those of earlier calls; other folders beside them are passed over."""
+    rows = [_row(study, arm) for arm in (*study.arms, *_earlier(study))]
     return [row for row in rows if row.folders]
 
 
+def _earlier(study: Study) -> list[Arm]:
+    """The arms in the study's folder that this call did not name."""
+    found = []
+    for path in sorted(path for path in (study.out / "arms").iterdir() if path.is_dir()):
+        with suppress(UserError):
+            arm = parse_arm(path.name)
+            found += [arm] if arm.name == path.name and arm not in study.arms else []
+    return found
+
+
 def _row(study: Study, arm: Arm) -> Row:
-    """Find an arm's finished cells; of arms that this call did not name, those with other settings are left out."""
-    found = {int(path.name.removeprefix("seed-")): path for path in (study.out / "arms" / arm.name).glob("seed-*")}
-    finished = {seed: found[seed] for seed in sorted(found) if _is_finished(found[seed])}
-    same = {seed: folder for seed, folder in finished.items() if arm in study.arms or _is_alike(study, arm, folder)}
-    if len(same) < len(finished):
-        console.say(f"arm {arm.name}: {len(finished) - len(same)} runs with other settings are left out of the table")
-    return Row(arm, same)
+    """Find an arm's finished cells; of those that this call did not name, what cannot be compared is left out."""
+    numbered = {_SEED.fullmatch(path.name): path for path in (study.out / "arms" / arm.name).glob("seed-*")}
+    found = {int(name[1]): path for name, path in numbered.items() if name}
+    finished = {seed: found[seed] for seed in sorted(found) if _is_finished(arm, found[seed])}
+    own = study.seeds if arm in study.arms else []
+    other = {seed: "" if seed in own else _other(study, arm, folder) for seed, folder in finished.items()}
+    for what, number in Counter(filter(None, other.values())).items():
+        console.say(f"arm {arm.name}: {number} runs with other {what} are left out of the table")
+    return Row(arm, {seed: folder for seed, folder in finished.items() if not other[seed]})
 
 
-def _is_finished(folder: Path) -> bool:
-    record = read_record(folder / "evaluation")
-    return record is not None and record.finished
+def _is_finished(arm: Arm, folder: Path) -> bool:
+    """Whether a cell was trained, if it is to be, and evaluated."""
+    stages = (folder, folder / "evaluation") if arm.trains else (folder / "evaluation",)
+    records = [read_record(stage) for stage in stages]
+    return all(record is not None and record.finished for record in records)
 
 
-def _is_alike(study: Study, arm: Arm, folder: Path) -> bool:
-    """Whether a cell has the settings that the study would give it now."""
-    recipe = study.prepared.recipe
-    if not _same(folder / "evaluation", recipe.evaluate, study.data):
-        return False
-    return not arm.trains or _same(folder, recipe.pretraining(arm), study.data)
+def _other(study: Study, arm: Arm, folder: Path) -> str:
+    """What of a cell is not what the study would give it now; empty where all is."""
+    recipe, evaluated = study.prepared.recipe, require_record(folder / "evaluation")
+    if evaluated.inputs.get("test") != study.test:
+        return "test images"
+    if changed := _changed(evaluated, recipe.evaluate, study.data):
+        return changed
+    if not arm.trains:
+        bank = study.known_bank
+        return "" if bank is not None and evaluated.inputs.get("encoder") == bank.unet else "diffusion models"
+    config, trained = recipe.pretraining(arm), require_record(folder)
+    if changed := _changed(trained, config, study.data):
+        return changed
+    if trained.settings.get("anchors") != files.fingerprint(study.anchors().tolist()):
+        return "anchors"
+    if not needs_bank(config):
+        return ""
+    bank = study.known_bank
+    return "" if bank is not None and trained.inputs.get("bank") == bank.fingerprint else "candidates"
 
 
-def _same(folder: Path, config: Any, data: str) -> bool:
-    """Whether a stage was made with these settings, whatever its seed, and from these data."""
-    record = require_record(folder)
+def _changed(record: Record, config: Any, data: str) -> str:
+    """What of a stage differs from these settings, whatever its seed, and these data; empty where nothing does."""
     made = completed(record.settings, as_stored(identity(config, usual=True)))
     wanted = as_stored(identity(config))
-    return {name: made.get(name) for name in wanted} == wanted and record.inputs.get("data") == data
+    if record.inputs.get("data") != data:
+        return "train images"
+    return "" if {name: made.get(name) for name in wanted} == wanted else "settings"
 
 
 def _record(study: Study, row: Row, rows: list[Row]) -> dict[str, Any]:
@@ -185,25 +218,23 @@ def _record(study: Study, row: Row, rows: list[Row]) -> dict[str, Any]:
 
 
 def _cost(study: Study, row: Row) -> Cost:
-    generator = _generator(study)
     if not row.arm.trains:
-        return Cost(0.0, generator[0], 0.0, generator[1])
+        seconds, flops = _generator(study)
+        return Cost(0.0, seconds, 0.0, flops)
     stages = [require_record(folder) for folder in row.folders.values()]
     seconds = sum(record.seconds for record in stages) / len(stages)
     shown = shows_generated(study.prepared.recipe.pretraining(row.arm))
-    made = generator if shown else (0.0, 0.0)
+    made = _generator(study) if shown else (0.0, 0.0)
     return Cost(seconds, made[0], stages[0].number("flops"), made[1])
 
 
 def _generator(study: Study) -> tuple[float, float]:
-    """Seconds and FLOPs of the diffusion model's training and of the bank; 0 where neither is there."""
-    if study.bank is None:
-        return 0.0, 0.0
-    drawn = read_record(study.bank.folder)
+    """Seconds and FLOPs of the diffusion model's training and of the bank, which all rows with a bank share."""
+    assert study.known_bank is not None
+    folder = study.known_bank.folder
+    drawn = read_record(folder)
     if drawn is None:
-        raise UserError(
-            f"the bank {study.bank.folder} lacks stage.json, which says what it cost; copy the whole folder"
-        )
+        raise UserError(f"the bank {folder} lacks stage.json, which says what it cost; copy the whole folder")
     with files.foreign(drawn.path):
         trained = drawn.facts["generator"] or {"seconds": 0.0, "flops": 0.0}
         return float(trained["seconds"]) + drawn.seconds, float(trained["flops"]) + drawn.number("flops")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from clsp.errors import UserError
-from clsp.recipes.arms import parse_arm, parse_arms
+from clsp.recipes.arms import Arm, parse_arm, parse_arms
 from clsp.recipes.prepare import prepare
+from clsp.recipes.recipe import Recipe
 from clsp.settings.values import Tree
 from clsp.study.engine import conduct
 from clsp.study.record import command_line
@@ -53,6 +54,22 @@ def compare(
         raise UserError(f"clsp compare evaluates encoders by their labels, and {prepared.images.source} has none")
     if base not in arms:
         raise UserError(f"--baseline {base.name} is none of the arms {', '.join(arm.name for arm in arms)}")
+    _require_controls(prepared.recipe, arms, overrides)
     numbers = [prepared.recipe.seed + run for run in range(seeds)]
     bank = None if positives is None else Path(positives)
     return conduct(prepared, Path(out), data, arms, numbers, command=command, baseline=base, bank=bank, shared=True)
+
+
+def _require_controls(recipe: Recipe, arms: list[Arm], overrides: Tree | None) -> None:
+    """Refuse controls that were asked for and are none of the arms: a comparison trains what ``--methods`` says.
+
+    Raises:
+        UserError: says how the arms are written with them.
+    """
+    trained = [arm.method for arm in arms if arm.trains]
+    wanted = dict.fromkeys([*arms, *(control for method in trained for control in recipe.controls_of(method))])
+    if "controls" in (overrides or {}) and recipe.controls and len(wanted) > len(arms):
+        raise UserError(
+            "--controls true adds no arm to clsp compare, which trains what --methods says; leave it out, and write "
+            f"--methods {','.join(arm.name for arm in wanted)}"
+        )

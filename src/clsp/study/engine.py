@@ -13,10 +13,11 @@ from clsp import console, distributed, files
 from clsp.engine.finite import NonFiniteLossError
 from clsp.engine.launch import launch
 from clsp.errors import InUseError, UserError
+from clsp.evaluation.task import set_apart
 from clsp.positives.bank import PositiveBank
 from clsp.preflight.room import memory_note
 from clsp.recipes.arms import DIFFUSION, Arm
-from clsp.recipes.fit import check_arm, check_generator
+from clsp.recipes.fit import check_arm, check_generator, needs_generator
 from clsp.recipes.prepare import Prepared
 from clsp.report.page import build_report
 from clsp.study.clock import Clock
@@ -84,22 +85,23 @@ def conduct(
         UserError: the input is wrong, or the folder belongs to another study.
     """
     prepared.require_read(arms)
+    needed = needs_generator(prepared.recipe, arms)
+    _require_wanted(arms, needed, bank, diffusion)
     launch(prepared.recipe.hardware)
     describe(prepared.images, out / "images.json")
-    _require_fit(prepared, arms, bank, out / "diffusion" if bank is None and diffusion is None else None)
+    own = out / "diffusion" if needed and bank is None and diffusion is None else None
+    _require_fit(prepared, arms, bank, own)
     require_same_data(out, prepared.images)
     if (out / "encoder" / "stage.json").exists():
         raise UserError(f"{out} was made by an older version, with another layout of folders; choose another --out")
     if not (out / "recipe.yaml").exists():
-        if distributed.rank() == 0 and (note := memory_note(prepared, own_model=bank is None and diffusion is None)):
+        if distributed.rank() == 0 and (note := memory_note(prepared, own_model=own is not None)):
             console.say(note)
         write_record(out, prepared, source, command)
     at_work: Callable[[Callable[[], Any]], Any] = _when_free if shared else lambda work: work()
-    needed = any(not arm.trains or needs_bank(prepared.recipe.pretraining(arm)) for arm in arms)
     chosen = at_work(lambda: _bank(prepared, out, bank, diffusion, clock)) if needed else None
     rows = Rows(arms, main, baseline or arms[0])
     if chosen is not None and any(arm.trains and needs_bank(prepared.recipe.pretraining(arm)) for arm in arms):
-        own = out / "diffusion" if bank is None and diffusion is None else None
         rows = pass_gate(prepared, chosen, rows, command, model=own)
     study = _study(prepared, out, rows, seeds, chosen, clock)
     _work(study, shared=shared)
@@ -123,6 +125,22 @@ def _study(
     pairs = [(main or arm, arm if main else base) for arm in arms if arm != (main or base)]
     shown = main or next((arm for arm in arms if arm not in (base, Arm(DIFFUSION))), arms[0])
     return Study(prepared, out, arms, seeds, shown, base, pairs, bank, rows.gate, clock)
+
+
+def _require_wanted(arms: list[Arm], needed: bool, bank: Path | None, diffusion: str | None) -> None:
+    """Refuse a bank or a diffusion model that no arm needs: who gives it expects it to change something.
+
+    Raises:
+        UserError: names the arms, and what would use it.
+    """
+    given = f"--positives {bank}" if bank is not None else f"--diffusion {diffusion}" if diffusion is not None else ""
+    if given and not needed:
+        names = ", ".join(arm.name for arm in arms)
+        other = "add an arm" if bank is not None else "choose --pretrain.positive.source bank, which makes an arm"
+        raise UserError(
+            f"{given} changes nothing: no arm needs a bank ({names}); leave it out, or {other} such as "
+            f"{arms[0].method}+bank"
+        )
 
 
 def _require_fit(prepared: Prepared, arms: list[Arm], bank: Path | None, model: Path | None) -> None:
@@ -193,8 +211,9 @@ def _cell(study: Study, arm: Arm, seed: int) -> None:
     if arm.trains:
         config, images = recipe.pretraining(arm), study.prepared.images
         bank, anchors = study.bank if needs_bank(config) else None, study.anchors()
-        pace = study.pace(arm, seed)
-        pretrain(images, config, recipe.hardware, seed=seed, folder=folder, bank=bank, anchors=anchors, pace=pace)
+        about: dict[str, Any] = {"seed": seed, "bank": bank, "anchors": anchors, "pace": study.pace(arm, seed)}
+        about["unseen"] = set_apart(images, recipe.evaluate, seed=recipe.seed)
+        pretrain(images, config, recipe.hardware, folder=folder, **about)
         if (arm, seed) == (study.main, study.seeds[0]) and distributed.rank() == 0:
             _take_away(folder, study.out / "encoder")
     evaluate_cell(study, arm, seed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from clsp.recipes.arms import Arm
 from clsp.recipes.prepare import Prepared, prepare_with
 from clsp.recipes.recipe import Recipe
 from clsp.settings.values import build, flat, nested
+from clsp.study.clock import read_budget
 from clsp.text import quoted
 from clsp.training.checks import needs_bank
 
@@ -143,11 +146,15 @@ def _advice(prepared: Prepared, command: str, model: Path | None) -> tuple[str, 
         return "for a better bank train the diffusion model longer", ""
     with files.foreign(record.path):
         batch = int(record.settings["batch_size"])
-        done = int(record.facts.get("steps", record.settings["steps"])) + round(before(record)["images"] / batch)
+        own = int(record.facts.get("steps", record.settings["steps"]))
+        done = own + round(before(record)["images"] / batch)
     steps = _usual_steps(prepared) - done
     more, why = (steps, "what the recipe's length lacks") if steps > 0 else (MORE * done, f"{MORE} times as many")
     told_steps = f"trained for {done:,} steps; for {more:,} more, {why}"
-    return f"for a better bank train the diffusion model on ({told_steps})", _again(command, model, more)
+    time = _with_time(prepared, model.parent, record.seconds * (more / max(own, 1) - 1.0))
+    changed = {"--diffusion.weights": str(model), "--diffusion.steps": str(more), **time}
+    again = _again(command, {**changed, "--out": f"{model.parent}-longer"})
+    return f"for a better bank train the diffusion model on ({told_steps})", again
 
 
 def _line(advice: str, command: str) -> str:
@@ -161,19 +168,26 @@ def _usual_steps(prepared: Prepared) -> int:
     return own.recipe.diffusion.steps
 
 
-def _again(command: str, model: Path, steps: int) -> str:
-    """The command, from the weights in ``model``, to a new folder."""
+def _with_time(prepared: Prepared, run: Path, longer: float) -> dict[str, str]:
+    """What a run that was given a time is told besides: so many seconds more, and the size of the model's images."""
+    kept = read_budget(run)
+    if kept is None:
+        return {}
+    minutes = math.ceil((kept[0].due + max(longer, 0.0)) / 60)
+    return {"--hours": f"{minutes}m", "--images.size": str(prepared.images.size)}
+
+
+def _again(command: str, changed: Mapping[str, str]) -> str:
+    """The command with other values of some options, such as a new folder."""
     words = shlex.split(command) or ["clsp", "run"]
-    replaced, kept, place = ("--out", "--diffusion.steps", "--diffusion.weights"), list[str](), 0
+    kept, place = list[str](), 0
     while place < len(words):
-        if words[place] in replaced:
+        if words[place] in changed:
             place += 1  # its value goes with it
         else:
             kept.append(words[place])
         place += 1
-    out = str(model.parent)
-    more = ["--diffusion.weights", str(model), "--diffusion.steps", str(steps), "--out", f"{out}-longer"]
-    return " ".join(quoted(word) for word in [*kept, *more])
+    return " ".join(quoted(word) for word in [*kept, *(word for option in changed.items() for word in option)])
 
 
 def note(gate: dict[str, Any] | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ from typing import Any
 from clsp import console, distributed, files
 from clsp.engine.record import read_record
 from clsp.errors import UserError
-from clsp.recipes.arms import EXTRA, parse_arm
-from clsp.recipes.recipe import load_recipe
+from clsp.positives.named import named_positives
+from clsp.recipes.arms import EXTRA, Arm, parse_arm
+from clsp.recipes.recipe import Recipe, load_recipe
+from clsp.settings.identity import reads
+from clsp.settings.values import Tree, flat, merge, nested
 from clsp.study.record import source_of
 from clsp.training.config import PretrainConfig
 
@@ -31,15 +34,21 @@ class Onward:
     """Its SOURCE."""
     positives: str | None
     """What ``--positives`` of ``clsp pretrain`` says of its positives."""
+    own: Tree = field(default_factory=dict)
+    """What the training had of the section ``pretrain`` that its recipe does not say, nested."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """Settings that take over all that it had learnt."""
-        return {"pretrain": {"weights": str(self.training), "continued": True}}
+        return {"pretrain": {**self.own, "weights": str(self.training), "continued": True}}
 
 
-def find_training(place: str | Path) -> Onward:
+def find_training(place: str | Path, positives: str | Path | None = None) -> Onward:
     """Find the training to continue: an encoder's folder that ``clsp pretrain`` wrote, or the main one of a run.
+
+    Args:
+        place: the folder.
+        positives: what takes the place of its positives, as ``--positives`` says it; None: they stay.
 
     Raises:
         UserError: there is none, or its checkpoint was deleted.
@@ -52,20 +61,22 @@ def find_training(place: str | Path) -> Onward:
     with files.foreign(path, "give another folder", what="is not what clsp wrote"):
         data, command = source_of(record, folder), shlex.split(record["command"])
     if (folder / "arms").is_dir():
-        training, positives = _main(folder)
+        training, named, own = _main(folder, positives)
     else:
-        words = dict(pairwise(command))
-        training, positives = folder, words.get("--positives")
+        training, named, own = folder, dict(pairwise(command)).get("--positives"), {}
     if not (training / _CHECKPOINT).is_file():
         raise UserError(
             f"{training}: {_CHECKPOINT} is gone, and with it heads and averages; start from the encoder alone: "
             f"clsp pretrain --pretrain.weights {place}"
         )
-    return Onward(training, path, data, positives)
+    return Onward(training, path, data, named if positives is None else str(positives), own)
 
 
-def _main(folder: Path) -> tuple[Path, str | None]:
-    """The folder of a run's main training, and its positives; the bank's place may have been taken by others."""
+def _main(folder: Path, positives: str | Path | None) -> tuple[Path, str | None, Tree]:
+    """The folder of a run's main training, its positives, and what its arm says.
+
+    The bank's place may have been taken by others.
+    """
     recipe, told = load_recipe(str(folder / "recipe.yaml")), folder / "evaluation" / "metrics.json"
     arm = recipe.arm
     if told.exists():
@@ -75,7 +86,20 @@ def _main(folder: Path) -> tuple[Path, str | None]:
     source, bank = config.positive.chosen, folder / "positives"
     needs = source is not None and source.needs_bank
     named = f"{EXTRA if config.extra else arm.source}:{bank}" if needs or config.extra else arm.source
-    return folder / "arms" / arm.name / f"seed-{recipe.seed}", named
+    return folder / "arms" / arm.name / f"seed-{recipe.seed}", named, _own(recipe, arm, config, positives)
+
+
+def _own(recipe: Recipe, arm: Arm, config: PretrainConfig, positives: str | Path | None) -> Tree:
+    """The words of an arm as settings, and what ``per_method`` says under its name.
+
+    Where positives of another kind are asked for, only the method's name is taken over: the rest speaks of the old.
+    """
+    kind = EXTRA if arm.extra else arm.source
+    if positives is not None and named_positives(str(positives), more=(EXTRA,)).source != kind:
+        return {"method": arm.method}
+    said = merge(PretrainConfig, *(recipe.per_method.get(name, {}) for name in arm.general()))
+    read = {name: value for name, value in flat(said, PretrainConfig).items() if reads(config, name)}
+    return merge(PretrainConfig, nested(read), arm.settings())
 
 
 def tell_schedule(found: Onward, config: PretrainConfig) -> None:

@@ -12,6 +12,7 @@ from clsp.images.imageset import Images
 from clsp.images.sources import open_images
 from clsp.images.unread import UNREAD
 from clsp.preflight.budget import RECIPE, fit_to_time, seconds_for
+from clsp.preflight.fitting import lengths_given
 from clsp.recipes.names import recipe_for
 from clsp.recipes.prepare import Prepared, prepare
 from clsp.recipes.recipe import Recipe, load_recipe
@@ -52,9 +53,7 @@ def run(
     if seconds is None:
         prepared = prepare(data, recipe=recipe, overrides=overrides, store=Path(out) / "images")
     else:
-        prepared, clock = _within(
-            data, Path(out), seconds, overrides, own_model=diffusion is None, stated=hours is not None
-        )
+        prepared, clock = _within(data, Path(out), seconds, overrides, diffusion=diffusion, stated=hours is not None)
     arms = prepared.recipe.arms()
     alone = next((arm for arm in arms if arm.source is None), None)
     where = (prepared, Path(out), data, arms, [prepared.recipe.seed])
@@ -63,7 +62,7 @@ def run(
 
 
 def _within(
-    data: str, out: Path, seconds: float, overrides: Tree | None, *, own_model: bool, stated: bool
+    data: str, out: Path, seconds: float, overrides: Tree | None, *, diffusion: str | None, stated: bool
 ) -> tuple[Prepared, Clock]:
     """Fit the run to its time; one that was begun keeps its plan.
 
@@ -72,13 +71,13 @@ def _within(
         out: the run's folder.
         seconds: what it may take.
         overrides: settings that were given.
-        own_model: whether the run trains a diffusion model.
+        diffusion: a diffusers folder or hub id that serves instead of training a diffusion model.
         stated: whether the user said the time.
     """
     began, first, kept = time.monotonic(), load_recipe(RECIPE, overrides), read_budget(out)
     if kept is None:
         seen = open_images(data, first.images, seed=first.seed, store=UNREAD)
-        kept = fit_to_time(seen, seconds, overrides, own_model=own_model), 0.0
+        kept = fit_to_time(seen, seconds, overrides, diffusion=diffusion), 0.0
     budget, before = kept
     if stated and budget.seconds != seconds:
         raise UserError(
@@ -91,4 +90,6 @@ def _within(
 
     for line in budget.said:
         console.say(line)
-    return budget.prepare(overrides, opened), Clock(budget, out, before, began)
+    prepared = budget.prepare(overrides, opened)
+    held = frozenset(lengths_given(prepared.given, prepared.recipe))
+    return prepared, Clock(budget, out, before, began, held)

@@ -57,6 +57,7 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
     Raises:
         UserError: ``positives`` is neither.
     """
+    from clsp.evaluation.task import set_apart
     from clsp.study.gate import require_use
     from clsp.training.checks import needs_bank
     from clsp.training.pretrain import pretrain
@@ -66,7 +67,9 @@ def encoder_stage(prepared: Prepared, out: Path, positives: str | Path | None) -
     prepared.require_read([arm])
     if bank is not None and needs_bank(recipe.pretraining(arm)):
         require_use(prepared, bank)
-    pretrain(prepared.images, recipe.pretraining(arm), recipe.hardware, seed=recipe.seed, folder=out, bank=bank)
+    unseen = set_apart(prepared.images, recipe.evaluate, seed=recipe.seed)
+    about: dict[str, Any] = {"seed": recipe.seed, "bank": bank, "unseen": unseen}
+    pretrain(prepared.images, recipe.pretraining(arm), recipe.hardware, folder=out, **about)
     return out
 
 

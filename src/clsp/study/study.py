@@ -127,9 +127,24 @@ class Study:
             )
         return folder
 
+    @cached_property
+    def known_bank(self) -> PositiveBank | None:
+        """The bank: that of this call, or, where none of its arms needs one, what an earlier call made here.
+
+        Raises:
+            UserError: that one is damaged.
+        """
+        folder = self.out / "positives"
+        if self.bank is None and (record := read_record(folder)) is not None and record.finished:
+            return PositiveBank.open(folder)
+        return self.bank
+
     def anchors(self) -> np.ndarray:
-        """The images that all arms and seeds are trained on: with a bank, those that have candidates."""
+        """The images that all arms and seeds are trained on: those that have, or would have, candidates.
+
+        They are the same whichever arms a call has, so that arms may be added to a study.
+        """
         recipe, total = self.prepared.recipe, len(self.prepared.images.train)
         if recipe.pretrain.images is None and self.bank is not None:
             return self.bank.ids
-        return subset(total, recipe.pretrain.images, seed=recipe.seed)
+        return subset(total, recipe.pretrain.images or recipe.synthesize.anchors, seed=recipe.seed)

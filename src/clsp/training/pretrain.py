@@ -32,7 +32,7 @@ from clsp.positives.bank import PositiveBank
 from clsp.positives.inflation import inflated, weaker
 from clsp.positives.source import Material
 from clsp.training.callbacks import HealthCheck, NeighbourCheck, OnlineCheck
-from clsp.training.checks import check_backbone, check_start, check_together, needs_bank
+from clsp.training.checks import check_backbone, check_start, check_together, needs_bank, sees_labels
 from clsp.training.config import PretrainConfig
 from clsp.training.start import Start
 from clsp.training.step import Pretraining, Seen
@@ -63,6 +63,7 @@ def pretrain(
     anchors: np.ndarray | None = None,
     callbacks: Sequence[Callback[Seen]] = (),
     pace: Pace | None = None,
+    unseen: np.ndarray | None = None,
 ) -> Stage:
     """Train an encoder on the train part of ``images`` and write it to ``folder``.
 
@@ -76,6 +77,7 @@ def pretrain(
         anchors: dataset indices of the images to train on, int64 [N], sorted; default: chosen by ``config`` and seed.
         callbacks: further ones; what they return is logged.
         pace: keeps the training within a time, in place of the number of epochs in ``config``.
+        unseen: dataset indices whose labels no training may see, int64 [U], as they are to be tested on.
 
     Raises:
         UserError: the bank or the pairs belong to other data, the batch is larger than the data, a loss became
@@ -83,6 +85,7 @@ def pretrain(
     """
     launch(hardware)
     check_together(config, images)
+    data = images.fingerprint
     name, source = arm_of(config), config.positive.chosen
     chosen = {} if anchors is None else {"anchors": files.fingerprint(anchors.tolist())}
     if anchors is None:
@@ -93,7 +96,10 @@ def pretrain(
     check_backbone(config, images)
     start = check_start(config, images)
     chosen |= {} if start is None else {"weights": start.digest}
-    data, hint = images.fingerprint, _hint(config, folder)
+    if sees_labels(config) and unseen is not None and len(unseen):
+        images = without_labels(images, unseen)
+        chosen |= {"unseen": files.fingerprint(unseen.tolist())}
+    hint = _hint(config, folder)
     about: dict[str, Any] = {"data": data, "made": made, "settings": chosen, "makes": MAKES, "hint": hint}
     with stage(f"encoder {name}", folder, config, seed=seed, **about) as current:
         if current.finished:
@@ -125,6 +131,13 @@ def pretrain(
             save_sheet(folder / "views.png", seen, separate_first=True)
             current.facts = {"arm": name, "anchors": len(anchors), "flops": flops, **told(training.course)}
     return current
+
+
+def without_labels(images: Images, unseen: np.ndarray) -> Images:
+    """The same images, but for the labels of some of them, int64 [U]."""
+    labels = np.array(images.train.labels)
+    labels[unseen] = -1
+    return replace(images, train=replace(images.train, labels=labels))
 
 
 def _hint(config: PretrainConfig, folder: Path) -> str:

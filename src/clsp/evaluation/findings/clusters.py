@@ -91,7 +91,7 @@ def _silhouettes(unit: np.ndarray, seed: int) -> dict[int, float]:
 def _fitted(unit: np.ndarray, count: int, seed: int) -> Any:
     from sklearn.cluster import KMeans
 
-    return KMeans(count, n_init=_STARTS, random_state=seed).fit(unit)
+    return KMeans(count, n_init=_STARTS, random_state=seed % 2**32).fit(unit)
 
 
 def _centres(unit: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -40,7 +40,7 @@ class Quantiser(nn.Module):
         some = self.query(features[:: max(len(features) // _FITTED, 1)]).cpu().numpy()
         count = min(WORDS, len(np.unique(some.round(6), axis=0)))
         for part in range(self.parts):
-            means = KMeans(count, n_init=1, max_iter=20, random_state=seed).fit(some[:, part])
+            means = KMeans(count, n_init=1, max_iter=20, random_state=seed % 2**32).fit(some[:, part])
             centres = torch.from_numpy(means.cluster_centers_).to(self.words)
             self.words[part, :count] = F.normalize(centres, dim=1)
 
