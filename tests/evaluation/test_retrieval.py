@@ -63,7 +63,7 @@ def test_equally_similar_images_have_one_rank_in_whatever_order_they_come():
 @pytest.mark.parametrize("asked", [30, 7])
 @pytest.mark.parametrize("coarse", [False, True])
 def test_the_images_contributions_are_those_of_leaving_each_out(monkeypatch, chunk, asked, coarse):
-    """The jackknife written out: an image that is gone neither asks nor is found, a lone one of a class asks nothing."""
+    """The jackknife written out: what is gone neither asks nor is found, a lone image of a class asks nothing."""
     monkeypatch.setattr(retrieval, "_CHUNK", chunk)
     rng = np.random.default_rng(1)
     labels = np.array([0] * 11 + [1] * 12 + [2] * 4 + [3] * 2 + [4])

@@ -102,26 +102,23 @@ def synthesize(
         UserError: the model does not fit the images, the settings are out of range, or the folder holds another bank.
     """
     launch(hardware)
-    pipeline = SyntheticPositivePipeline.from_pretrained(
-        diffusion, sampler=config.sampler, clip_sample=config.clip_sample
-    )
+    how: dict[str, Any] = {"sampler": config.sampler, "clip_sample": config.clip_sample}
+    pipeline = SyntheticPositivePipeline.from_pretrained(diffusion, **how)
     check_sampling(config.sampling(), pipeline.scheduler, pipeline.max_strength)
     _require_channels(pipeline.unet, images, diffusion)
     anchors = subset(len(images.train), config.anchors, seed=seed)
     told = {} if pipeline.condition is None else {"condition": pipeline.condition.digest}
     made = {"unet": unet_hash(pipeline.unet), **told, **named(starts, anchors, config)}
-    with stage(
-        "synthetic positives", folder, config, seed=seed, data=images.fingerprint, made=made, makes=MAKES
-    ) as current:
+    about: dict[str, Any] = {"seed": seed, "data": images.fingerprint, "made": made, "makes": MAKES}
+    with stage("synthetic positives", folder, config, **about) as current:
         if not current.finished:
             device = device_of(hardware)
             bf16 = autocast_precision(config.precision, hardware) == "bf16-mixed"
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
             _require_others(config, len(anchors))
             at_once = Batches(max(config.batch_size // config.candidates, 1), _alone(config))
-            made_from = files.fingerprint([current.settings, current.inputs])
-            model = pipeline.to(device)
-            plan = _Plan(model, diffusion, images, anchors, config, seed, autocast, at_once, made_from, starts)
+            key, model = files.fingerprint([current.settings, current.inputs]), pipeline.to(device)
+            plan = _Plan(model, diffusion, images, anchors, config, seed, autocast, at_once, key, starts)
             # Interpolation runs the U-Net's parts by themselves, so these are what can be compiled.
             unet = pipeline.unet
             hardware.compile_parts((*unet.down_blocks, unet.mid_block, *unet.up_blocks))
