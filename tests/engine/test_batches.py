@@ -95,7 +95,10 @@ def test_warm_up_then_cosine(step, factor):
 def test_warm_up_starts_where_it_is_told_and_may_be_absent():
     assert warmup_factor(0, total=10, warmup=4, shape="cosine", start=0.5) == pytest.approx(0.5 + 0.5 / 5)
     assert warmup_factor(0, total=10, warmup=0, shape="cosine") == 1.0
-    assert warmup_factor(10, total=10, warmup=10, shape="cosine") == pytest.approx(1.0)
+    # One that is as long as the training ends at its half.
+    assert warmup_factor(5, total=10, warmup=10, shape="cosine") == pytest.approx(1.0)
+    assert warmup_factor(4, total=10, warmup=10, shape="cosine") == pytest.approx(5 / 6)
+    assert warmup_factor(10, total=10, warmup=10, shape="cosine") == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(("done", "value"), [(0.0, 0.99), (0.5, 0.9945), (1.0, 0.999)])

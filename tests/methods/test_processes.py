@@ -47,7 +47,7 @@ def cases():
     for name, made in METHODS.items():
         yield Case(name)
         yield Case(name, "with frames", PositiveConfig(**third, objective="nt_xent"))
-        host = Host(odds=2.0, weigh="loss" if made.weighs_pairs else "chance")
+        host = Host(odds=5.0, weigh="loss" if made.weighs_pairs else "chance")
         yield Case(name, "with frames in place", PositiveConfig(**frames, placement="host", host=host))
         yield Case(name, "with neighbours", PositiveConfig(**neighbours))
         if made.takes_neighbours:

@@ -262,8 +262,8 @@ class _State:
     def save(self, done: int) -> None:
         """Write the state after ``done`` steps; the first process does."""
         if distributed.rank() == 0:
-            ended = done >= self.training.steps  # its bytes are those of a training without a pace
-            asked = [] if self.pace is None or ended else self.pace.kept()
+            # At the end its bytes are those of a training without a pace.
+            asked = [] if self.pace is None or done >= self.training.steps else self.pace.kept()
             state = {
                 "step": done,
                 "training": self.training.state_dict(),

@@ -57,9 +57,10 @@ def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
         classes = int(train.labels.max()) + 1
         shown = "test images" if config.validation_images is None else "validation images"
     else:
-        if lacking is not None and distributed.rank() == 0:
-            console.say(f"evaluation: nothing is measured by the labels: there are {lacking}")
-        train, test = replace(train, labels=None), None if test is None else replace(test, labels=None)
+        if lacking is not None:
+            train, test = replace(train, labels=None), None if test is None else replace(test, labels=None)
+            if distributed.rank() == 0:
+                console.say(f"evaluation: nothing is measured by the labels: there are {lacking}")
         part = train.rows(subset(len(train), config.train_images, seed=seed))
         parts, classes, note = (part, test or part), 0, "without labels"
         shown = "images" if test is None else "test images"
