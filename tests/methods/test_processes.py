@@ -47,8 +47,9 @@ def cases():
     for name, made in METHODS.items():
         yield Case(name)
         yield Case(name, "with frames", PositiveConfig(**third, objective="nt_xent"))
-        host = Host(odds=5.0, weigh="loss" if made.weighs_pairs else "chance")
-        yield Case(name, "with frames in place", PositiveConfig(**frames, placement="host", host=host))
+        weigh, host = made.weighs_pairs, Host(odds=5.0, weigh="loss")
+        inside = {"source": "frames", "frames": Frames(window=4, weigh=weigh), "placement": "host", "host": host}
+        yield Case(name, "with frames in place", PositiveConfig(**inside))
         yield Case(name, "with neighbours", PositiveConfig(**neighbours))
         if made.takes_neighbours:
             positive = PositiveConfig(**neighbours, placement="host", host=Host(odds=2.0))
