@@ -189,6 +189,24 @@ def banks(chose: bool) -> str:
     return rows(heads, lines)
 
 
+def intervals() -> dict[str, str]:
+    """Intervals of differences in retrieval: how often they hold the true one, and how wide they are of real runs."""
+    found = result("retrieval-intervals")
+    ways, made, real = ("queries", "images"), list[tuple[str, ...]](), list[tuple[str, ...]]()
+    for case in found["simulated"]:
+        held = (text for way in ways for text in (f"{case[f'held by {way}']:.1f} %", f"{case[f'width by {way}']:.2f}"))
+        kind = (f"{case[name]:g}" for name in ("images", "classes", "noise"))
+        made.append((*kind, f"{case['difference']:.2f}", *held))
+    for row in found["runs"]:
+        told = (shown(row[way], signed=True) for way in ways)
+        real.append((row["run"], f"`{row['against']}`", *told, f"{row['times']:.2f}"))
+    heads = ("held by queries", "width", "held by images", "width")
+    return {
+        "simulated": rows(("test images", "classes", "noise", "true difference", *heads), made),
+        "runs": rows(("run", "bank minus", "over the queries", "over the images", "times as wide"), real),
+    }
+
+
 def index() -> str:
     """Every study in a row, from its study.yaml."""
     lines = []
@@ -238,6 +256,7 @@ def pages() -> dict[Path, str]:
         STUDIES / "tuning" / "README.md": {part: rates(part) for part in result("tuning")["parts"]},
         STUDIES / "gate" / "README.md": {"chosen": banks(chose=True), "checked": banks(chose=False)},
         STUDIES / "run" / "README.md": {"run": one_run()},
+        STUDIES / "retrieval-intervals" / "README.md": intervals(),
         STUDIES / "colour" / "README.md": {
             **{part: ways(part) for part in ("blue-marble", "openclipart")},
             **{f"{part}-unjittered": unjittered(f"{part}-unjittered") for part in ("blue-marble", "openclipart")},

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from clsp import files
+from tiny import plain_diffusion
 from workshop import CLEAN, ENVIRONMENT, shared, stamps
 
 ARMS = ("simclr+bank", "simclr", "simclr+view")
@@ -266,15 +267,7 @@ def test_check_says_what_would_run(tmp_path):
 
 def test_a_foreign_diffusion_model_serves(run, tmp_path):
     """`clsp run --diffusion DIR` trains none; here the model is made by plain diffusers."""
-    import torch
-    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), norm_num_groups=4,
-    )  # fmt: skip
-    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "foreign")
+    plain_diffusion(tmp_path / "foreign", size=16)
     small = ("--synthesize.anchors", 32, "--pretrain.epochs", 1, "--evaluate.classifier_epochs", 0)
     done = shared().clsp(
         "run", "--data", "digits", "--recipe", "smoke", "--diffusion", "foreign", "--out", "r", *small,

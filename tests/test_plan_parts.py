@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from clsp.cli.main import dispatch
 from clsp.preflight import measure, room
@@ -16,6 +14,7 @@ from clsp.preflight.gpus import find_gpu
 from clsp.preflight.source import prepare_plan
 from clsp.preflight.stages import Plan, plan_stages
 from clsp.settings.values import nested
+from tiny import plain_diffusion
 
 T4 = find_gpu("t4")
 """Nothing is timed of a plan for it."""
@@ -32,12 +31,7 @@ def quick(monkeypatch):
 @pytest.fixture
 def model(tmp_path):
     """A model that plain diffusers made, of gray images of 8 pixels."""
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), norm_num_groups=4,
-    )  # fmt: skip
-    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "foreign")
+    plain_diffusion(tmp_path / "foreign", size=8)
     return str(tmp_path / "foreign")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import nn
 
 from clsp.diffusion.config import DiffusionConfig
@@ -132,3 +134,13 @@ def diffusion_config(**changes) -> DiffusionConfig:
         "precision": "32",
     }
     return DiffusionConfig(**{**settings, **changes})
+
+
+def plain_diffusion(folder: Path, *, size: int) -> None:
+    """Save a model of gray images as plain diffusers makes it."""
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=size, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), norm_num_groups=4,
+    )  # fmt: skip
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)

@@ -7,12 +7,19 @@ import io
 import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of cells that spreadsheets take for formulas."""
 
 _TURNED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows them, so that a name looks like another."""
+
+
+def option_in(words: Sequence[str], name: str) -> str | None:
+    """Return what a command's words say of the option ``--NAME``, the last time; None: nothing."""
+    values = [value for word, value in pairwise(words) if word == f"--{name}"]
+    return values[-1] if values else None
 
 
 def shown(text: str, *, lines: bool = False) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,13 @@ def test_images_of_another_class_do_not_agree(images):
     ids = np.arange(0, 240)
     wrong = images.train.images[241 + ids].transpose(0, 2, 3, 1)[:, None]
     assert judged(images, wrong, ids)["classifier_agreement"] < 0.1
+
+
+def test_candidates_of_which_no_anchor_has_a_label_are_not_judged(images):
+    labels = np.where(np.arange(600) < 240, -1, images.train.labels)
+    partly = replace(images, train=replace(images.train, labels=labels))
+    others = images.train.images[240:480].transpose(0, 2, 3, 1)[:, None]
+    assert judged(partly, others, np.arange(240)) == {}
 
 
 def test_an_encoder_sees_other_images_near_and_noise_far(images, encoder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,10 @@ from clsp.engine.fit import Callback
 from clsp.engine.hardware import HardwareConfig
 from clsp.methods import METHODS
 from clsp.methods.simple import SimpleSettings
+from clsp.training.callbacks import OnlineCheck
 from clsp.training.config import PositiveConfig
 from clsp.training.pretrain import build, pretrain, training_flops
+from clsp.training.step import Pretraining
 from tiny import for_method
 
 CPU = HardwareConfig(accelerator="cpu")
@@ -48,6 +52,39 @@ def test_what_callbacks_return_is_logged_and_they_see_views_embeddings_and_terms
     pretrain(make_images(), config, CPU, seed=0, folder=tmp_path / "b")
     one, two = (load_file(tmp_path / name / "encoder.safetensors") for name in ("a", "b"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_step_is_logged_with_the_rate_that_it_took(make_images, tiny_pretrain, tmp_path):
+    rates = []
+
+    class Rates(Callback):
+        def on_step(self, training, number, output):
+            rates.append(optimizers[0].param_groups[0]["lr"])
+            return {}
+
+    optimizers, config = [], tiny_pretrain(log_every=1)
+    build_one = Pretraining.optimizer
+
+    def watched(self):
+        made = build_one(self)
+        optimizers.append(made[0])
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pretraining, "optimizer", watched)
+        pretrain(make_images(), config, CPU, seed=0, folder=tmp_path, callbacks=(Rates(),))
+    lines = files.read_jsonl(tmp_path / "metrics.jsonl")
+    assert [line["lr"] for line in lines] == rates and len(rates) == 9 and rates[-1] > 0
+
+
+@pytest.mark.parametrize(("steps", "read"), [(90, [30, 60, 90]), (62, [30, 60, 62]), (100, [30, 60, 90, 100])])
+def test_the_online_knn_is_read_after_the_last_step_also_where_a_pace_moved_it(steps, read):
+    """Ten epochs of three steps at a time, however many steps there is time for."""
+    knn = SimpleNamespace(accuracy=lambda *of: 1.0)
+    method = SimpleNamespace(encoder=None)
+    training = SimpleNamespace(steps=steps, steps_per_epoch=3, method=method, mean=None, std=None)
+    check = OnlineCheck(knn, 10)
+    assert [number for number in range(1, steps + 1) if check.on_step_end(training, number)] == read
 
 
 @pytest.mark.parametrize("method", METHODS.names())

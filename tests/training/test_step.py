@@ -68,28 +68,27 @@ def test_in_the_second_views_place_those_who_are_there_alone_count_and_repel_no_
         assert views.pair_weights is None
 
 
-def test_the_learning_rate_starts_near_0_and_rises_along_a_line(training):
-    """Of 3 warm-up epochs of 1 step: CLSP's first rate is 1e-3 where the highest is 0.5."""
-    made = training(warmup_epochs=3, epochs=6, lr=0.5)
+def rates_of(made, steps):
+    """The learning rates of so many steps."""
     optimizer, schedule = made.optimizer()
     rates = []
-    for _ in range(6):
+    for _ in range(steps):
         rates.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
+    return rates
+
+
+def test_the_learning_rate_starts_near_0_and_rises_along_a_line(training):
+    """Of 3 warm-up epochs of 1 step: CLSP's first rate is 1e-3 where the highest is 0.5."""
+    rates = rates_of(training(warmup_epochs=3, epochs=6, lr=0.5), 6)
     line = [1e-3 + (0.5 - 1e-3) * (step + 1) / 4 for step in range(3)]
     assert rates == pytest.approx([*line, 0.5, 0.375, 0.125])
 
 
 def test_a_training_shorter_than_its_warm_up_reaches_its_rate_and_falls(training):
     """`--pretrain.epochs 4` beside a recipe's five epochs of warm-up."""
-    made = training(warmup_epochs=5, epochs=4, lr=0.5)
-    optimizer, schedule = made.optimizer()
-    rates = []
-    for _ in range(4):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
+    rates = rates_of(training(warmup_epochs=5, epochs=4, lr=0.5), 4)
     assert max(rates) == rates[2] == 0.5 and rates[3] < 0.5
 
 

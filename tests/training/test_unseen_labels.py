@@ -12,7 +12,7 @@ from clsp.engine.hardware import HardwareConfig
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.task import set_apart
 from clsp.training.config import PositiveConfig
-from clsp.training.pretrain import build, pretrain, without_labels
+from clsp.training.pretrain import build, pretrain
 from tiny import images_of, pretrain_config
 
 
@@ -26,15 +26,14 @@ def unparted(tmp_path):
 
 def test_supcon_and_the_source_class_are_shown_other_labels_alone():
     images, unseen = images_of(48), np.arange(0, 48, 5)
-    hidden = without_labels(images, unseen)
-    training, _ = build(hidden, pretrain_config(method="supcon"), np.arange(48), None, seed=0)
+    training, _ = build(images, pretrain_config(method="supcon"), np.arange(48), None, seed=0, unseen=unseen)
     views = training.views(0)
     known = torch.from_numpy(images.train.labels)[views.ids]
     apart = torch.isin(views.ids, torch.from_numpy(unseen))
     assert apart.any() and bool((views.labels[apart] == -1).all())
     assert torch.equal(views.labels[~apart], known[~apart])
     config = pretrain_config(positive=PositiveConfig(source="class"), batch_size=48)
-    training, _ = build(hidden, config, np.arange(48), None, seed=0)
+    training, _ = build(images, config, np.arange(48), None, seed=0, unseen=unseen)
     training.to_device(torch.device("cpu"))
     pixels = torch.from_numpy(images.train.images)
     drawn = training.draw(torch.arange(48), pixels, 0).images

@@ -14,6 +14,8 @@ from clsp.errors import UserError
 from clsp.files.ledger import SEAL
 from clsp.recipes.arms import DIFFUSION
 from clsp.study.opened import source_in
+from clsp.study.study import seed_of
+from clsp.text import option_in
 
 Cell = tuple[str, int]
 """An arm's name and a seed."""
@@ -50,8 +52,8 @@ def command_for(root: Path, paths: Iterable[Path]) -> Again:
         parts = path.relative_to(root).parts
         if "superseded" in parts:
             lost[path] = "was set aside for a newer one, and no command makes it again; delete its folder"
-        elif parts[0] == "arms" and len(parts) > 3 and parts[2].removeprefix("seed-").isdigit():
-            cells[path] = parts[1], int(parts[2].removeprefix("seed-"))
+        elif parts[0] == "arms" and len(parts) > 3 and (seed := seed_of(parts[2])) is not None:
+            cells[path] = parts[1], seed
     with _of_command(root):
         wide, made = _widened(root, arguments, sorted(set(cells.values())))
     for path, (arm, seed) in cells.items():
@@ -108,10 +110,10 @@ def _widened(root: Path, words: list[str], wanted: Sequence[Cell]) -> tuple[list
     if words[0] != "compare":
         return words, _cells_of_run(root, wanted)
     arms, first = (
-        [arm.strip() for arm in _value(words, "methods", "").split(",") if arm.strip()],
+        [arm.strip() for arm in (option_in(words, "methods") or "").split(",") if arm.strip()],
         _first_seed(root, words),
     )
-    count, table = int(_value(words, "seeds", "5")), _cells_of_table(root)
+    count, table = int(option_in(words, "seeds") or 5), _cells_of_table(root)
     own = {(arm, first + number) for arm in arms for number in range(count)}
     added = list[str]()
     for arm, seed in wanted:
@@ -122,7 +124,7 @@ def _widened(root: Path, words: list[str], wanted: Sequence[Cell]) -> tuple[list
     made = {(arm, first + number) for arm in (*arms, *added) for number in range(count)}
     if made == own:
         return words, made
-    base = _value(words, "baseline", arms[0])
+    base = option_in(words, "baseline") or arms[0]
     if added and not {*arms} - {base, DIFFUSION}:
         base = added[0]  # the arm that a user takes away is the first beside the baseline: it has to stay the same
     return _with(words, methods=",".join([*arms, *added]), seeds=str(count), baseline=base), made
@@ -148,11 +150,7 @@ def _first_seed(root: Path, words: Sequence[str]) -> int:
     """The seed with which those of the last call begin."""
     with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
         return int(files.read_yaml(root / "recipe.yaml")["seed"])
-    return int(_value(words, "seed", "0"))
-
-
-def _value(words: Sequence[str], option: str, usual: str) -> str:
-    return words[words.index(f"--{option}") + 1] if f"--{option}" in words else usual
+    return int(option_in(words, "seed") or 0)
 
 
 def _with(words: Sequence[str], **options: str) -> list[str]:

@@ -41,9 +41,8 @@ def draw_map(features: Tensor, task: Task, classes: tuple[str, ...] | None, fold
         return
     perplexity = min(30.0, (len(rows) - 1) / 3)
     with limited():
-        points = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32, metric="euclidean").fit_transform(
-            unit
-        )
+        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32, metric="euclidean")
+        points = tsne.fit_transform(unit)
     pictures = files.take(task.test.images, rows)
     size = _draw_sprite(pictures, folder / "map_thumbnails.png")
     labels = None if task.test.labels is None or not task.classes else task.test.labels[rows].tolist()

@@ -127,7 +127,7 @@ class Host:
         return Positive(
             torch.where(chosen.view(-1, 1, 1, 1), positive.images, anchors),
             weights=kept,
-            ids=None if positive.ids is None else torch.where(chosen, positive.ids, NO_IMAGE),
+            ids=None if positive.ids is None else torch.where(chosen, positive.ids, ids),
         )
 
 

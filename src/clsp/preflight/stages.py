@@ -145,10 +145,14 @@ def _here(step_on: Callable[[torch.device, bool], Step], precision: Any, hardwar
     return step_on(device_of(hardware), autocast_precision(precision, hardware) == "bf16-mixed")
 
 
+def _own_unet(plan: Plan) -> Any:
+    return build_unet(plan.recipe.diffusion, channels=plan.images.channels, size=plan.images.size)
+
+
 def _diffusion(plan: Plan) -> Stage:
     config, images = plan.recipe.diffusion, plan.images
     local = plan.local_batch(config.batch_size)
-    unet = build_unet(config, channels=images.channels, size=images.size)
+    unet = _own_unet(plan)
     weights = sum(p.nbytes for p in unet.parameters())
     step = _here(lambda device, bf16: denoise(unet.to(device), bf16), config.precision, plan.recipe.hardware)
     counted = copy.deepcopy(unet)
@@ -172,8 +176,7 @@ def _bank(plan: Plan) -> Stage:
     config, images = plan.recipe.synthesize, plan.images
     k, anchors, steps = config.candidates, plan.anchors(), steps_taken(config.steps, config.strength)
     full = max(config.batch_size // k, 1) * k
-    given = plan.unet or build_unet(plan.recipe.diffusion, channels=images.channels, size=images.size)
-    unet = as_drawing(given, images)
+    unet = as_drawing(plan.unet, images) if plan.unet is not None else _own_unet(plan).eval()
     step = _here(lambda dev, bf16: draw(unet.to(dev), config, bf16), config.precision, plan.recipe.hardware)
     flops = sampling_flops(unet, config, anchors)
     one = replace(config, strength=1.0, steps=1)

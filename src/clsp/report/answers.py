@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from clsp.report.html import Content, Html, code, element, join, paragraph
 from clsp.report.numbers import duration, fixed, is_number, signed
 from clsp.report.results import clear
 from clsp.report.study import Measured, Study
+from clsp.text import option_in
 
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 """What a verdict says, which is also the CSS class of its words."""
@@ -203,8 +203,7 @@ def _next(study: Study, encoder: Answer | None, bank: Answer | None) -> Html:
 def _place(study: Study) -> str:
     """The run's folder as its own command named it, from where the images are found, too; else its name."""
     words = shlex.split(str(study.folder.recipe.get("command") or ""))
-    named = [after for word, after in pairwise(words) if word == "--out"]
-    return named[-1] if named else study.folder.path.resolve().name
+    return option_in(words, "out") or study.folder.path.resolve().name
 
 
 def _without(study: Study) -> Path | None:

@@ -74,8 +74,8 @@ def _costs(study: Study, arm: str) -> list[Content]:
 
 
 def _caption(study: Study) -> str:
-    protocols = " ".join(str(protocol) for protocol in mapping(study.result.get("protocols")).values())
-    images = "validation images" if "validation" in protocols else "test images"
+    evaluated = mapping(study.folder.recipe.get("evaluate"))
+    images = "test images" if evaluated.get("validation_images") is None else "validation images"
     told = [f"On the {images}" + (", the mean over the seeds" if study.seeds > 1 else "")]
     limits = study.limits(*study.measures)
     told += [f"Small print: {limits}"] if limits else []

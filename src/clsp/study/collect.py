@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,11 +20,8 @@ from clsp.recipes.arms import Arm, parse_arm
 from clsp.settings.identity import identity
 from clsp.study.cost import Cost
 from clsp.study.evaluation import each_of
-from clsp.study.study import Study
+from clsp.study.study import Study, seed_of
 from clsp.training.checks import needs_bank, sees_labels, shows_generated
-
-_SEED = re.compile(r"seed-(0|-?[1-9]\d*)")
-"""The name of a cell's folder."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +148,8 @@ def _earlier(study: Study) -> list[Arm]:
 
 def _row(study: Study, arm: Arm) -> Row:
     """Find an arm's finished cells; of those that this call did not name, what cannot be compared is left out."""
-    numbered = {_SEED.fullmatch(path.name): path for path in (study.out / "arms" / arm.name).glob("seed-*")}
-    found = {int(name[1]): path for name, path in numbered.items() if name}
+    numbered = {seed_of(path.name): path for path in (study.out / "arms" / arm.name).glob("seed-*")}
+    found = {seed: path for seed, path in numbered.items() if seed is not None}
     finished = {seed: found[seed] for seed in sorted(found) if _is_finished(arm, found[seed])}
     own = study.seeds if arm in study.arms else []
     other = {seed: "" if seed in own else _other(study, arm, folder) for seed, folder in finished.items()}

@@ -13,7 +13,6 @@ from clsp import console, distributed, files
 from clsp.engine.finite import NonFiniteLossError
 from clsp.engine.launch import launch
 from clsp.errors import InUseError, UserError
-from clsp.evaluation.task import set_apart
 from clsp.positives.bank import PositiveBank
 from clsp.preflight.room import memory_note
 from clsp.recipes.arms import DIFFUSION, Arm
@@ -212,8 +211,7 @@ def _cell(study: Study, arm: Arm, seed: int) -> None:
         config, images = recipe.pretraining(arm), study.prepared.images
         bank, anchors = study.bank if needs_bank(config) else None, study.anchors()
         about: dict[str, Any] = {"seed": seed, "bank": bank, "anchors": anchors, "pace": study.pace(arm, seed)}
-        about["unseen"] = set_apart(images, recipe.evaluate, seed=recipe.seed)
-        pretrain(images, config, recipe.hardware, folder=folder, **about)
+        pretrain(images, config, recipe.hardware, folder=folder, unseen=study.unseen, **about)
         if (arm, seed) == (study.main, study.seeds[0]) and distributed.rank() == 0:
             _take_away(folder, study.out / "encoder")
     evaluate_cell(study, arm, seed)

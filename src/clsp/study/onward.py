@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.settings.identity import reads
 from clsp.settings.values import Tree, flat, merge, nested
 from clsp.study.record import source_of
+from clsp.text import option_in
 from clsp.training.config import PretrainConfig
 
 _CHECKPOINT = Path("checkpoints") / "last.safetensors"
@@ -63,7 +63,7 @@ def find_training(place: str | Path, positives: str | Path | None = None) -> Onw
     if (folder / "arms").is_dir():
         training, named, own = _main(folder, positives)
     else:
-        training, named, own = folder, dict(pairwise(command)).get("--positives"), {}
+        training, named, own = folder, option_in(command, "positives"), {}
     if not (training / _CHECKPOINT).is_file():
         raise UserError(
             f"{training}: {_CHECKPOINT} is gone, and with it heads and averages; start from the encoder alone: "

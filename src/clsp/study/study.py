@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +17,15 @@ from clsp.engine.hardware import device_of
 from clsp.engine.record import read_record, require_record
 from clsp.errors import UserError
 from clsp.evaluation.bottleneck import Diffusion
-from clsp.evaluation.task import Task, make_task
+from clsp.evaluation.task import Task, make_task, set_apart
 from clsp.evaluation.trained import Encoder, Trained
 from clsp.images.imageset import split_fingerprint, subset
 from clsp.positives.bank import PositiveBank
 from clsp.recipes.arms import DIFFUSION, Arm
 from clsp.recipes.prepare import Prepared
 from clsp.study.clock import Clock
+
+_SEED = re.compile(r"seed-(0|-?[1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Study:
     def device(self) -> torch.device:
         """Where networks work."""
         return device_of(self.prepared.recipe.hardware)
+
+    @cached_property
+    def unseen(self) -> np.ndarray:
+        """Train images that every cell is tested on, int64: no training may see their labels."""
+        return set_apart(self.prepared.images, self.prepared.recipe.evaluate, seed=self.prepared.recipe.seed)
 
     @cached_property
     def task(self) -> Task:
@@ -148,3 +156,9 @@ class Study:
         if recipe.pretrain.images is None and self.bank is not None:
             return self.bank.ids
         return subset(total, recipe.pretrain.images or recipe.synthesize.anchors, seed=recipe.seed)
+
+
+def seed_of(name: str) -> int | None:
+    """The seed of a cell whose folder has this name, see `Study.folder`; None: it is no cell's."""
+    found = _SEED.fullmatch(name)
+    return int(found[1]) if found else None

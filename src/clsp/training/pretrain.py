@@ -85,7 +85,6 @@ def pretrain(
     """
     launch(hardware)
     check_together(config, images)
-    data = images.fingerprint
     name, source = arm_of(config), config.positive.chosen
     chosen = {} if anchors is None else {"anchors": files.fingerprint(anchors.tolist())}
     if anchors is None:
@@ -96,16 +95,15 @@ def pretrain(
     check_backbone(config, images)
     start = check_start(config, images)
     chosen |= {} if start is None else {"weights": start.digest}
-    if sees_labels(config) and unseen is not None and len(unseen):
-        images = without_labels(images, unseen)
-        chosen |= {"unseen": files.fingerprint(unseen.tolist())}
-    hint = _hint(config, folder)
+    unseen = unseen if sees_labels(config) and unseen is not None and len(unseen) else None
+    chosen |= {} if unseen is None else {"unseen": files.fingerprint(unseen.tolist())}
+    data, hint = images.fingerprint, _hint(config, folder)
     about: dict[str, Any] = {"data": data, "made": made, "settings": chosen, "makes": MAKES, "hint": hint}
     with stage(f"encoder {name}", folder, config, seed=seed, **about) as current:
         if current.finished:
             return current
         torch.manual_seed(seed)
-        training, spec = build(images, config, anchors, bank, seed=seed, start=start)
+        training, spec = build(images, config, anchors, bank, seed=seed, start=start, unseen=unseen)
         hardware.require_layers(training.method)
         hardware.compile_parts(training.method.networks())
         knn = OnlineCheck(OnlineKNN.of(images.train, seed=seed), config.knn_every)
@@ -133,13 +131,6 @@ def pretrain(
     return current
 
 
-def without_labels(images: Images, unseen: np.ndarray) -> Images:
-    """The same images, but for the labels of some of them, int64 [U]."""
-    labels = np.array(images.train.labels)
-    labels[unseen] = -1
-    return replace(images, train=replace(images.train, labels=labels))
-
-
 def _hint(config: PretrainConfig, folder: Path) -> str:
     """What to do with a training of other settings that is there: train on from it."""
     if not (folder / "checkpoints" / "last.safetensors").is_file():
@@ -161,12 +152,17 @@ def build(
     *,
     seed: int,
     start: Start | None = None,
+    unseen: np.ndarray | None = None,
 ) -> tuple[Pretraining, EncoderSpec]:
-    """Make the training with its first weights, random or those of ``start``, and the encoder's spec."""
+    """Make the training with its first weights, random or those of ``start``, and the encoder's spec.
+
+    ``unseen``: dataset indices whose labels stay hidden, int64 [U].
+    """
     mean, std = channel_statistics(images, anchors)
     spec, train = replace(EncoderSpec.of(config.backbone, images), mean=mean, std=std), images.train
     pixels, ids, labels = Pixels(train.images, anchors), anchors, train.labels
-    labels = None if labels is None else labels[anchors]
+    if labels is not None:
+        labels = labels[anchors] if unseen is None else np.where(np.isin(anchors, unseen), -1, labels[anchors])
     if config.extra and bank is not None:
         array, ids = inflated(train.images, anchors, bank)
         pixels, labels = Pixels(array), None

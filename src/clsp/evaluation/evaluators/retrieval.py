@@ -17,8 +17,8 @@ from clsp.evaluation.task import Task
 from clsp.evaluation.trained import Trained
 from clsp.images.imageset import subset
 
-_CHUNK = 4_000_000
-"""Elements of the largest similarity matrix that is held at once (16 MB, and up to ten times that with its ranks)."""
+_CHUNK = 1_000_000
+"""Elements of the largest similarity matrix that is held at once (4 MB, and ten times that with its ranks)."""
 
 
 class Retrieval(Evaluator):
@@ -115,70 +115,69 @@ def _of_chunk(unit: Tensor, labels: Tensor, queries: Tensor, without: Tensor, id
     """Average precisions of a few queries among the rows of ``unit`` [N, D]: float64 [Q]; adds what absences gain."""
     similarities = unit[queries] @ unit.T
     similarities[torch.arange(len(queries)), queries] = -torch.inf  # a query ranks itself last, and is then left out
-    ordered, asked = _sorted(similarities), labels[queries]
-    found = torch.empty(len(queries), dtype=torch.float64)
+    asked, found = labels[queries], torch.empty(len(queries), dtype=torch.float64)
     for label in asked.unique():  # queries of one label have the same relevant rows
         own, alike = (asked == label).nonzero()[:, 0], labels == label
-        relevant = _sorted(similarities[own[:, None], alike.nonzero()[:, 0]])[:, 1:].contiguous()
-        ranks = _Ranks(relevant, _at_least(relevant, relevant).double(), _at_least(ordered[own], relevant).double())
-        found[own] = ranks.precision
-        gained = ranks.gained(similarities[own], alike)
-        gained[torch.arange(len(own)), queries[own]] = 0.0  # as a query it is counted by itself
-        without += gained.sum(dim=0)
-        if relevant.shape[1] == 1:
+        some = similarities[own]
+        order = torch.from_numpy(np.argsort(some.numpy(), axis=1))  # many times faster than torch's
+        ranks = _Ranks(some.gather(1, order), alike[order])
+        found[own], gained = ranks.precision, ranks.gained()
+        without.index_add_(0, order.flatten(), gained.flatten())
+        if ranks.relevant == 1:
             idle += alike * len(own)
             idle[queries[own]] -= 1
     return found
 
 
-@dataclass(frozen=True)
 class _Ranks:
-    """Where the relevant rows of some queries of one label stand."""
+    """Where the relevant rows of some queries of one label stand among all.
 
-    relevant: Tensor
-    """Their similarities, rising, float [Q, R]."""
-    hits: Tensor
-    """Relevant rows that are at least as similar, float64 [Q, R]."""
-    rows: Tensor
-    """All rows that are, likewise."""
+    Args:
+        similarities: of all rows, rising, float [Q, N]; the first one of each is the query's own.
+        alike: which of them bear the query's label, bool [Q, N].
+    """
+
+    def __init__(self, similarities: Tensor, alike: Tensor) -> None:
+        count, place = similarities.shape[1], torch.arange(similarities.shape[1], dtype=torch.int32)
+        alike[:, 0] = False
+        self.relevant = int(alike[0].sum())
+        equal = F.pad(
+            similarities[:, 1:] == similarities[:, :-1], (1, 1)
+        )  # whether a row is as similar as the one before
+        first = np.maximum.accumulate(torch.where(equal[:, :-1], 0, place).numpy(), axis=1)
+        last = np.minimum.accumulate(torch.where(equal[:, 1:], count, place).long().numpy()[:, ::-1], axis=1)[:, ::-1]
+        up_to = alike.cumsum(dim=1, dtype=torch.int32)
+        self._places = alike.nonzero()[:, 1].view(len(alike), self.relevant)
+        begin = torch.from_numpy(first).gather(1, self._places).long()
+        self._below = up_to.gather(1, torch.from_numpy(last.copy())).long()
+        """Relevant rows that are no more similar than each row, int64 [Q, N]."""
+        self._rows = (count - begin).double()
+        """Rows that are at least as similar as each relevant one, float64 [Q, R]."""
+        self._hits = (self.relevant - up_to.gather(1, begin) + alike.gather(1, begin).int()).double()
+        """Relevant ones among them, likewise."""
 
     @property
     def precision(self) -> Tensor:
         """Average precisions, float64 [Q]."""
-        return (self.hits / self.rows).mean(dim=1)
+        return (self._hits / self._rows).mean(dim=1)
 
-    def gained(self, similarities: Tensor, alike: Tensor) -> Tensor:
-        """What the average precisions gain without each row: float64 [Q, N].
+    def gained(self) -> Tensor:
+        """What the average precisions gain without each row: float64 [Q, N], 0 for the query itself.
 
         Without an irrelevant row all relevant ones that are no more similar move up by one; without a relevant one they
         also lose a hit, and it is no part of the mean. A query whose only relevant row is gone loses all.
-
-        Args:
-            similarities: of the queries to all rows, float [Q, N].
-            alike: which rows are relevant, bool [N].
         """
-        count = self.relevant.shape[1]
-        after = torch.searchsorted(self.relevant, similarities.contiguous(), right=True)
-        part, up = self.hits / self.rows, (self.rows - 1).clamp_min(1)
-        moved, fewer = _before(self.hits / up - part), (self.hits - 1) / up
-        gained = moved.gather(1, after) / count
-        places = after[:, alike]
-        kept = part.sum(dim=1, keepdim=True) + _before(fewer - part).gather(1, places)
-        rest = kept - fewer.gather(1, (places - 1).clamp_min(0))
-        gained[:, alike] = rest / max(count - 1, 1) - self.precision[:, None] if count > 1 else -self.precision[:, None]
+        part, up = self._hits / self._rows, (self._rows - 1).clamp_min(1)
+        fewer = (self._hits - 1) / up
+        gained = _before(self._hits / up - part).gather(1, self._below) / self.relevant
+        moved = _before(fewer - part).gather(1, self._below.gather(1, self._places)) - fewer
+        left = (part.sum(dim=1, keepdim=True) + moved) / max(self.relevant - 1, 1)
+        left = left - part.mean(dim=1, keepdim=True) if self.relevant > 1 else -part
+        gained = gained.scatter_(1, self._places, left)
+        gained[:, 0] = 0.0  # as a query it is counted by itself
         return gained
 
 
 def _before(values: Tensor) -> Tensor:
     """Sums of the first 0, 1, ... of the values in each row: [Q, R + 1] of [Q, R]."""
     return F.pad(values.cumsum(dim=1), (1, 0))
-
-
-def _sorted(values: Tensor) -> Tensor:
-    """Sort each row, rising; numpy's sort is many times faster than torch's, which keeps the places as well."""
-    return torch.from_numpy(np.sort(values.numpy(), axis=1))
-
-
-def _at_least(ordered: Tensor, values: Tensor) -> Tensor:
-    """How many in each row of ``ordered`` (rising, [Q, N]) are at least each of ``values`` [Q, M]: int64 [Q, M]."""
-    return ordered.shape[1] - torch.searchsorted(ordered, values)
