@@ -73,9 +73,10 @@ class Family:
         """FLOPs of an epoch of an arm; the bank's are those of a third view."""
         return epoch_flops(arm, self.common, self.work / "costs")
 
-    def epochs(self, arm: str) -> int:
+    def epochs(self, arm: str, *, trial: bool = False) -> int:
         """As many as cost what SimCLR's do."""
-        return max(round(self.plan["epochs"] * self.cost("simclr") / self.cost(arm)), 1)
+        whole = self.plan["search"]["epochs"] if trial else self.plan["epochs"]
+        return max(round(whole * self.cost("simclr") / self.cost(arm)), 1)
 
     def tried(self, trial: Trial) -> dict[str, float]:
         """Train and measure it on validation images; what is finished is not repeated."""
@@ -83,7 +84,7 @@ class Family:
         options = {
             **self.common,
             **settings,
-            "pretrain.epochs": self.epochs(trial.method),
+            "pretrain.epochs": self.epochs(trial.method, trial=True),
             "methods": trial.method,
             "seed": self.plan["search"]["seed"],
             "evaluate.validation_images": self.own["validation"],
@@ -94,7 +95,7 @@ class Family:
         """Write what was tried and chosen, where all trials are done."""
         found: dict[str, Any] = {"epoch_flops": {}, "methods": {}}
         for trial in self.trials():
-            line = {"settings": self.settings(trial), "epochs": self.epochs(trial.method), **self.tried(trial)}
+            line = {"settings": self.settings(trial), "epochs": self.epochs(trial.method, trial=True), **self.tried(trial)}
             found["methods"].setdefault(trial.method, {"tried": []})["tried"].append(line)
         for method, words in found["methods"].items():
             found["epoch_flops"][method] = self.cost(method)

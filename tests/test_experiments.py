@@ -255,7 +255,7 @@ def test_the_paper_s_scale_goes_on_from_what_it_kept(tmp_path):
 
 
 FAMILY = {
-    "search": {"seed": 100, "factors": [1, 2]},
+    "search": {"seed": 100, "factors": [1, 2], "epochs": 1},
     "seeds": 1,
     "epochs": 2,
     "sets": {
@@ -289,6 +289,7 @@ def test_the_family_is_tried_and_trained_anew_with_what_was_best(tmp_path):
     assert [row["arm"] for row in table["arms"]] == ["simclr", "simclr+bank", "byol", "byol+bank"]
     trained = files.read_json(work / "digits" / "table" / "arms" / "byol" / "seed-0" / "stage.json")["settings"]
     assert trained["lr"] == found["methods"]["byol"]["chosen"]["lr"]
+    assert [line["epochs"] for line in found["methods"]["simclr"]["tried"]] == [1, 1, 1]
     costs = {row["arm"]: row["cost"]["pretraining_flops"] for row in table["arms"]}
     assert costs["byol"] == pytest.approx(costs["simclr"], rel=0.4)  # of so few epochs
 
@@ -391,3 +392,24 @@ def test_the_claim_is_tried_alike_and_told_over_sets_of_their_own(tmp_path):
     assert costs["simclr"] == pytest.approx(costs["simclr+bank+host"], rel=0.1)
     gap = found["differences"]["simclr+bank+host minus simclr"]["linear"]
     assert gap["low"] <= gap["mean"] <= gap["high"]
+
+
+def test_overlap_of_whole_views_is_that_of_their_boxes_and_falls_with_gamma():
+    import torch
+    from overlap import GAMMAS, overlap  # of experiments/
+
+    from clsp.images.augment import draw_crops
+    from clsp.images.config import AugmentConfig
+
+    ids = torch.arange(400)
+    config = AugmentConfig(crop_scale=(0.2, 1.0))
+    one, two = (draw_crops(config, seed=1, step=0, ids=ids, views=torch.full_like(ids, n)) for n in range(2))
+
+    def common(start, length):
+        ends = torch.minimum(getattr(one, start) + getattr(one, length), getattr(two, start) + getattr(two, length))
+        return (ends - torch.maximum(getattr(one, start), getattr(two, start))).clamp_min(0)
+
+    shared = common("left", "width") * common("top", "height") / (two.width * two.height)
+    assert overlap(None, seed=1, pairs=400) == pytest.approx(100 * float(shared.mean()), rel=1e-4)
+    fallen = [overlap(gamma, seed=1, pairs=400) for gamma in GAMMAS]
+    assert fallen == sorted(fallen, reverse=True) and fallen[0] > 5 * fallen[-1]
