@@ -13,6 +13,7 @@ them done.
 from __future__ import annotations
 
 import argparse
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class Family:
         return max(round(whole * self.cost("simclr") / self.cost(arm)), 1)
 
     def tried(self, trial: Trial) -> dict[str, float]:
-        """Train and measure it on validation images; what is finished is not repeated."""
+        """Train and measure it on validation images, once; what diverges has no merit."""
         settings = {f"pretrain.{name}": value for name, value in self.settings(trial).items()}
         options = {
             **self.common,
@@ -89,13 +90,34 @@ class Family:
             "seed": self.plan["search"]["seed"],
             "evaluate.validation_images": self.own["validation"],
         }
-        return measured(options, self.work / "trials" / trial.name)
+        place = self.work / "trials" / trial.name
+        if not self.diverged(trial).exists():
+            try:
+                return measured(options, place)
+            except subprocess.CalledProcessError as error:
+                if error.returncode < 0 or not (place / "arms").is_dir():  # killed, or refused before it began
+                    raise
+                self.diverged(trial).touch()
+        return {"linear": 0.0}
+
+    def diverged(self, trial: Trial) -> Path:
+        """A file that says so."""
+        return self.work / "trials" / f"{trial.name}.diverged"
+
+    def done(self) -> bool:
+        """Whether every trial came to an end."""
+        ends = ((self.work / "trials" / one.name / "comparison.json", self.diverged(one)) for one in self.trials())
+        return all(measures.exists() or diverged.exists() for measures, diverged in ends)
 
     def write(self) -> None:
         """Write what was tried and chosen, where all trials are done."""
         found: dict[str, Any] = {"epoch_flops": {}, "methods": {}}
         for trial in self.trials():
-            line = {"settings": self.settings(trial), "epochs": self.epochs(trial.method, trial=True), **self.tried(trial)}
+            line = {
+                "settings": self.settings(trial),
+                "epochs": self.epochs(trial.method, trial=True),
+                **self.tried(trial),
+            }
             found["methods"].setdefault(trial.method, {"tried": []})["tried"].append(line)
         for method, words in found["methods"].items():
             found["epoch_flops"][method] = self.cost(method)
@@ -144,7 +166,7 @@ def main() -> None:
     family = Family(plan, plan["sets"][given.set], given.work / given.set)
     for trial in of_part(family.trials(), given.part):
         family.tried(trial)
-    if all((family.work / "trials" / trial.name / "comparison.json").exists() for trial in family.trials()):
+    if family.done():
         family.write()
         family.table()
 

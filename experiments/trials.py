@@ -42,11 +42,12 @@ def epoch_flops(arm: str, options: Mapping[str, Any], work: Path) -> float:
     """FLOPs of an epoch of an arm, counted once for all that share ``work``.
 
     A bank's candidates, and near images, cost an encoder what a third view does, or nothing in the second view's place.
+    The rate is small, for without a warm-up some methods diverge at their own.
     """
     method, *source = arm.split("+")
     third = {"positives": "view"} if source and "host" not in source else {}
     folder = work / "-".join((method, *third.values()))
-    own = {"pretrain.method": method, "pretrain.epochs": 1, "pretrain.warmup_epochs": 0, **third}
+    own = {"pretrain.method": method, "pretrain.epochs": 1, "pretrain.warmup_epochs": 0, "pretrain.lr": 1e-3, **third}
     files.make_folder(folder)
     with FileLock(folder.with_suffix(".lock")):  # another process may ask for it, too
         if not (folder / "encoder.safetensors").exists():

@@ -267,6 +267,7 @@ FAMILY = {
     "methods": {
         "simclr": {"lr": 0.1, "other": {"simclr.temperature": 0.1}},
         "byol": {"lr": 0.1, "other": {"byol.momentum": [0.5, 1.0]}},
+        "vicreg": {"lr": 0.05, "other": {"lr": 1e6}},  # which diverges
     },
 }  # fmt: skip
 
@@ -281,12 +282,19 @@ def test_the_family_is_tried_and_trained_anew_with_what_was_best(tmp_path):
     for part in ("0/2", "1/2"):
         script("family.py", "--work", work, "--set", "digits", "--plan", plan, "--part", part)
     found = files.read_json(work / "digits" / "search.json")
-    assert {name: len(words["tried"]) for name, words in found["methods"].items()} == {"simclr": 3, "byol": 3}
+    assert {name: len(words["tried"]) for name, words in found["methods"].items()} == {
+        "simclr": 3,
+        "byol": 3,
+        "vicreg": 3,
+    }
+    assert found["methods"]["vicreg"]["tried"][-1]["linear"] == 0.0
     for words in found["methods"].values():
         best = max(words["tried"], key=lambda line: line["linear"])
         assert words["chosen"] == best["settings"]
     table = files.read_json(work / "digits" / "table" / "comparison.json")
-    assert [row["arm"] for row in table["arms"]] == ["simclr", "simclr+bank", "byol", "byol+bank"]
+    assert [row["arm"] for row in table["arms"]] == [
+        name + more for name in ("simclr", "byol", "vicreg") for more in ("", "+bank")
+    ]
     trained = files.read_json(work / "digits" / "table" / "arms" / "byol" / "seed-0" / "stage.json")["settings"]
     assert trained["lr"] == found["methods"]["byol"]["chosen"]["lr"]
     assert [line["epochs"] for line in found["methods"]["simclr"]["tried"]] == [1, 1, 1]
