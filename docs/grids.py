@@ -6,7 +6,7 @@ import json
 from statistics import mean
 from typing import Any
 
-from studies import STUDIES, about, result, rows
+from studies import STUDIES, about, cells, result, rows
 
 
 def names() -> list[str]:
@@ -36,6 +36,22 @@ def _cell(found: dict[str, Any] | None, measure: str) -> str:
     if not gap or gap.get("low") is None:
         return text
     return f"{text} ({gap['mean']:+.{digits}f}: {gap['low']:+.{digits}f} to {gap['high']:+.{digits}f})"
+
+
+def seed_by_seed(study: str, row: str, control: str) -> str:
+    """The differences of a row to another, seed by seed, where two seeds have no interval worth the name."""
+    found = cells(study)
+    table, measures = result(study)["table"], about(study)["measures"]
+    seeds = sorted({cell["seed"] for cell in found})
+    values = {(cell["row"], cell["column"], cell["seed"]): cell["values"] for cell in found}
+    lines = []
+    for name, title in measures.items():
+        gaps = (
+            (values[row, column, seed][name] - values[control, column, seed][name] for seed in seeds)
+            for column in table
+        )
+        lines.append((title, *(" and ".join(f"{round(gap, 1) + 0.0:+.1f}" for gap in one) for one in gaps)))
+    return rows(("", *table), lines)
 
 
 def follows(study: str) -> str:

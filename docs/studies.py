@@ -37,6 +37,12 @@ def runs(study: str, part: str) -> list[dict[str, Any]]:
     return [run for run in map(json.loads, lines) if run["part"] == (part or None)]
 
 
+def cells(study: str) -> list[dict[str, Any]]:
+    """What every cell of a grid measured, from cells.jsonl.gz."""
+    lines = gzip.decompress((STUDIES / study / "cells.jsonl.gz").read_bytes()).decode().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def rows(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
     """Lay out a Markdown table."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, ("---",) * len(heads), *lines))

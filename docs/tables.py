@@ -265,6 +265,8 @@ def pages() -> dict[Path, str]:
         **{STUDIES / name / "README.md": timed.tables(name) for name in ("time", "time-before", "time-halfway")},
         **{STUDIES / name / "README.md": grids.tables(name) for name in grids.names()},
     }
+    counts = grids.seed_by_seed("image-count", "candidates", "SimCLR for the whole cost")
+    tables[STUDIES / "image-count" / "README.md"]["whole cost"] = counts
     tables[STUDIES / "draws" / "README.md"]["follows"] = grids.follows("draws")
     return {path: put(path.read_text(encoding="utf-8"), filled) for path, filled in tables.items()}
 

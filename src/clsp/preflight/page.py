@@ -12,6 +12,7 @@ from clsp.engine.threads import threads
 from clsp.preflight.gpus import UTILISATION
 from clsp.preflight.source import describe_source, in_memory
 from clsp.preflight.stages import Plan, Stage
+from clsp.preflight.worth import worth
 from clsp.recipes.names import recipe_names
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def lay_out(
         "",
         *_entry("memory", _memory(plan, stages, gpu)),
         *_entry("disk", _disk(plan, stages)),
+        *_entry("worth", worth(plan, stages)),
         *_entry("basis", " ".join(_basis(plan, stages, gpu, found))),
         *_entry("expected", prepared.recipe.about.expected),
     ]
