@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from clsp.evaluation.config import EvaluateConfig
+from clsp.evaluation.task import make_task
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import UnreadableImage, decode_file, read_header
 from clsp.images.opening import EXTRAS
@@ -155,3 +157,23 @@ def test_a_scaled_volume_is_read_in_its_units(tmp_path):
     images = opened(tmp_path)
     expected = np.asarray(image.dataobj).transpose(2, 1, 0)[:, ::-1]
     assert np.abs(images.train.images[:, 0] / 255 - expected).max() < 0.01
+
+
+def test_slices_of_one_file_are_a_group(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    for name in ("a/0.nii", "a/1.nii.gz", "b/0.nii", "b/1.nii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nibabel.Nifti1Image(RNG.integers(0, 900, (8, 9, 3)).astype(np.int16), np.eye(4)).to_filename(tmp_path / name)
+    Image.fromarray(SMOOTH[:8, :8, 0]).save(tmp_path / "a" / "x.png")
+    train = opened(tmp_path).train
+    groups = dict(zip(train.names, train.column("group"), strict=True))
+    assert groups["a/1.nii.gz#2"] == "a/1.nii.gz" and groups["a/x.png"] == ""
+    apart = make_task(opened(tmp_path), EvaluateConfig(), seed=0)
+    assert not set(apart.train.column("group")) & set(apart.test.column("group"))
+    (tmp_path / "metadata.csv").write_text("file_name,group\na/1.nii.gz#1,p7\n")
+    assert opened(tmp_path).train.column("group")[:5].tolist() == ["a/0.nii"] * 3 + ["a/1.nii.gz", "p7"]
+    for name in ("0", "1"):
+        (tmp_path / "b" / f"{name}.nii").unlink()
+        dicom(tmp_path / "b" / f"{name}.dcm", RNG.integers(0, 4096, (16, 16)))
+    assert "0.dcm#0" in opened(tmp_path / "b").train.names
+    assert not opened(tmp_path / "b").train.has("group")

@@ -55,7 +55,7 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
     if not listing.names:
         raise UserError(no_images(source, folder, listing.ignored, SUFFIXES))
     names, frame_notes = medical.expand(folder, listing.names)
-    found = _annotations(folder, names, listing.tables, config)
+    found = _grouped(_annotations(folder, names, listing.tables, config), names)
     named = config.labels != NONE and not found.labels
     layout = annotated(source, find_layout(names, labels=named), found)
     if config.labels == NONE:
@@ -75,6 +75,14 @@ def _annotations(folder: Path, names: Sequence[str], tables: Sequence[str], conf
         return annotate(names, [(path, config.labels, columns)], SUFFIXES, stated=True)
     found: list[tuple[Path, str, tuple[str, ...]]] = [(folder / name, name, ()) for name in tables if is_table(name)]
     return annotate(names, found, SUFFIXES, stated=False)
+
+
+def _grouped(found: Annotations, names: Sequence[str]) -> Annotations:
+    """Frames of one file are a group, where no table says to which group they belong."""
+    if not (groups := medical.groups_of(names)):
+        return found
+    said = {name: group for name, group in found.columns.get("group", {}).items() if group}
+    return replace(found, columns={**found.columns, "group": {**groups, **said}})
 
 
 def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, found: Annotations) -> str:

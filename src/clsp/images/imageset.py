@@ -147,7 +147,12 @@ def subset(total: int, count: int | None, *, seed: int) -> np.ndarray:
     """
     if count is None or count >= total:
         return np.arange(total)
-    return np.sort(randomness.permutation(seed, "subset", 0, total)[:count].numpy())
+    return np.sort(taking_order(total, seed=seed)[:count])
+
+
+def taking_order(total: int, *, seed: int) -> np.ndarray:
+    """The dataset indices in the order in which larger and larger subsets take them, int64 [total]; see `subset`."""
+    return randomness.permutation(seed, "subset", 0, total).numpy()
 
 
 def channel_statistics(images: Images, rows: np.ndarray) -> tuple[list[float], list[float]]:

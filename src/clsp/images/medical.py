@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz")
 MOST_VALUES = 2**28
 """Values of one file that are read at once; more are refused."""
 
+_Path = TypeVar("_Path", bound=PurePath)
 _FRAME = re.compile(r"(.+)#(\d+)")
 _lock = threading.Lock()
 
@@ -57,6 +59,16 @@ def expand(folder: Path, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[s
     return tuple(found), notes
 
 
+def groups_of(names: Iterable[str]) -> dict[str, str]:
+    """The file of each image that is one of several frames or slices; empty where no file has several.
+
+    They are nearly the same, and belong together wherever images are set apart.
+    """
+    files = {name: str(_parted(PurePosixPath(name))[0]) for name in names if "#" in name}
+    counts = Counter(files.values())
+    return {name: file for name, file in files.items() if counts[file] > 1}
+
+
 def read_frame(file: Path, max_pixels: int) -> Raster:
     """Read one frame or slice; of a file that is named without a number, the first.
 
@@ -72,7 +84,7 @@ def read_frame(file: Path, max_pixels: int) -> Raster:
     return Raster(values=frame)
 
 
-def _parted(file: Path) -> tuple[Path, int]:
+def _parted(file: _Path) -> tuple[_Path, int]:
     named = _FRAME.fullmatch(file.name)
     return (file.with_name(named[1]), int(named[2])) if named and suffix_of(named[1]) in SUFFIXES else (file, 0)
 
