@@ -129,6 +129,18 @@ def test_size_is_chosen(folder, sizes, expected):
     assert open_images(str(folder), ImagesConfig()).size == expected
 
 
+@pytest.mark.parametrize("side", [1, 3])
+def test_images_of_too_few_pixels_are_refused_in_one_line(folder, side):
+    for number in range(3):
+        put(folder / f"{number}.png", number, size=(5, side))
+    said = (
+        rf"the shorter side of the images is {side} pixels?, and a run takes at least 4: --images.size 32 enlarges them"
+    )
+    with pytest.raises(UserError, match=said):
+        open_images(str(folder))
+    assert open_images(str(folder), ImagesConfig(size=8)).size == 8
+
+
 def test_mixed_channels_and_notes(folder):
     put(folder / "gray.png", 5)
     put(folder / "red.png", (255, 0, 0), mode="RGB")

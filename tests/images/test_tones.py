@@ -138,6 +138,16 @@ def test_the_ground_is_one_on_which_drawings_are_seen(tmp_path, inks, ground):
     assert any("blank): " in note for note in white.notes) == (255 in inks)
 
 
+def test_files_of_one_value_state_no_range_for_others(tmp_path):
+    for number in range(3):
+        Image.new("L", (8, 8), 50 * number).save(tmp_path / f"{number}.png")
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "deep.png")
+    images = opened(tmp_path)
+    assert images.train.images[:, 0, 0, 0].tolist() == [0, 50, 100, 0]
+    assert images.tones.settings() == {}
+    np.testing.assert_array_equal(opened(tmp_path, **images.tones.settings()).train.images, images.train.images)
+
+
 def test_wrong_settings_are_refused():
     for wrong in ({"range": [5, 5]}, {"range": [1]}, {"background": "red"}):
         with pytest.raises(ValueError):  # pydantic's; the command line makes a line of it

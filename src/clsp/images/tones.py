@@ -78,9 +78,13 @@ class Tones:
         return cls(ranges=ranges, ground=record["ground"])  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
-        """The settings of ``images`` by which other images become what this set became, where they need any."""
+        """The settings of ``images`` by which other images become what this set became, where they need any.
+
+        Files of one value alone have no range that others could be given.
+        """
         ends, ground = list(self.ranges.values()), {} if self.ground == "white" else {"background": self.ground}
-        return {**ground, **({"range": list(ends[0])} if len(ends) == 1 else {})}
+        stated = len(ends) == 1 and ends[0][0] < ends[0][1]
+        return {**ground, **({"range": list(ends[0])} if stated else {})}
 
 
 def common_range(spans: Sequence[Span]) -> Range:
