@@ -136,6 +136,62 @@ def test_parts_in_folders_and_in_a_column(folder, tmp_path):
     assert any("parts from the column 'split'" in note for note in images.notes)
 
 
+def of_split(folder, values, column="split"):
+    put(folder, *(f"{k}.png" for k in range(len(values))))
+    rows = [f"{k}.png,{'ab'[k % 2]},{value}" for k, value in enumerate(values)]
+    (folder / "metadata.csv").write_text("\n".join([f"file_name,label,{column}", *rows]))
+    return read(folder)
+
+
+def test_an_empty_cell_belongs_to_no_part(folder):
+    images = of_split(folder, ["train"] * 4 + ["test"] * 3 + [""])
+    assert (len(images.train), images.test.names) == (4, ["4.png", "5.png", "6.png"])
+    assert "1 image of other parts, of none, or without a label left out" in images.notes
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (["train"] * 4 + ["test"] * 3 + ["odd"], "it says 'odd' of 1 image"),
+        (["test"] * 3 + [""] * 5, "it says train of no image"),
+        (["train"] * 8, None),
+        (["left", "right"] * 4, None),
+        ([""] * 8, None),
+    ],
+)
+def test_a_column_that_is_read_as_parts_no_more_is_said(folder, values, why):
+    images = of_split(folder, values)
+    assert images.test is None and len(images.train) == 8
+    said = [note for note in images.notes if "the column 'split' is not read as parts" in note]
+    assert not said if why is None else why in said[0]
+
+
+def tables(folder, **rows):
+    put(folder, *(f"images/{k}.png" for k in range(8)))
+    for stem, numbers in rows.items():
+        body = "".join(f"{k}.png,{'ab'[k % 2]}\n" for k in numbers)
+        (folder / f"{stem}.csv").write_text(f"file_name,label\n{body}")
+    return read(folder)
+
+
+def test_tables_called_like_parts_part_the_images(folder):
+    images = tables(folder, train=range(4), test=range(3, 7))
+    assert images.train.names == ["images/0.png", "images/1.png", "images/2.png", "images/7.png"]
+    assert images.test.names == ["images/3.png", "images/4.png", "images/5.png", "images/6.png"]
+    assert (images.train.labels.tolist(), images.test.labels.tolist()) == ([0, 1, 0, -1], [1, 0, 1, 0])
+    assert any("parts from test.csv and train.csv: 4 images in train, 4 in test" in note for note in images.notes)
+
+
+def test_what_a_table_of_labels_and_one_of_test_images_say(folder):
+    images = tables(folder, labels=range(8), test=(6, 7))
+    assert (len(images.train), images.test.names) == (6, ["images/6.png", "images/7.png"])
+    (folder / "labels.csv").unlink()
+    assert read(folder).test is None  # nothing is left to learn from
+    (folder / "train.csv").write_text("file_name,label\n0.png,a\n1.png,b\n")
+    (folder / "test.csv").write_text("file_name\n6.png\n7.png\n")  # as in a contest: nothing can be measured on them
+    assert read(folder).test is None and len(read(folder).train) == 8
+
+
 def test_a_table_goes_before_folder_names_and_only_with_labels(folder):
     put(folder, *(f"{label}/{k}.png" for label in "pq" for k in range(2)))
     (folder / "metadata.csv").write_text("path,caption\np/0.png,one\np/1.png,two\nq/0.png,three\nq/1.png,four\n")

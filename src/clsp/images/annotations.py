@@ -37,14 +37,21 @@ class Annotations:
     labels: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Every further column, by its name in lower case."""
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The images that a table names which is called like a part, by the table: ``test.csv``."""
     notes: tuple[str, ...] = ()
 
 
 def is_table(name: str) -> bool:
     """Whether a file among the images is read as a table without being asked for."""
     stem, suffix = posixpath.splitext(posixpath.basename(name).casefold())
-    plain = re.sub(r"[\W_]*labels?$", "", stem)
-    return suffix in SUFFIXES and suffix != ".txt" and (stem in _NAMES or part_of(plain) is not None)
+    return suffix in SUFFIXES and suffix != ".txt" and (stem in _NAMES or part_of_table(name) is not None)
+
+
+def part_of_table(told: str) -> str | None:
+    """The part that a table is called like: ``test`` of ``test.csv`` and ``test_labels.csv``."""
+    stem = posixpath.splitext(posixpath.basename(told).casefold())[0]
+    return part_of(re.sub(r"[\W_]*labels?$", "", stem))
 
 
 def named_file(option: str, folder: Path) -> tuple[Path, list[str]]:
@@ -80,6 +87,7 @@ def annotate(
     labels: dict[str, str] = {}
     columns: dict[str, dict[str, str]] = {}
     notes: list[str] = []
+    parts: dict[str, Sequence[str]] = {}
     read: list[str] = []
     seen: set[str] = set()
     for path, told, wanted in tables:
@@ -97,16 +105,18 @@ def annotate(
         notes += found.notes
         read.append(told)
         seen |= found.seen
+        if part_of_table(told):
+            parts[told] = [name for name in names if name in found.seen]
     if read and (bare := [name for name in names if name not in seen]):
         notes.append(f"{counted(len(bare), 'image')} without a row in {' or '.join(read)}: {some(bare)}")
-    return Annotations(labels=labels, columns=columns, notes=tuple(notes))
+    return Annotations(labels=labels, columns=columns, parts=parts, notes=tuple(notes))
 
 
 def _bases(told: str, names: Sequence[str]) -> list[str]:
     """Folders that a table's paths may be relative to: its own, and the part that it is named for."""
     own = posixpath.dirname(told)
     own = f"{own}/" if own else ""
-    part = part_of(re.sub(r"[\W_]*labels?$", "", posixpath.splitext(posixpath.basename(told))[0].casefold()))
+    part = part_of_table(told)
     inside = {name[len(own) :].partition("/")[0] for name in names if name.startswith(own) and "/" in name[len(own) :]}
     return [*(f"{own}{folder}/" for folder in sorted(inside) if part and part_of(folder) == part), own]
 

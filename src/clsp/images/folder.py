@@ -88,7 +88,12 @@ def _grouped(found: Annotations, names: Sequence[str]) -> Annotations:
 def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, found: Annotations) -> str:
     entries = [(name, *stamp) for name, stamp in zip(listing.names, listing.stamps)]
     chosen_by = None if config.limit is None else seed
-    said = [dict(found.labels), {name: dict(values) for name, values in found.columns.items()}, found.notes]
+    said = [
+        dict(found.labels),
+        {name: dict(values) for name, values in found.columns.items()},
+        found.notes,
+        found.parts,
+    ]
     where = os.path.realpath(folder)
     return files.fingerprint([VERSION, identity(config), chosen_by, where, said, entries])
 

@@ -14,7 +14,7 @@ from clsp.images.decode import Decoded
 from clsp.images.imageset import Excluded
 from clsp.images.tones import Tones
 
-VERSION = 2
+VERSION = 3
 """Part of every key: raise it when decoding changes."""
 
 _Item = TypeVar("_Item")
