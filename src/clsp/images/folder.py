@@ -25,6 +25,7 @@ from clsp.images.imageset import Excluded, Images, subset
 from clsp.images.layout import Layout, find_layout
 from clsp.images.listing import SUFFIXES as SUFFIXES
 from clsp.images.listing import Listing, list_images
+from clsp.images.opening import libraries_for
 from clsp.images.plan import VERSION, Part, Plan, check_enough, each
 from clsp.images.survey import survey
 from clsp.images.tones import Tones
@@ -93,6 +94,7 @@ def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, fou
         {name: dict(values) for name, values in found.columns.items()},
         found.notes,
         found.parts,
+        libraries_for(listing.names),  # what is left out for want of one is read once it is there
     ]
     where = os.path.realpath(folder)
     return files.fingerprint([VERSION, identity(config), chosen_by, where, said, entries])
@@ -141,18 +143,18 @@ def _plan(
 
 
 def _read_headers(folder: Path, names: Sequence[str], max_pixels: int) -> tuple[dict[str, Header], list[Excluded]]:
-    def attempt(name: str) -> Header | str:
+    def attempt(name: str) -> Header | UnreadableImage:
         try:
             return read_header(folder / name, max_pixels=max_pixels)
         except UnreadableImage as error:
-            return str(error)
+            return error
 
     headers: dict[str, Header] = {}
     excluded = []
     with strict_pillow(max_pixels):
         for name, result in zip(names, each(attempt, names)):
-            if isinstance(result, str):
-                excluded.append(Excluded(name=name, reason=result))
+            if isinstance(result, UnreadableImage):
+                excluded.append(Excluded(name=name, reason=str(result), passing=result.passing))
             else:
                 headers[name] = result
     return headers, excluded

@@ -32,6 +32,12 @@ class Excluded:
     """Path relative to the source."""
     reason: str
     """One line in plain words."""
+    passing: bool = False
+    """Whether the file may be sound: the disk or the network has failed."""
+
+    def record(self) -> dict[str, str]:
+        """Name and reason for JSON."""
+        return {"name": self.name, "reason": self.reason}
 
 
 @dataclass(frozen=True, kw_only=True)
