@@ -61,6 +61,20 @@ def test_tables_as_people_write_them(folder, name, text):
     assert read(folder, "none").train.labels is None
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_the_end_of_a_line_ends_a_line(folder, character, end):
+    put(folder, "0.png", "1.png")
+    rows = [{"file_name": f"{k}.png", "label": "ab"[k], "caption": f"x{character}y"} for k in range(2)]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    if character >= " ":  # JSON escapes the others
+        (folder / "metadata.jsonl").write_text("".join(line + end for line in lines), encoding="utf-8", newline="")
+        assert read(folder).train.column("caption").tolist() == [f"x{character}y"] * 2
+        (folder / "metadata.jsonl").unlink()
+    (folder / "list.txt").write_text("".join(f"{k}.png a{character}b{k}{end}" for k in range(2)), newline="")
+    assert read(folder, str(folder / "list.txt")).classes == (f"a{character}b0", f"a{character}b1")
+
+
 def test_what_does_not_fit_is_counted_and_said(folder):
     put(folder, *(f"{k}.png" for k in range(5)))
     rows = ["file_name,label", "0.png,a", "1.png,b", "2.png,a", "gone.png,b", "lost.png,b", "0.png,b", "3.png,"]
