@@ -15,7 +15,7 @@ from PIL import Image
 from clsp.errors import UserError
 from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
-from clsp.images.sources import open_images
+from clsp.images.sources import check_source, open_images
 
 
 def put(path, value=0, size=(8, 8), mode="L"):
@@ -272,6 +272,16 @@ def test_all_unreadable(folder, tmp_path):
     for store in (None, tmp_path / "store"):
         with pytest.raises(UserError, match=r"none of the images can be used.*; 3 cannot be read, the first: 0.jpg: "):
             open_images(str(folder), ImagesConfig(), store=store)
+
+
+def test_an_empty_name_is_not_the_current_folder(folder, monkeypatch):
+    for number in range(3):
+        put(folder / f"{number}.png", number)
+    monkeypatch.chdir(folder)
+    for ask in (open_images, check_source):
+        with pytest.raises(UserError, match=r"^--data '' names nothing"):
+            ask("")
+    assert len(open_images(".").train) == 3
 
 
 def test_no_images(folder):
