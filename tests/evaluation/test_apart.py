@@ -8,6 +8,7 @@ import pytest
 from clsp.errors import UserError
 from clsp.evaluation.apart import flags, fraction_of_each, groups_of, held_out
 from clsp.evaluation.config import EvaluateConfig
+from clsp.evaluation.online import OnlineKNN
 from clsp.evaluation.task import make_task, set_apart
 from clsp.images.imageset import Split
 from clsp.tasks.classify.config import ClassifyConfig
@@ -98,6 +99,17 @@ def test_validation_images_are_whole_groups(make_images):
         assert len(task.train) == len(plain.train) - 10 * groups
     with pytest.raises(UserError, match=r"validation_images 155 leaves 0 of 160 .* the largest has 10: choose fewer"):
         make_task(images, EvaluateConfig(validation_images=155), seed=0)
+
+
+def test_what_is_read_while_training_does_not_ask_for_what_it_holds(make_images):
+    images = of_patients(make_images)
+    images.train.images[:, 0, 0, 0] = np.arange(200) // 10  # the patient
+    online = OnlineKNN.of(images.train, seed=0)
+    sides = [set(part[:, 0, 0, 0].tolist()) for part in (online.references, online.queries)]
+    assert not sides[0] & sides[1] and len(sides[1]) == 4
+    one = with_columns(images, group=["p"] * 200)
+    plain = OnlineKNN.of(with_columns(images).train, seed=0)
+    assert np.array_equal(OnlineKNN.of(one.train, seed=0).queries, plain.queries)
 
 
 def test_choosing_falls_back_to_single_images_where_no_group_can_be_spared():
