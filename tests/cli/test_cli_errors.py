@@ -80,7 +80,7 @@ def pictures(folder, count, start=0):
         (("evaluate", "--encoder", "", "--data", "digits"), ("--encoder '' names nothing; give --encoder DIR",)),
         (("compare", *DIGITS, "--out", "r", "--methods", "simclr", "--seeds", "²"), ("--seeds '²' must be a whole",)),
         (("search", "--index", "i", "--query", "q", "--k", "9" * 5000), ("--k '999", "must be a whole number")),
-        (("correspond", "a", "b", "--encoder", "e", "--out", "o.png", "--layer", "-²"), ("--layer '-²' must be",)),
+        (("correspond", "a", "b", "--encoder", "e", "--out", "o.png", "--layer=-²"), ("--layer '-²' must be",)),
         (("export", "--encoder", "e", "--out", "o", "--pretrain.lr", "1"), ("--pretrain.lr", "--out, --encoder")),
     ],
 )

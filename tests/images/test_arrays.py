@@ -115,6 +115,12 @@ def test_errors(tmp_path):
         assert "cannot be read" in message(tmp_path / "j.npz")
 
 
+def test_parts_of_different_channels_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=GRAY, x_test=RGB)
+    assert "has train images of 1 and test images of 3 channels: save both with one number" in message(path)
+
+
 def test_npz_errors(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, foo=GRAY, bar=GRAY)

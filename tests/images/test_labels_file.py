@@ -75,6 +75,19 @@ def test_only_the_end_of_a_line_ends_a_line(folder, character, end):
     assert read(folder, str(folder / "list.txt")).classes == (f"a{character}b0", f"a{character}b1")
 
 
+def test_a_head_is_one_also_where_a_file_is_called_like_its_cells(folder):
+    put(folder, "image.png", "b.png", "c.png")
+    (folder / "labels.csv").write_text("image,label\nimage.png,x\nb.png,y\nc.png,x\n")
+    images = read(folder)
+    assert labels_of(images.train, images.classes) == {"b.png": "y", "c.png": "x", "image.png": "x"}
+
+
+def test_a_column_of_flags_is_no_label(folder):
+    put(folder, "a.png", "b.png")
+    (folder / "metadata.csv").write_text("file_name,validation\na.png,True\nb.png,False\n")
+    assert read(folder).classes is None and read(folder).train.column("validation").tolist() == ["True", "False"]
+
+
 def test_what_does_not_fit_is_counted_and_said(folder):
     put(folder, *(f"{k}.png" for k in range(5)))
     rows = ["file_name,label", "0.png,a", "1.png,b", "2.png,a", "gone.png,b", "lost.png,b", "0.png,b", "3.png,"]

@@ -39,6 +39,8 @@ class Annotations:
     """Every further column, by its name in lower case."""
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The images that a table names which is called like a part, by the table: ``test.csv``."""
+    read: tuple[Path, ...] = ()
+    """The tables that say this."""
     notes: tuple[str, ...] = ()
 
 
@@ -88,7 +90,7 @@ def annotate(
     columns: dict[str, dict[str, str]] = {}
     notes: list[str] = []
     parts: dict[str, Sequence[str]] = {}
-    read: list[str] = []
+    read: dict[str, Path] = {}
     seen: set[str] = set()
     for path, told, wanted in tables:
         try:
@@ -103,13 +105,13 @@ def annotate(
         for column, values in found.columns.items():
             columns.setdefault(column, {}).update(values)
         notes += found.notes
-        read.append(told)
+        read[told] = path
         seen |= found.seen
         if part_of_table(told):
             parts[told] = [name for name in names if name in found.seen]
     if read and (bare := [name for name in names if name not in seen]):
         notes.append(f"{counted(len(bare), 'image')} without a row in {' or '.join(read)}: {some(bare)}")
-    return Annotations(labels=labels, columns=columns, parts=parts, notes=tuple(notes))
+    return Annotations(labels=labels, columns=columns, parts=parts, read=tuple(read.values()), notes=tuple(notes))
 
 
 def _bases(told: str, names: Sequence[str]) -> list[str]:
@@ -121,15 +123,26 @@ def _bases(told: str, names: Sequence[str]) -> list[str]:
     return [*(f"{own}{folder}/" for folder in sorted(inside) if part and part_of(folder) == part), own]
 
 
+def _plain(name: str) -> str:
+    """The name of a column in lower case with ``_`` between the words."""
+    return re.sub(r"\W+|_+", "_", name.strip().casefold()).strip("_")
+
+
+def _is_head(row: Sequence[str]) -> bool:
+    """Whether a row names a column of images and one of labels, though a file may be called ``image.png``."""
+    names = set(map(_plain, row))
+    return not names.isdisjoint(IMAGES.split()) and not names.isdisjoint(LABELS.split())
+
+
 class _Reading:
     """One table, read: which columns are what, and which rows belong to which images."""
 
     def __init__(self, table: Table, names: Sequence[str], matcher: Matcher, wanted: Sequence[str]) -> None:
         self.told, self._matcher = table.told, matcher
-        headed = table.headed or not any(matcher.find(cell) is not None for cell in table.rows[0])
+        headed = table.headed or _is_head(table.rows[0]) or all(matcher.find(cell) is None for cell in table.rows[0])
         self._head = table.rows[0] if headed else [f"column {k + 1}" for k in range(len(table.rows[0]))]
         self._rows = table.rows[1:] if headed else table.rows
-        self._plain = [re.sub(r"\W+|_+", "_", name.strip().casefold()).strip("_") for name in self._head]
+        self._plain = [_plain(name) for name in self._head]
         image = self._image_column(wanted[0] if len(wanted) > 1 else None)
         label = self._label_column(image, wanted[-1] if wanted else None)
         self.labels: dict[str, str] = {}
@@ -157,7 +170,7 @@ class _Reading:
             if name in self._plain and self._plain.index(name) != image:
                 return self._plain.index(name)
         others = [k for k in range(len(self._head)) if k != image and self._plain[k] not in PARTS.split()]
-        known = ("caption", "text", "time", "group", "video", "noisy_label", "pair")
+        known = ("caption", "text", "time", "group", "validation", "video", "noisy_label", "pair")
         return others[0] if len(others) == 1 and self._plain[others[0]] not in known else None
 
     def _stated(self, name: str) -> int:

@@ -22,6 +22,7 @@ from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, re
 from clsp.images.geometry import choose_channels, choose_size, limit_note
 from clsp.images.hints import no_images
 from clsp.images.imageset import Excluded, Images, subset
+from clsp.images.labels import require_learnable
 from clsp.images.layout import Layout, find_layout
 from clsp.images.listing import SUFFIXES as SUFFIXES
 from clsp.images.listing import Listing, list_images
@@ -61,10 +62,10 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
     layout = annotated(source, find_layout(names, labels=named), found)
     if config.labels == NONE:
         layout = replace(layout, notes=(*layout.notes, "labels are ignored (--images.labels none)"))
-    key = partial(_key, folder, listing, seed=seed, found=found)
+    key = partial(_key, folder, listing, names, seed=seed, found=found)
     images = stores.fetch(store, key(config), source, lambda: _plan(source, folder, listing, layout, config, seed, key))
     # What was passed over is no part of what is stored: results that lie among the images come and go.
-    return replace(images, notes=(*images.notes, *frame_notes, *listing.told))
+    return replace(images, notes=(*images.notes, *frame_notes, *listing.told(_inside(folder, found.read))))
 
 
 def _annotations(folder: Path, names: Sequence[str], tables: Sequence[str], config: ImagesConfig) -> Annotations:
@@ -78,6 +79,12 @@ def _annotations(folder: Path, names: Sequence[str], tables: Sequence[str], conf
     return annotate(names, found, SUFFIXES, stated=False)
 
 
+def _inside(folder: Path, read: Sequence[Path]) -> list[str]:
+    """The relative paths of those tables that were listed among the images."""
+    inside = [path.relative_to(folder) for path in read if path.is_relative_to(folder)]
+    return [str(path) for path in inside if not any(part.startswith(".") for part in path.parts)]
+
+
 def _grouped(found: Annotations, names: Sequence[str]) -> Annotations:
     """Frames of one file are a group, where no table says to which group they belong."""
     if not (groups := medical.groups_of(names)):
@@ -86,7 +93,9 @@ def _grouped(found: Annotations, names: Sequence[str]) -> Annotations:
     return replace(found, columns={**found.columns, "group": {**groups, **said}})
 
 
-def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, found: Annotations) -> str:
+def _key(
+    folder: Path, listing: Listing, names: Sequence[str], config: ImagesConfig, *, seed: int, found: Annotations
+) -> str:
     entries = [(name, *stamp) for name, stamp in zip(listing.names, listing.stamps)]
     chosen_by = None if config.limit is None else seed
     said = [
@@ -95,6 +104,7 @@ def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, fou
         found.notes,
         found.parts,
         libraries_for(listing.names),  # what is left out for want of one is read once it is there
+        [name for name in names if medical.is_medical(Path(name)) and "#" not in name],  # could not be looked into
     ]
     where = os.path.realpath(folder)
     return files.fingerprint([VERSION, identity(config), chosen_by, where, said, entries])
@@ -105,13 +115,14 @@ def _plan(
 ) -> Plan:
     headers, excluded = _read_headers(folder, (*layout.train, *layout.test), config.max_pixels)
     excluded = [*listing.closed, *excluded]
-    layout = _readable(layout, headers)
+    stated, layout = layout, _readable(layout, headers)
     check_enough(source, len(layout.train), excluded)
+    require_learnable(source, layout.classes, stated.train_labels, layout.train_labels, layout.test_labels)
     found = [headers[name] for name in (*layout.train, *layout.test)]
     size, size_note = choose_size([header.side for header in found], config)
     channels = choose_channels(source, [header.channels for header in found], config)
     tones, tone_notes = survey([folder / name for name in headers], list(headers.values()), config)
-    stated: dict[str, Any] = {"size": size, "channels": channels, **tones.settings()}  # as for an encoder of theirs
+    asked: dict[str, Any] = {"size": size, "channels": channels, **tones.settings()}  # as for an encoder of theirs
     total = len(layout.train)
     layout = _limited(layout, config.limit, seed)
     chosen = {"train": (layout.train, layout.train_labels)}
@@ -125,7 +136,7 @@ def _plan(
     return Plan(
         source=source,
         key=key(config),
-        also=key(replace(config, **stated)),
+        also=key(replace(config, **asked)),
         parts=parts,
         size=size,
         channels=channels,
@@ -196,4 +207,4 @@ def _part(
         decoded = decode_file(folder / names[index], size=size, channels=channels, max_pixels=max_pixels, tones=tones)
         return decoded, -1 if labels is None else int(labels[index])
 
-    return Part(names=names, read=read, labelled=labels is not None, columns=columns)
+    return Part(names=names, read=read, labelled=labels is not None, labels=labels, columns=columns)

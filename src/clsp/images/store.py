@@ -25,6 +25,7 @@ from clsp.errors import UserError
 from clsp.images.cache import ALIAS, has_room, image_cache, use
 from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
+from clsp.images.labels import require_learnable
 from clsp.images.plan import Part, Plan, check_enough, each
 from clsp.images.rows import collect, write_rows
 from clsp.images.told import excluded_note
@@ -192,13 +193,15 @@ def build(plan: Plan, folder: Path | None) -> Images:
             else:
                 write_rows(folder / f"{name}.npy", rows, shape)
     check_enough(plan.source, len(tally.names["train"]), tally.excluded)
+    labels = {name: np.array(tally.labels[name], np.int64) for name, part in plan.parts.items() if part.labelled}
+    require_learnable(plan.source, plan.classes, plan.parts["train"].labels, labels.get("train"), labels.get("test"))
     if folder is not None:
         arrays = {name: files.read_array(folder / f"{name}.npy", mapped=True) for name in plan.parts}
     splits = {
         name: Split(
             images=arrays[name],
             names=tally.names[name],
-            labels=np.array(tally.labels[name], np.int64) if part.labelled else None,
+            labels=labels.get(name),
             columns={column: [values[row] for row in tally.rows[name]] for column, values in part.columns.items()},
         )
         for name, part in plan.parts.items()
