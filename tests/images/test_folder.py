@@ -301,7 +301,7 @@ def test_a_class_of_which_nothing_can_be_learnt_is_refused(folder, content):
     assert (len(images.train), len(images.test)) == (3, 3)
 
 
-def test_a_table_that_was_read_is_not_told_as_ignored(folder, tmp_path):
+def test_a_table_that_was_read_is_not_told_as_ignored(folder, monkeypatch):
     for number in range(2):
         put(folder / f"{number}.png", number)
     (folder / "labels.csv").write_text("image,label\n0.png,a\n1.png,b\n")
@@ -310,7 +310,8 @@ def test_a_table_that_was_read_is_not_told_as_ignored(folder, tmp_path):
     assert "1 file is ignored because it is no image: 1 .csv" in open_images(str(folder)).notes
     unread = open_images(str(folder), ImagesConfig(labels="none"))
     assert "2 files are ignored because they are no images: 2 .csv" in unread.notes
-    stated = open_images(str(folder), ImagesConfig(labels=str(folder / "labels.csv")))
+    monkeypatch.chdir(folder.parent)
+    stated = open_images(folder.name, ImagesConfig(labels=str(folder / "labels.csv")))
     assert "1 file is ignored because it is no image: 1 .csv" in stated.notes
 
 

@@ -81,7 +81,8 @@ def _annotations(folder: Path, names: Sequence[str], tables: Sequence[str], conf
 
 def _inside(folder: Path, read: Sequence[Path]) -> list[str]:
     """The relative paths of those tables that were listed among the images."""
-    inside = [path.relative_to(folder) for path in read if path.is_relative_to(folder)]
+    here, places = folder.absolute(), [path.absolute() for path in read]
+    inside = [path.relative_to(here) for path in places if path.is_relative_to(here)]
     return [str(path) for path in inside if not any(part.startswith(".") for part in path.parts)]
 
 
