@@ -92,6 +92,12 @@ def test_a_switch_needs_no_value():
     assert parse_call("run", [*PRETRAIN, "--controls", "false"]).overrides == {"controls": "false"}
 
 
+def test_an_option_of_a_command_that_is_switched_off_is_off():
+    assert parse_call("verify", ["x", "--repair"]).own == {"repair": "true"}
+    assert parse_call("verify", ["x", "--repair=true"]).own == {"repair": "true"}
+    assert parse_call("verify", ["x", "--repair=false"]).own == {}
+
+
 def test_the_method_of_a_run_is_the_one_of_its_pretraining():
     call = parse_call("run", [*PRETRAIN, "--method", "byol", "--pretrain.lr", "1"])
     assert call.overrides == {"pretrain": {"method": "byol", "lr": "1"}}

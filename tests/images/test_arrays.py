@@ -99,6 +99,11 @@ def test_errors(tmp_path):
     assert "has no axis of 1 to 16 channels" in message(path)
     np.save(path, np.zeros((5, 8), np.uint8))
     assert "shape [5, 8], which holds no images" in message(path)
+    np.save(path, np.zeros((5, 0, 8), np.uint8))
+    assert "the shorter side of the images is 0 pixels" in message(path)
+    assert "the shorter side of the images is 0 pixels" in message(path, size=8)
+    np.save(path, np.zeros((5, 2, 5), np.uint8))
+    assert "the shorter side of the images is 2 pixels, and a run takes at least 4" in message(path)
     np.save(path, GRAY[:1])
     assert "1 images, at least two are needed" in message(path)
     np.save(path, np.array([{}, {}], object), allow_pickle=True)
@@ -108,6 +113,12 @@ def test_errors(tmp_path):
         assert "cannot be read" in message(path)
         (tmp_path / "j.npz").write_bytes(junk)
         assert "cannot be read" in message(tmp_path / "j.npz")
+
+
+def test_parts_of_different_channels_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=GRAY, x_test=RGB)
+    assert "has train images of 1 and test images of 3 channels: save both with one number" in message(path)
 
 
 def test_npz_errors(tmp_path):

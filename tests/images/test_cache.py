@@ -1,14 +1,18 @@
 """The cache of decoded images: the next command decodes nothing, and what lies there is never taken on trust."""
 
+import errno
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clsp.images import cache
+from clsp import distributed
+from clsp.images import cache, opening
 from clsp.images import folder as folders
 from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
@@ -100,6 +104,76 @@ def test_a_flipped_bit_is_decoded_again(place, tmp_path, decoded, capsys):
     for path, damage in ((index, b"[1]"), (index, b"{" * 5000), (kept, b""), (kept, b"\x93NUMPY\x01\x00v\x00{'descr'")):
         path.write_bytes(damage)
         assert open_images(str(tmp_path / "data")).fingerprint == before
+
+
+@pytest.mark.parametrize("store", ["auto", "mine"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_damaged_set_that_serves_another_size_heals(place, tmp_path, decoded, capsys, store, gone):
+    put(tmp_path / "data")
+    where = {"store": str(tmp_path / "mine") if store == "mine" else store}
+    before = open_images(str(tmp_path / "data"), ImagesConfig(**where)).fingerprint
+    (kept,) = tmp_path.rglob("train.npy")
+    kept.write_bytes(b"" if gone else kept.read_bytes()[:-1] + b"\xff")
+    stated = ImagesConfig(size=8, channels=1, **where)  # as an encoder asks for them
+    for _ in range(2):
+        assert open_images(str(tmp_path / "data"), stated).fingerprint == before
+    assert len(decoded) == 8
+    assert "is damaged" in capsys.readouterr().err
+    assert open_images(str(tmp_path / "data"), ImagesConfig(**where)).fingerprint == before
+    assert open_images(str(tmp_path / "data"), stated).fingerprint == before
+    assert len(decoded) == 12 and "cannot keep" not in capsys.readouterr().err
+
+
+def test_a_file_that_the_disk_did_not_give_is_tried_again(place, tmp_path, decoded, monkeypatch, capsys):
+    put(tmp_path / "data")
+    (tmp_path / "data" / "bad.png").write_bytes(b"")
+    real, failing = opening._stream, [errno.EIO]
+
+    def stream(file):
+        if failing and isinstance(file, Path) and file.name == "2.png":
+            raise OSError(failing[0], os.strerror(failing[0]))
+        return real(file)
+
+    monkeypatch.setattr(opening, "_stream", stream)
+    for _ in range(2):
+        assert open_images(str(tmp_path / "data")).train.names == ["0.png", "1.png", "3.png"]
+    assert len(decoded) == 6
+    assert "2.png (cannot be opened: Input/output error); as the disk may have failed" in capsys.readouterr().err
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)  # all processes of a run take the same images
+    assert len(open_images(str(tmp_path / "data")).train) == 3 and len(decoded) == 6
+    monkeypatch.undo()
+    monkeypatch.setenv("CLSP_CACHE", str(place.parent))
+    assert len(open_images(str(tmp_path / "data")).train) == 4
+    assert "as the disk may have failed" in capsys.readouterr().err
+    open_images(str(tmp_path / "data"))
+    assert "decoded before" in capsys.readouterr().err  # an empty file is no failure of the disk
+
+
+def test_a_file_that_may_not_be_read_is_no_failure_of_the_disk():
+    for raised, passing in ((errno.EACCES, False), (errno.ENOENT, False), (None, False), (errno.ESTALE, True)):
+        with pytest.raises(opening.UnreadableImage) as found, opening.reading(b"x", 10):
+            raise OSError(raised, "no") if raised else OSError("decoder error")
+        assert found.value.passing == passing
+
+
+def test_what_an_extra_reads_is_read_once_it_is_there(place, tmp_path, decoded, monkeypatch, capsys):
+    put(tmp_path / "data")
+    Image.new("L", (8, 8)).save(tmp_path / "data" / "x.tif")
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "imagecodecs" else there(name))
+    assert opening.libraries_for(["a/b.TIFF", "c.png"]) == []
+    for _ in range(2):
+        open_images(str(tmp_path / "data"))
+    assert len(decoded) == 5
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert opening.libraries_for(["b.tif", "x.HEIC", "y.nii.gz", "c.png"]) == ["imagecodecs", "nibabel", "pillow_heif"]
+    open_images(str(tmp_path / "data"))
+    assert len(decoded) == 10
+    (tmp_path / "data" / "x.tif").unlink()
+    open_images(str(tmp_path / "data"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    open_images(str(tmp_path / "data"))
+    assert len(decoded) == 14  # of these files none needs anything
 
 
 def test_what_was_used_longest_ago_goes_and_is_said(place, tmp_path, monkeypatch, capsys):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from clsp.evaluation.config import EvaluateConfig
+from clsp.evaluation.task import make_task
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import UnreadableImage, decode_file, read_header
 from clsp.images.opening import EXTRAS
@@ -82,7 +84,7 @@ def dicom(path, values, **tags):
         data.NumberOfFrames = len(values)
     for name, value in tags.items():
         setattr(data, name, value)
-    data.PixelData = values.astype("<u2").tobytes()
+    data.PixelData = values.astype("<u2" if data.BitsAllocated > 8 else "u1").tobytes()
     data.save_as(path, enforce_file_format=True)
 
 
@@ -97,6 +99,51 @@ def test_dicom_slices_have_one_scale(tmp_path):
     )
     dicom(tmp_path / "b.dcm", 4095 - values[1], PhotometricInterpretation="MONOCHROME1")  # small is bright
     np.testing.assert_array_equal(opened(tmp_path).train.images[1, 0], np.round(values[1] / 4095 * 255))
+
+
+@pytest.mark.parametrize("space", ["RGB", "YBR_FULL"])
+def test_colour_of_dicom_is_converted_once(tmp_path, space):
+    pydicom = pytest.importorskip("pydicom")
+    colour = RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    stored = colour if space == "RGB" else pydicom.pixels.convert_color_space(colour, "RGB", "YBR_FULL")
+    tags = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": space}
+    dicom(tmp_path / "a.dcm", stored[..., 0], BitsAllocated=8, BitsStored=8, HighBit=7, **tags)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    data.PixelData = stored.tobytes()
+    data.save_as(tmp_path / "a.dcm")
+    found = decode_file(tmp_path / "a.dcm").pixels.transpose(1, 2, 0)
+    assert np.abs(found.astype(int) - colour).max() < (1 if space == "RGB" else 4)
+    data.PhotometricInterpretation = "YBR_PARTIAL_420"
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(UnreadableImage, match="the colour space YBR_PARTIAL_420 is not read"):
+        decode_file(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_palette_of_dicom_is_looked_up(tmp_path, deep):
+    pytest.importorskip("pydicom")
+    palette = RNG.integers(0, 256, (3, 256)).astype(np.uint16) * (256 if deep else 1)
+    indices = RNG.integers(0, 256, (2, 16, 16))
+    tags = {"PhotometricInterpretation": "PALETTE COLOR", "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    for name, entries in zip(("Red", "Green", "Blue"), palette, strict=True):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16 if deep else 8]
+        tags[f"{name}PaletteColorLookupTableData"] = entries.astype("<u2" if deep else "u1").tobytes()
+    dicom(tmp_path / "film.dcm", indices, **tags)
+    assert read_header(tmp_path / "film.dcm#0").channels == 3
+    for number in range(2):
+        expected = palette[:, indices[number]] // (256 if deep else 1)
+        np.testing.assert_array_equal(decode_file(tmp_path / f"film.dcm#{number}").pixels, expected)
+
+
+def test_signed_values_of_which_small_is_bright_stay_in_what_the_file_can_hold(tmp_path):
+    values = RNG.integers(-1000, 101, (2, 16, 16))
+    values[:, 0, :2] = -1000, 100
+    for number in range(2):
+        tags = {"PhotometricInterpretation": "MONOCHROME1", "PixelRepresentation": 1, "RescaleIntercept": "-24"}
+        dicom(tmp_path / f"{number}.dcm", values[number], RescaleSlope="1", **tags)
+    images = opened(tmp_path)
+    assert any("the range of -125 to 975" in note for note in images.notes)  # -1 - v, rescaled
+    np.testing.assert_array_equal(images.train.images[:, 0], np.round((100 - values) / 1100 * 255))
 
 
 def test_dicom_frames_and_rescaling(tmp_path):
@@ -155,3 +202,23 @@ def test_a_scaled_volume_is_read_in_its_units(tmp_path):
     images = opened(tmp_path)
     expected = np.asarray(image.dataobj).transpose(2, 1, 0)[:, ::-1]
     assert np.abs(images.train.images[:, 0] / 255 - expected).max() < 0.01
+
+
+def test_slices_of_one_file_are_a_group(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    for name in ("a/0.nii", "a/1.nii.gz", "b/0.nii", "b/1.nii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nibabel.Nifti1Image(RNG.integers(0, 900, (8, 9, 3)).astype(np.int16), np.eye(4)).to_filename(tmp_path / name)
+    Image.fromarray(SMOOTH[:8, :8, 0]).save(tmp_path / "a" / "x.png")
+    train = opened(tmp_path).train
+    groups = dict(zip(train.names, train.column("group"), strict=True))
+    assert groups["a/1.nii.gz#2"] == "a/1.nii.gz" and groups["a/x.png"] == ""
+    apart = make_task(opened(tmp_path), EvaluateConfig(), seed=0)
+    assert not set(apart.train.column("group")) & set(apart.test.column("group"))
+    (tmp_path / "metadata.csv").write_text("file_name,group\na/1.nii.gz#1,p7\n")
+    assert opened(tmp_path).train.column("group")[:5].tolist() == ["a/0.nii"] * 3 + ["a/1.nii.gz", "p7"]
+    for name in ("0", "1"):
+        (tmp_path / "b" / f"{name}.nii").unlink()
+        dicom(tmp_path / "b" / f"{name}.dcm", RNG.integers(0, 4096, (16, 16)))
+    assert "0.dcm#0" in opened(tmp_path / "b").train.names
+    assert not opened(tmp_path / "b").train.has("group")

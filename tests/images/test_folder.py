@@ -15,7 +15,7 @@ from PIL import Image
 from clsp.errors import UserError
 from clsp.images import store as stores
 from clsp.images.config import ImagesConfig
-from clsp.images.sources import open_images
+from clsp.images.sources import check_source, open_images
 
 
 def put(path, value=0, size=(8, 8), mode="L"):
@@ -127,6 +127,18 @@ def test_size_is_chosen(folder, sizes, expected):
     for number, size in enumerate(sizes):
         put(folder / f"{number}.png", size=size)
     assert open_images(str(folder), ImagesConfig()).size == expected
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_images_of_too_few_pixels_are_refused_in_one_line(folder, side):
+    for number in range(3):
+        put(folder / f"{number}.png", number, size=(5, side))
+    said = (
+        rf"the shorter side of the images is {side} pixels?, and a run takes at least 4: --images.size 32 enlarges them"
+    )
+    with pytest.raises(UserError, match=said):
+        open_images(str(folder))
+    assert open_images(str(folder), ImagesConfig(size=8)).size == 8
 
 
 def test_mixed_channels_and_notes(folder):
@@ -260,6 +272,64 @@ def test_all_unreadable(folder, tmp_path):
     for store in (None, tmp_path / "store"):
         with pytest.raises(UserError, match=r"none of the images can be used.*; 3 cannot be read, the first: 0.jpg: "):
             open_images(str(folder), ImagesConfig(), store=store)
+
+
+def test_an_empty_name_is_not_the_current_folder(folder, monkeypatch):
+    for number in range(3):
+        put(folder / f"{number}.png", number)
+    monkeypatch.chdir(folder)
+    for ask in (open_images, check_source):
+        with pytest.raises(UserError, match=r"^--data '' names nothing"):
+            ask("")
+    assert len(open_images(".").train) == 3
+
+
+@pytest.mark.parametrize("content", [b"", "cut"])
+def test_a_class_of_which_nothing_can_be_learnt_is_refused(folder, content):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    for part, label, number in ((p, c, k) for p in ("train", "test") for c in "ab" for k in range(3)):
+        path = folder / part / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(path)
+        if (part, label) == ("train", "b"):
+            path.write_bytes(path.read_bytes()[:300] if content else b"")
+    with pytest.raises(UserError, match="of the class 'b', which the test part has, no train image can be read"):
+        open_images(str(folder), ImagesConfig(store="none"))
+    for number in range(3):
+        (folder / f"test/b/{number}.png").unlink()
+    images = open_images(str(folder), ImagesConfig(store="none"))
+    assert (len(images.train), len(images.test)) == (3, 3)
+
+
+def test_a_table_that_was_read_is_not_told_as_ignored(folder, monkeypatch):
+    for number in range(2):
+        put(folder / f"{number}.png", number)
+    (folder / "labels.csv").write_text("image,label\n0.png,a\n1.png,b\n")
+    assert not any("ignored" in note for note in open_images(str(folder)).notes if "--images.labels" not in note)
+    (folder / "other.csv").write_text("x\n")
+    assert "1 file is ignored because it is no image: 1 .csv" in open_images(str(folder)).notes
+    unread = open_images(str(folder), ImagesConfig(labels="none"))
+    assert "2 files are ignored because they are no images: 2 .csv" in unread.notes
+    monkeypatch.chdir(folder.parent)
+    stated = open_images(folder.name, ImagesConfig(labels=str(folder / "labels.csv")))
+    assert "1 file is ignored because it is no image: 1 .csv" in stated.notes
+
+
+def test_of_colour_the_first_bands_are_taken_as_of_any_bands(folder, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    folder.mkdir()
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    np.save(tmp_path / "a.npy", noise)
+    two = open_images(str(folder), ImagesConfig(channels=2))
+    np.testing.assert_array_equal(
+        two.train.images, open_images(str(tmp_path / "a.npy"), ImagesConfig(channels=2)).train.images
+    )
+    assert "band 3 dropped: 3 images" in two.notes
+    put(folder / "gray.png", 5)
+    assert [entry.reason for entry in open_images(str(folder), ImagesConfig(channels=2)).excluded] == [
+        "1 channel where 2 are wanted"
+    ]
 
 
 def test_no_images(folder):

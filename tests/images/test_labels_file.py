@@ -61,6 +61,33 @@ def test_tables_as_people_write_them(folder, name, text):
     assert read(folder, "none").train.labels is None
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_the_end_of_a_line_ends_a_line(folder, character, end):
+    put(folder, "0.png", "1.png")
+    rows = [{"file_name": f"{k}.png", "label": "ab"[k], "caption": f"x{character}y"} for k in range(2)]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    if character >= " ":  # JSON escapes the others
+        (folder / "metadata.jsonl").write_text("".join(line + end for line in lines), encoding="utf-8", newline="")
+        assert read(folder).train.column("caption").tolist() == [f"x{character}y"] * 2
+        (folder / "metadata.jsonl").unlink()
+    (folder / "list.txt").write_text("".join(f"{k}.png a{character}b{k}{end}" for k in range(2)), newline="")
+    assert read(folder, str(folder / "list.txt")).classes == (f"a{character}b0", f"a{character}b1")
+
+
+def test_a_head_is_one_also_where_a_file_is_called_like_its_cells(folder):
+    put(folder, "image.png", "b.png", "c.png")
+    (folder / "labels.csv").write_text("image,label\nimage.png,x\nb.png,y\nc.png,x\n")
+    images = read(folder)
+    assert labels_of(images.train, images.classes) == {"b.png": "y", "c.png": "x", "image.png": "x"}
+
+
+def test_a_column_of_flags_is_no_label(folder):
+    put(folder, "a.png", "b.png")
+    (folder / "metadata.csv").write_text("file_name,validation\na.png,True\nb.png,False\n")
+    assert read(folder).classes is None and read(folder).train.column("validation").tolist() == ["True", "False"]
+
+
 def test_what_does_not_fit_is_counted_and_said(folder):
     put(folder, *(f"{k}.png" for k in range(5)))
     rows = ["file_name,label", "0.png,a", "1.png,b", "2.png,a", "gone.png,b", "lost.png,b", "0.png,b", "3.png,"]
@@ -134,6 +161,62 @@ def test_parts_in_folders_and_in_a_column(folder, tmp_path):
     images = read(tmp_path / "flat")
     assert (images.train.names, images.test.names) == (["0.png", "1.png", "2.png"], ["4.png", "5.png"])
     assert any("parts from the column 'split'" in note for note in images.notes)
+
+
+def of_split(folder, values, column="split"):
+    put(folder, *(f"{k}.png" for k in range(len(values))))
+    rows = [f"{k}.png,{'ab'[k % 2]},{value}" for k, value in enumerate(values)]
+    (folder / "metadata.csv").write_text("\n".join([f"file_name,label,{column}", *rows]))
+    return read(folder)
+
+
+def test_an_empty_cell_belongs_to_no_part(folder):
+    images = of_split(folder, ["train"] * 4 + ["test"] * 3 + [""])
+    assert (len(images.train), images.test.names) == (4, ["4.png", "5.png", "6.png"])
+    assert "1 image of other parts, of none, or without a label left out" in images.notes
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (["train"] * 4 + ["test"] * 3 + ["odd"], "it says 'odd' of 1 image"),
+        (["test"] * 3 + [""] * 5, "it says train of no image"),
+        (["train"] * 8, None),
+        (["left", "right"] * 4, None),
+        ([""] * 8, None),
+    ],
+)
+def test_a_column_that_is_read_as_parts_no_more_is_said(folder, values, why):
+    images = of_split(folder, values)
+    assert images.test is None and len(images.train) == 8
+    said = [note for note in images.notes if "the column 'split' is not read as parts" in note]
+    assert not said if why is None else why in said[0]
+
+
+def tables(folder, **rows):
+    put(folder, *(f"images/{k}.png" for k in range(8)))
+    for stem, numbers in rows.items():
+        body = "".join(f"{k}.png,{'ab'[k % 2]}\n" for k in numbers)
+        (folder / f"{stem}.csv").write_text(f"file_name,label\n{body}")
+    return read(folder)
+
+
+def test_tables_called_like_parts_part_the_images(folder):
+    images = tables(folder, train=range(4), test=range(3, 7))
+    assert images.train.names == ["images/0.png", "images/1.png", "images/2.png", "images/7.png"]
+    assert images.test.names == ["images/3.png", "images/4.png", "images/5.png", "images/6.png"]
+    assert (images.train.labels.tolist(), images.test.labels.tolist()) == ([0, 1, 0, -1], [1, 0, 1, 0])
+    assert any("parts from test.csv and train.csv: 4 images in train, 4 in test" in note for note in images.notes)
+
+
+def test_what_a_table_of_labels_and_one_of_test_images_say(folder):
+    images = tables(folder, labels=range(8), test=(6, 7))
+    assert (len(images.train), images.test.names) == (6, ["images/6.png", "images/7.png"])
+    (folder / "labels.csv").unlink()
+    assert read(folder).test is None  # nothing is left to learn from
+    (folder / "train.csv").write_text("file_name,label\n0.png,a\n1.png,b\n")
+    (folder / "test.csv").write_text("file_name\n6.png\n7.png\n")  # as in a contest: nothing can be measured on them
+    assert read(folder).test is None and len(read(folder).train) == 8
 
 
 def test_a_table_goes_before_folder_names_and_only_with_labels(folder):

@@ -74,6 +74,41 @@ def test_masks_beside_images_are_no_class():
     assert any("2 images beside images/ left out" in note and "masks/1.png" in note for note in layout.notes)
 
 
+COVID = [f"{label}/{kind}/{k}.png" for label in ("COVID", "Normal") for kind in ("images", "masks") for k in range(3)]
+
+
+@pytest.mark.parametrize("around", ["", "archive/", "train/"])
+@pytest.mark.parametrize("labels", [True, False])
+def test_masks_inside_class_folders_are_left_out(around, labels):
+    layout = find_layout([around + name for name in COVID], labels=labels)
+    assert layout.train == tuple(around + name for name in COVID if "/images/" in name)
+    assert not labels or layout.train_labels.tolist() == [0] * 3 + [1] * 3
+    told = [note for note in layout.notes if "left out" in note and "no test part" not in note]
+    assert len(told) == 1 and told[0].startswith(
+        "6 images in folders beside images left out, they are no photographs: " + around + "COVID/masks/0.png"
+    )
+
+
+def test_masks_of_a_set_of_sets_are_left_out():
+    kinds = ("train/good", "test/broken", "ground_truth/broken")
+    names = [f"{label}/{kind}/{k}.png" for label in ("bottle", "cable") for kind in kinds for k in range(2)]
+    layout = find_layout(names)
+    assert layout.train == tuple(name for name in names if "ground_truth" not in name)
+    assert layout.classes == ("bottle", "cable")
+    alone = find_layout([f"{label}/masks/{k}.png" for label in "ab" for k in range(2)])
+    assert len(alone.train) == 4  # nothing else lies there: they are the images
+
+
+def test_masks_of_parts_are_said_once_and_by_their_own_names():
+    names = [f"{kind}/{part}/{k}.png" for kind in ("images", "labels") for part in ("train", "val") for k in range(2)]
+    for spelt in (names, ["/".join((*reversed(name.split("/")[:2]), name[-5:])) for name in names]):
+        layout = find_layout(spelt)
+        assert (len(layout.train), len(layout.test)) == (2, 2)
+        told = [note for note in layout.notes if "left out" in note]
+        assert sum(int(note.split()[0]) for note in told) == 4 and all("no photographs" in note for note in told)
+        assert all("images/labels/" not in note for note in told)
+
+
 @pytest.mark.parametrize(
     ("folder", "part"),
     [

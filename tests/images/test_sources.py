@@ -1,6 +1,7 @@
 import gzip
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from clsp.errors import UserError
 from clsp.images import builtin, pictures
 from clsp.images.catalogue import TORCHVISION
 from clsp.images.config import ImagesConfig
+from clsp.images.imageset import Images, Split, channel_statistics
 from clsp.images.sources import BUILTIN_NAMES, open_images
 from clsp.settings.values import build
 
@@ -28,6 +30,27 @@ def test_import_is_light():
     )
     path = {"PYTHONPATH": ":".join(sys.path)}
     assert subprocess.check_output([sys.executable, "-c", code], env=path, text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize(("count", "looked_at"), [(5, 5), (700, 700), (20_300, 10_150)])
+def test_statistics_of_the_channels_are_exact_and_take_no_memory_of_all(count, looked_at):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), np.uint8)
+    rows = np.arange(count)
+    seen = pixels[:: count // looked_at]
+    images = images_of(pixels)
+    tracemalloc.start()
+    mean, std = channel_statistics(images, rows)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(seen) == looked_at
+    assert mean == [round(float(v), 6) for v in seen.mean(axis=(0, 2, 3)) / 255.0]
+    assert std == [round(float(v), 6) for v in seen.std(axis=(0, 2, 3)) / 255.0]
+    assert most < 2_000_000
+    assert channel_statistics(images_of(pixels * 0), rows) == ([0.0] * 3, [1e-3] * 3)
+
+
+def images_of(pixels):
+    return Images(source="made", train=Split(images=pixels, names=[""] * len(pixels)))
 
 
 def test_digits():

@@ -1,6 +1,8 @@
 """One scale and one ground for a whole set."""
 
 import io
+import struct
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -12,7 +14,7 @@ from clsp.errors import UserError
 from clsp.images.config import ImagesConfig
 from clsp.images.decode import decode_file
 from clsp.images.sources import open_images
-from clsp.images.tones import Span, common_range, to_bytes
+from clsp.images.tones import Span, Tones, common_range, to_bytes
 
 RNG = np.random.default_rng(0)
 
@@ -136,6 +138,105 @@ def test_the_ground_is_one_on_which_drawings_are_seen(tmp_path, inks, ground):
     assert images.train.images.std(axis=(1, 2, 3)).min() > 20
     white = opened(tmp_path, background="white")
     assert any("blank): " in note for note in white.notes) == (255 in inks)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "u4", "f4"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_white_is_zero_small_is_bright(tmp_path, dtype, count):
+    values = RNG.integers(0, 256, (8, 8, count)).astype(dtype)
+    values[0, 0], values[0, 1] = 0, 255
+    for name in "ab":
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", values[..., 0] if count == 1 else values, photometric="miniswhite",
+            planarconfig=None if count == 1 else "contig",
+        )  # fmt: skip
+    found = opened(tmp_path).train.images[0].astype(int)
+    assert found[:, 0, 0].min() > found[:, 0, 1].max()
+    order = np.argsort(values[..., 0].ravel(), kind="stable")
+    assert (np.diff(found[0].ravel()[order]) <= 0).all()
+    if dtype in ("i2", "f4"):
+        np.testing.assert_array_equal(found, 255 - values.transpose(2, 0, 1).astype(int))
+
+
+def test_missing_pixels_are_dark_also_where_white_is_zero(tmp_path):
+    values = RNG.integers(10, 256, (8, 8)).astype(np.uint16)
+    values[0, 0], values[0, 1] = 0, 255
+    for name in "ab":
+        tags = [(42113, "s", 0, "0", True)]
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric="miniswhite", extratags=tags)
+    found = opened(tmp_path).train.images[0, 0]
+    assert found[0, 0] == found[0, 1] == found.min()
+
+
+def keyed(path, values, key):
+    """A 16-bit PNG of which one value, or colour, is transparent."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, 0 if values.ndim == 2 else 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"tRNS", np.array(key, ">u2").tobytes()) + chunk(b"IDAT", zlib.compress(rows))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("kind", ["tif", "png", "gray key", "colour key"])
+def test_transparent_images_of_16_bits_choose_the_ground_too(tmp_path, kind):
+    for number in range(4):
+        seen = RNG.integers(0, 2, (8, 8)).astype(bool)
+        seen[0, :2] = True, False
+        gray = np.where(seen, 65535, 7).astype(np.uint16)
+        whole = np.dstack([seen * 65535] * 4).astype(np.uint16)
+        if kind == "tif":
+            tifffile.imwrite(tmp_path / f"{number}.tif", whole, photometric="rgb", extrasamples=["unassalpha"])
+        elif kind == "png":
+            (tmp_path / f"{number}.png").write_bytes(imagecodecs.png_encode(whole))
+        elif kind == "gray key":
+            keyed(tmp_path / f"{number}.png", gray, [7])
+        else:
+            keyed(tmp_path / f"{number}.png", np.dstack([gray] * 3), [7, 7, 7])
+    images = opened(tmp_path)
+    assert any("transparent images are laid on black" in note for note in images.notes)
+    assert images.train.images[:, 0, 0, :2].tolist() == [[255, 0]] * 4
+    white = opened(tmp_path, background="white")
+    assert any("blank" in note for note in white.notes) and white.train.images.min() == 255
+
+
+def test_dim_drawings_of_16_bits_are_judged_in_the_scale_of_their_set(tmp_path):
+    for number in range(3):
+        seen = RNG.integers(0, 2, (8, 8))
+        seen[0, :2] = 1, 0
+        dim = np.dstack([np.full((8, 8, 3), 300), seen * 65535]).astype(np.uint16)
+        (tmp_path / f"{number}.png").write_bytes(imagecodecs.png_encode(dim))
+    Image.fromarray(np.array([[0, 65535] * 4] * 8, np.uint16)).save(tmp_path / "bright.png")
+    images = opened(tmp_path)  # nearly black in it, so that white is a ground
+    assert not any("laid on" in note for note in images.notes)
+    assert images.train.images[0, 0, 0].min() < 5
+
+
+def test_a_ground_that_was_used_is_stated_for_others(tmp_path):
+    for name, ink in (("dark", 0), ("light", 255)):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            drawing(tmp_path / name / f"{number}.png", ink, RNG.integers(0, 2, (8, 8)))
+    images = opened(tmp_path / "dark")
+    assert images.tones.settings() == {"background": "white"}
+    assert Tones.of(images.tones.record()) == images.tones
+    assert opened(tmp_path / "light", **images.tones.settings()).train.images.min() == 255
+    assert opened(tmp_path / "light").train.images.min() == 0
+    old = Tones.of({"ranges": {}, "ground": "white"})  # a folder from before this was recorded
+    assert old.settings() == {} and old.record() == {"ranges": {}, "ground": "white"}
+
+
+def test_files_of_one_value_state_no_range_for_others(tmp_path):
+    for number in range(3):
+        Image.new("L", (8, 8), 50 * number).save(tmp_path / f"{number}.png")
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "deep.png")
+    images = opened(tmp_path)
+    assert images.train.images[:, 0, 0, 0].tolist() == [0, 50, 100, 0]
+    assert images.tones.settings() == {}
+    np.testing.assert_array_equal(opened(tmp_path, **images.tones.settings()).train.images, images.train.images)
 
 
 def test_wrong_settings_are_refused():

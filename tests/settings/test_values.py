@@ -80,6 +80,18 @@ def test_a_value_is_read_as_its_settings_type_wants_it(name, text, value):
         ({"pretrain": {"positive": {"source": "bnk"}}}, "--pretrain.positive.source 'bnk' is not one of"),
         ({"pretrain": {"backbone": {"args": "{depth:1}"}}}, "--pretrain.backbone.args '{depth:1}' must be a mapping"),
         ({"diffusion": {"widths": ["a"]}}, "--diffusion.widths 'a' must be a whole number"),
+        ({"pretrain": {"epochs": "yes"}}, "--pretrain.epochs 'yes' must be a whole number"),
+        ({"pretrain": {"epochs": True}}, "--pretrain.epochs 'true' must be a whole number"),
+        ({"pretrain": {"lr": "true"}}, "--pretrain.lr 'true' must be a number"),
+        ({"pretrain": {"lr": "1:30.5"}}, "--pretrain.lr '1:30.5' must be a number"),
+        ({"pretrain": {"epochs": "1:30"}}, "--pretrain.epochs '1:30' must be a whole number"),
+        ({"diffusion": {"widths": "[8, 1:30]"}}, "--diffusion.widths '1:30' must be a whole number"),
+        ({"diffusion": {"widths": "[8, on]"}}, "--diffusion.widths 'true' must be a whole number"),
+        ({"diffusion": {"widths": [8, True]}}, "--diffusion.widths 'true' must be a whole number"),
+        *(
+            ({"pretrain": {"epochs": text}}, "--pretrain.epochs '")
+            for text in ("2024-13-45", "0b_", "9" * 5000, "[" * 3000, "!!int", "!!timestamp x", "{[1]: 2}")
+        ),
     ],
 )  # fmt: skip
 def test_what_is_unknown_or_wrong_in_a_section_is_one_line(given, words):

@@ -50,7 +50,7 @@ def _parted(command: Command, queue: list[str]) -> tuple[dict[str, str], dict[st
             continue
         option, equals, value = argument.lstrip("-").partition("=")
         if option in command.flags:
-            own[option] = "true"
+            own |= _switched(option, value if equals else "true")
             continue
         given = value if equals else queue.pop(0) if queue and _is_value(queue[0]) else None
         if option in command.required + command.optional:
@@ -60,6 +60,13 @@ def _parted(command: Command, queue: list[str]) -> tuple[dict[str, str], dict[st
         else:
             rest[option] = given
     return own, rest, positional
+
+
+def _switched(option: str, value: str) -> dict[str, str]:
+    """Read an option that needs no value: ``--repair`` and ``--repair=true`` set it, ``--repair=false`` does not."""
+    if value not in ("true", "false"):
+        raise UserError(f"--{option}='{value}' must be true or false, or stand without a value: --{option}")
+    return {option: value} if value == "true" else {}
 
 
 def _is_value(text: str) -> bool:
@@ -80,6 +87,8 @@ def _require(name: str, command: Command, own: Mapping[str, str], rest: Iterable
             if typo := next((given for given in rest if suggest(given, [option])), None):
                 raise UserError(f"unknown option --{typo}; did you mean '--{option}'? (clsp {name} --help lists all)")
             raise UserError(f"clsp {name} needs --{option} {METAVARS[option]} (clsp {name} --help)")
+    if "" in positional and command.positional:
+        raise UserError(f"{command.positional} '' names nothing; give one: clsp {name} {command.positional}")
     if positional and not command.positional:
         raise UserError(
             f"unexpected argument '{positional[0]}'; options begin with --, take one value, and lists are written "
@@ -101,6 +110,8 @@ def check_names(own: Mapping[str, str], task: str | None = None) -> None:
 
     if own.get("out") == "":
         raise UserError("--out '' names no folder; give one, such as --out run")
+    if empty := next((option for option, value in own.items() if not value), None):  # of a variable that is not set
+        raise UserError(f"--{empty} '' names nothing; give --{empty} {METAVARS[empty]}")
     if not _is_text(own.get("out", "")):
         raise UserError(
             f"--out '{own['out']}' is not UTF-8, and some libraries cannot write to such a name; give a name in UTF-8"
@@ -155,6 +166,11 @@ def whole_number(name: str, text: str) -> int:
     Raises:
         UserError: it is no whole number of at least 1.
     """
-    if not text.isdigit() or int(text) < 1:
+    if not is_whole(text) or int(text) < 1:
         raise UserError(f"--{name} '{text}' must be a whole number of at least 1")
     return int(text)
+
+
+def is_whole(text: str) -> bool:
+    """Whether text is a whole number of plain digits, of a length that can be meant."""
+    return text.isascii() and text.isdigit() and len(text) < 19

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsp import console, files
-from clsp.cli.calls import whole_number
+from clsp.cli.calls import is_whole, whole_number
 from clsp.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def correspond(call: Call) -> int:
     if out.suffix != ".png":
         raise UserError(f"--out {out}: matches are drawn as .png; choose this ending")
     layer = own.get("layer", "-2")
-    if not layer.startswith("-") or not layer[1:].isdigit() or int(layer) >= 0:
+    if not layer.startswith("-") or not is_whole(layer[1:]) or int(layer) >= 0:
         raise UserError(f"--layer '{layer}' must be a whole number below 0")
     picture = drawn(images[0], images[1], own["encoder"], layer=int(layer))
     with files.atomic(out) as file:

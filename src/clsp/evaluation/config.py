@@ -19,9 +19,11 @@ class EvaluateConfig:
     """Fraction of them that is held out to choose C, k and the temperature; afterwards all are used."""
     validation_images: AtLeastTwo | None = None
     """Evaluate on so many labelled train images instead of the test images, to choose settings by; they serve no
-    probe, and no other stage that takes only some of the images. null: the test images."""
+    probe, and no other stage that takes only some of the images (where images have a ``group``, whole groups are held
+    out of the probe, and such a stage may see some without their labels). null: the test images."""
     test_fraction: Fraction = 0.2
-    """Fraction of a labelled source without a test part that is set apart, by class, for testing."""
+    """Fraction of a labelled source without a test part that is set apart, by class and in whole groups (column
+    ``group``), for testing."""
     regularisation: Numbers = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0, 100.0])
     """Values of C of the logistic regression (larger: weaker regularisation) to choose from."""
     neighbours: Counts = field(default_factory=lambda: [1, 5, 10, 20, 50, 100, 200])

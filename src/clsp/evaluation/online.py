@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from clsp.encoders.features import encode_images
 from clsp.engine.neighbours import nearest
+from clsp.evaluation.apart import groups_of
 from clsp.evaluation.evaluators.knn import vote
 from clsp.images.imageset import Split, subset
 
@@ -35,7 +36,8 @@ class OnlineKNN:
         if len(labelled) < 10:
             return None
         chosen = labelled[subset(len(labelled), _REFERENCES + _QUERIES, seed=seed + 5)]
-        is_query = np.arange(len(chosen)) % 5 == 0
+        groups = groups_of(train, chosen)  # of a group that is asked for nothing is found among the references
+        is_query = (np.arange(len(chosen)) if groups is None or not groups.any() else groups) % 5 == 0
         parts = [
             (np.asarray(train.images[rows]), torch.from_numpy(train.labels[rows]))
             for rows in (chosen[~is_query], chosen[is_query])

@@ -8,8 +8,9 @@ import numpy as np
 
 from clsp import console, distributed, files
 from clsp.errors import UserError
+from clsp.evaluation.apart import GROUP, flags, fraction_of_each, groups_of, held_out
 from clsp.evaluation.config import EvaluateConfig
-from clsp.images.imageset import Images, Split, split_fingerprint, subset
+from clsp.images.imageset import Images, Split, split_fingerprint, subset, taking_order
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
     """Part the data into images to fit on and images to test on.
 
     A source with a test part is used as it is; else a fraction of its labelled train images is set apart, class by
-    class. With ``config.validation_images`` train images are tested on instead. Without labels all images serve, for
-    the map and the neighbours alone.
+    class. With ``config.validation_images`` train images are tested on instead. Images of one ``group`` stay together.
+    Without labels all images serve, for the map and the neighbours alone.
 
     Raises:
         UserError: the validation images leave none to fit on.
@@ -64,7 +65,11 @@ def make_task(images: Images, config: EvaluateConfig, *, seed: int) -> Task:
         part = train.rows(subset(len(train), config.train_images, seed=seed))
         parts, classes, note = (part, test or part), 0, "without labels"
         shown = "images" if test is None else "test images"
-    held = fraction_of_each(parts[0].labels, config.holdout) if classes else np.zeros(len(parts[0]), dtype=bool)
+    held = (
+        held_out(parts[0].labels, config.holdout, groups_of(parts[0]))
+        if classes
+        else np.zeros(len(parts[0]), dtype=bool)
+    )
     key = files.fingerprint([split_fingerprint(part) for part in parts])
     return Task(parts[0], parts[1], classes, held, note, key, seed, shown)
 
@@ -85,27 +90,51 @@ def _labelled(
     assert train.labels is not None
     known, tested = np.flatnonzero(train.labels >= 0), None
     if test is None or test.labels is None:
-        is_test = fraction_of_each(train.labels[known], config.test_fraction)
+        groups = groups_of(train, known)
+        is_test = fraction_of_each(train.labels[known], config.test_fraction, groups)
         tested, known = known[is_test], known[~is_test]
-        note = f"{len(tested)} images that were set apart from train, class by class (the source has no test part)"
+        each = "" if groups is None else ", in whole groups"
+        note = (
+            f"{len(tested)} images that were set apart from train, class by class{each} (the source has no test part)"
+        )
     else:
         note = f"the source's {len(test)} test images"
     fitted = subset(len(known), config.train_images, seed=seed)
-    if config.validation_images is not None and train.has("validation"):
-        part = np.asarray(train.column("validation"), bool)[known]
-        held = np.flatnonzero(part)[subset(int(part.sum()), config.validation_images, seed=seed)]
-        tested, fitted = known[held], np.intersect1d(fitted, np.flatnonzero(~part))
-        note = f"{len(tested)} images of the source's validation part"
-    elif config.validation_images is not None:
-        if (left := max(len(known) - config.validation_images, 0)) < 2:
-            raise UserError(
-                f"--evaluate.validation_images {config.validation_images} leaves {left} of {len(known)} labelled train "
-                f"images to fit on; choose at most {len(known) - 2}"
-            )
-        kept = _kept(known, config.validation_images, len(train), seed)
-        tested, fitted = known[~kept], np.intersect1d(fitted, np.flatnonzero(kept))
-        note = f"{len(tested)} validation images that were held out of train"
+    if config.validation_images is not None:
+        is_tested, is_fitted, note = _validation(train, known, config.validation_images, seed)
+        tested, fitted = known[is_tested], np.intersect1d(fitted, np.flatnonzero(is_fitted))
     return known[fitted], tested, note
+
+
+def _validation(train: Split, known: np.ndarray, held: int, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Which of the ``known`` train images are tested on in the test images' place, and which are fitted on.
+
+    Returns:
+        Two of bool [known], and the story of the first.
+
+    Raises:
+        UserError: too few are left to fit on.
+    """
+    if train.has("validation"):
+        part = flags(train, "validation")[known]
+        tested = np.zeros(len(known), bool)
+        tested[np.flatnonzero(part)[subset(int(part.sum()), held, seed=seed)]] = True
+        return tested, ~part, f"{tested.sum()} images of the source's validation part"
+    if (left := max(len(known) - held, 0)) < 2:
+        raise UserError(_leaves(held, left, len(known), f"choose at most {len(known) - 2}"))
+    groups = groups_of(train, known)
+    if groups is None:
+        kept = _kept(known, held, len(train), seed)
+        return ~kept, kept, f"{len(known) - kept.sum()} validation images that were held out of train"
+    tested, apart = _last_groups(known, groups, held, len(train), seed)
+    if (left := int((~apart).sum())) < 2:
+        why = f"images of one '{GROUP}' stay together, and the largest has {np.bincount(groups).max()}: choose fewer"
+        raise UserError(_leaves(held, left, len(known), why))
+    return tested, ~apart, f"{held} validation images that were held out of train, in whole groups"
+
+
+def _leaves(held: int, left: int, known: int, fix: str) -> str:
+    return f"--evaluate.validation_images {held} leaves {left} of {known} labelled train images to fit on; {fix}"
 
 
 def _kept(known: np.ndarray, held: int, total: int, seed: int) -> np.ndarray:
@@ -122,21 +151,29 @@ def _kept(known: np.ndarray, held: int, total: int, seed: int) -> np.ndarray:
     return np.isin(known, subset(total, least, seed=seed))
 
 
+def _last_groups(
+    known: np.ndarray, groups: np.ndarray, held: int, total: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out the groups of the images that a subset of all takes last, until they have ``held`` images.
+
+    Returns:
+        Which of the ``known`` are the last ``held`` images of these groups, and which lie in them: two of bool [known].
+    """
+    last_first = np.argsort(-np.argsort(taking_order(total, seed=seed))[known])
+    sizes = np.bincount(groups)
+    found = list(dict.fromkeys(groups[last_first].tolist()))
+    count = int(np.searchsorted(np.cumsum(sizes[found]), held)) + 1
+    apart = np.isin(groups, found[:count])
+    tested = np.zeros(len(known), bool)
+    tested[last_first[apart[last_first]][:held]] = True
+    return tested, apart
+
+
 def _too_few(fitted: Split, tested: Split) -> str | None:
     """Say why nothing can be measured by these labels; None: something can."""
     counts = np.unique(np.asarray(fitted.labels), return_counts=True)[1]
     if len(tested) and len(counts) > 1 and counts.max() > 1:
         return None
     most = counts.max(initial=0)
-    return f"labels of {len(counts)} classes with {most} images at most to fit on, and {len(tested)} to test on"
-
-
-def fraction_of_each(labels: np.ndarray | None, fraction: float) -> np.ndarray:
-    """Mark a ``fraction`` of every class in ``labels`` int64 [N], evenly, at least one of two or more; bool [N]."""
-    assert labels is not None
-    marked = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
-        marked[rows[np.linspace(0, len(rows) - 1, count + 2).round().astype(int)[1:-1]] if count > 0 else []] = True
-    return marked
+    said = f"labels of {len(counts)} classes with {most} images at most to fit on, and {len(tested)} to test on"
+    return said if groups_of(fitted) is None else f"{said} (images of one '{GROUP}' stay together)"

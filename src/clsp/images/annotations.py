@@ -37,14 +37,23 @@ class Annotations:
     labels: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Every further column, by its name in lower case."""
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The images that a table names which is called like a part, by the table: ``test.csv``."""
+    read: tuple[Path, ...] = ()
+    """The tables that say this."""
     notes: tuple[str, ...] = ()
 
 
 def is_table(name: str) -> bool:
     """Whether a file among the images is read as a table without being asked for."""
     stem, suffix = posixpath.splitext(posixpath.basename(name).casefold())
-    plain = re.sub(r"[\W_]*labels?$", "", stem)
-    return suffix in SUFFIXES and suffix != ".txt" and (stem in _NAMES or part_of(plain) is not None)
+    return suffix in SUFFIXES and suffix != ".txt" and (stem in _NAMES or part_of_table(name) is not None)
+
+
+def part_of_table(told: str) -> str | None:
+    """The part that a table is called like: ``test`` of ``test.csv`` and ``test_labels.csv``."""
+    stem = posixpath.splitext(posixpath.basename(told).casefold())[0]
+    return part_of(re.sub(r"[\W_]*labels?$", "", stem))
 
 
 def named_file(option: str, folder: Path) -> tuple[Path, list[str]]:
@@ -80,7 +89,8 @@ def annotate(
     labels: dict[str, str] = {}
     columns: dict[str, dict[str, str]] = {}
     notes: list[str] = []
-    read: list[str] = []
+    parts: dict[str, Sequence[str]] = {}
+    read: dict[str, Path] = {}
     seen: set[str] = set()
     for path, told, wanted in tables:
         try:
@@ -95,20 +105,33 @@ def annotate(
         for column, values in found.columns.items():
             columns.setdefault(column, {}).update(values)
         notes += found.notes
-        read.append(told)
+        read[told] = path
         seen |= found.seen
+        if part_of_table(told):
+            parts[told] = [name for name in names if name in found.seen]
     if read and (bare := [name for name in names if name not in seen]):
         notes.append(f"{counted(len(bare), 'image')} without a row in {' or '.join(read)}: {some(bare)}")
-    return Annotations(labels=labels, columns=columns, notes=tuple(notes))
+    return Annotations(labels=labels, columns=columns, parts=parts, read=tuple(read.values()), notes=tuple(notes))
 
 
 def _bases(told: str, names: Sequence[str]) -> list[str]:
     """Folders that a table's paths may be relative to: its own, and the part that it is named for."""
     own = posixpath.dirname(told)
     own = f"{own}/" if own else ""
-    part = part_of(re.sub(r"[\W_]*labels?$", "", posixpath.splitext(posixpath.basename(told))[0].casefold()))
+    part = part_of_table(told)
     inside = {name[len(own) :].partition("/")[0] for name in names if name.startswith(own) and "/" in name[len(own) :]}
     return [*(f"{own}{folder}/" for folder in sorted(inside) if part and part_of(folder) == part), own]
+
+
+def _plain(name: str) -> str:
+    """The name of a column in lower case with ``_`` between the words."""
+    return re.sub(r"\W+|_+", "_", name.strip().casefold()).strip("_")
+
+
+def _is_head(row: Sequence[str]) -> bool:
+    """Whether a row names a column of images and one of labels, though a file may be called ``image.png``."""
+    names = set(map(_plain, row))
+    return not names.isdisjoint(IMAGES.split()) and not names.isdisjoint(LABELS.split())
 
 
 class _Reading:
@@ -116,10 +139,10 @@ class _Reading:
 
     def __init__(self, table: Table, names: Sequence[str], matcher: Matcher, wanted: Sequence[str]) -> None:
         self.told, self._matcher = table.told, matcher
-        headed = table.headed or not any(matcher.find(cell) is not None for cell in table.rows[0])
+        headed = table.headed or _is_head(table.rows[0]) or all(matcher.find(cell) is None for cell in table.rows[0])
         self._head = table.rows[0] if headed else [f"column {k + 1}" for k in range(len(table.rows[0]))]
         self._rows = table.rows[1:] if headed else table.rows
-        self._plain = [re.sub(r"\W+|_+", "_", name.strip().casefold()).strip("_") for name in self._head]
+        self._plain = [_plain(name) for name in self._head]
         image = self._image_column(wanted[0] if len(wanted) > 1 else None)
         label = self._label_column(image, wanted[-1] if wanted else None)
         self.labels: dict[str, str] = {}
@@ -147,7 +170,7 @@ class _Reading:
             if name in self._plain and self._plain.index(name) != image:
                 return self._plain.index(name)
         others = [k for k in range(len(self._head)) if k != image and self._plain[k] not in PARTS.split()]
-        known = ("caption", "text", "time", "group", "video", "noisy_label", "pair")
+        known = ("caption", "text", "time", "group", "validation", "video", "noisy_label", "pair")
         return others[0] if len(others) == 1 and self._plain[others[0]] not in known else None
 
     def _stated(self, name: str) -> int:

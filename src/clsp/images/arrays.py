@@ -53,6 +53,7 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
             notes.append(f"arrays that are not used: {', '.join(unused)}")
         wanted = [("train", names[0], names[1]), ("test", names[2], names[3])]
         pixels = {part: _channels_first(as_images(source, found[key].read())) for part, key, _ in wanted if key}
+        _require_alike(source, pixels)
         images = _eight_bit(source, pixels, config, notes)
         labels = _label_arrays(images, {part: found[key] for part, _, key in wanted if key}, config, notes)
     numbers, classes = _labels(source, images, labels, config)
@@ -63,6 +64,16 @@ def open_arrays(source: str, path: Path, config: ImagesConfig) -> Images:
     if blank := sum(_blank(array) for array in images.values()):
         notes.append(f"{BLANK}: {blank} images")
     return sized(source, parts, classes, config, *notes)
+
+
+def _require_alike(source: str, images: dict[str, np.ndarray]) -> None:
+    """Refuse parts of different numbers of channels."""
+    counts = {part: array.shape[1] for part, array in images.items()}
+    if len(set(counts.values())) > 1:
+        raise UserError(
+            f"--data '{source}' has train images of {counts['train']} and test images of {counts['test']} channels: "
+            "save both with one number of channels"
+        )
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from clsp.images.opening import MAX_PIXELS
 from clsp.images.opening import UnreadableImage as UnreadableImage
 from clsp.images.opening import strict_pillow as strict_pillow
 from clsp.images.raster import Raster, banded, squared, upright
-from clsp.images.tones import GROUNDS, Ground, Tones, common_range, span_of, to_bytes
+from clsp.images.tones import GROUNDS, Ground, Tones, span_of, to_bytes
 
 BLANK = "one colour throughout (blank)"
 """What is said of an image that shows nothing."""
@@ -76,11 +76,11 @@ def convert(
     Args:
         image: any Pillow image, decoded or not.
         size: height and width of the result, or None to keep the image's own height and width.
-        channels: 1 (ITU-R 601 luma of colour), 3 (gray repeated), or None for the image's own.
+        channels: 1 (ITU-R 601 luma of colour), 2 (the first of colour), 3 (gray repeated), or None for the image's own.
         tones: what the set has agreed on; None: the image is a set by itself.
 
     Raises:
-        UnreadableImage: no value is finite, or more than 3 channels are wanted.
+        UnreadableImage: no value is finite, or more channels are wanted than there are.
     """
     tones = tones or Tones()
     raster = raster_of(image)
@@ -97,10 +97,14 @@ def convert(
 def _finished(image: Image.Image, size: int | None, channels: int | None, tones: Tones, done: list[str]) -> Decoded:
     """From an upright image of 8 bits to the result."""
     image = _opaque(image, done, tones.ground)
-    image = _gray_or_rgb(image, channels, done)
+    two = channels == 2 and image.mode not in ("1", "L")  # as of any bands, the first ones
+    image = _gray_or_rgb(image, 3 if two else channels, done)
     if size is not None:
         image = squared(image, size, done)
     pixels = np.array(image, dtype=np.uint8)
+    if two:
+        done.append("band 3 dropped")
+        pixels = pixels[..., :2]
     return _decoded(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)), done)
 
 
@@ -138,7 +142,7 @@ def _scale(raster: Raster, tones: Tones) -> tuple[float, float]:
     span = span_of(raster.values, top=raster.top)
     if span is None:
         raise UnreadableImage("holds no value that is a finite number")
-    return tones.ranges.get(span.kind) or common_range([span])
+    return tones.scale(span)
 
 
 def _upright(image: Image.Image, done: list[str]) -> Image.Image:

@@ -22,9 +22,11 @@ from clsp.images.decode import Decoded, Header, UnreadableImage, decode_file, re
 from clsp.images.geometry import choose_channels, choose_size, limit_note
 from clsp.images.hints import no_images
 from clsp.images.imageset import Excluded, Images, subset
+from clsp.images.labels import require_learnable
 from clsp.images.layout import Layout, find_layout
 from clsp.images.listing import SUFFIXES as SUFFIXES
 from clsp.images.listing import Listing, list_images
+from clsp.images.opening import libraries_for
 from clsp.images.plan import VERSION, Part, Plan, check_enough, each
 from clsp.images.survey import survey
 from clsp.images.tones import Tones
@@ -55,15 +57,15 @@ def open_folder(source: str, folder: Path, config: ImagesConfig, *, seed: int = 
     if not listing.names:
         raise UserError(no_images(source, folder, listing.ignored, SUFFIXES))
     names, frame_notes = medical.expand(folder, listing.names)
-    found = _annotations(folder, names, listing.tables, config)
+    found = _grouped(_annotations(folder, names, listing.tables, config), names)
     named = config.labels != NONE and not found.labels
     layout = annotated(source, find_layout(names, labels=named), found)
     if config.labels == NONE:
         layout = replace(layout, notes=(*layout.notes, "labels are ignored (--images.labels none)"))
-    key = partial(_key, folder, listing, seed=seed, found=found)
+    key = partial(_key, folder, listing, names, seed=seed, found=found)
     images = stores.fetch(store, key(config), source, lambda: _plan(source, folder, listing, layout, config, seed, key))
     # What was passed over is no part of what is stored: results that lie among the images come and go.
-    return replace(images, notes=(*images.notes, *frame_notes, *listing.told))
+    return replace(images, notes=(*images.notes, *frame_notes, *listing.told(_inside(folder, found.read))))
 
 
 def _annotations(folder: Path, names: Sequence[str], tables: Sequence[str], config: ImagesConfig) -> Annotations:
@@ -77,10 +79,34 @@ def _annotations(folder: Path, names: Sequence[str], tables: Sequence[str], conf
     return annotate(names, found, SUFFIXES, stated=False)
 
 
-def _key(folder: Path, listing: Listing, config: ImagesConfig, *, seed: int, found: Annotations) -> str:
+def _inside(folder: Path, read: Sequence[Path]) -> list[str]:
+    """The relative paths of those tables that were listed among the images."""
+    here, places = folder.absolute(), [path.absolute() for path in read]
+    inside = [path.relative_to(here) for path in places if path.is_relative_to(here)]
+    return [str(path) for path in inside if not any(part.startswith(".") for part in path.parts)]
+
+
+def _grouped(found: Annotations, names: Sequence[str]) -> Annotations:
+    """Frames of one file are a group, where no table says to which group they belong."""
+    if not (groups := medical.groups_of(names)):
+        return found
+    said = {name: group for name, group in found.columns.get("group", {}).items() if group}
+    return replace(found, columns={**found.columns, "group": {**groups, **said}})
+
+
+def _key(
+    folder: Path, listing: Listing, names: Sequence[str], config: ImagesConfig, *, seed: int, found: Annotations
+) -> str:
     entries = [(name, *stamp) for name, stamp in zip(listing.names, listing.stamps)]
     chosen_by = None if config.limit is None else seed
-    said = [dict(found.labels), {name: dict(values) for name, values in found.columns.items()}, found.notes]
+    said = [
+        dict(found.labels),
+        {name: dict(values) for name, values in found.columns.items()},
+        found.notes,
+        found.parts,
+        libraries_for(listing.names),  # what is left out for want of one is read once it is there
+        [name for name in names if medical.is_medical(Path(name)) and "#" not in name],  # could not be looked into
+    ]
     where = os.path.realpath(folder)
     return files.fingerprint([VERSION, identity(config), chosen_by, where, said, entries])
 
@@ -90,13 +116,14 @@ def _plan(
 ) -> Plan:
     headers, excluded = _read_headers(folder, (*layout.train, *layout.test), config.max_pixels)
     excluded = [*listing.closed, *excluded]
-    layout = _readable(layout, headers)
+    stated, layout = layout, _readable(layout, headers)
     check_enough(source, len(layout.train), excluded)
+    require_learnable(source, layout.classes, stated.train_labels, layout.train_labels, layout.test_labels)
     found = [headers[name] for name in (*layout.train, *layout.test)]
     size, size_note = choose_size([header.side for header in found], config)
     channels = choose_channels(source, [header.channels for header in found], config)
     tones, tone_notes = survey([folder / name for name in headers], list(headers.values()), config)
-    stated: dict[str, Any] = {"size": size, "channels": channels, **tones.settings()}  # as for an encoder of theirs
+    asked: dict[str, Any] = {"size": size, "channels": channels, **tones.settings()}  # as for an encoder of theirs
     total = len(layout.train)
     layout = _limited(layout, config.limit, seed)
     chosen = {"train": (layout.train, layout.train_labels)}
@@ -110,7 +137,7 @@ def _plan(
     return Plan(
         source=source,
         key=key(config),
-        also=key(replace(config, **stated)),
+        also=key(replace(config, **asked)),
         parts=parts,
         size=size,
         channels=channels,
@@ -128,18 +155,18 @@ def _plan(
 
 
 def _read_headers(folder: Path, names: Sequence[str], max_pixels: int) -> tuple[dict[str, Header], list[Excluded]]:
-    def attempt(name: str) -> Header | str:
+    def attempt(name: str) -> Header | UnreadableImage:
         try:
             return read_header(folder / name, max_pixels=max_pixels)
         except UnreadableImage as error:
-            return str(error)
+            return error
 
     headers: dict[str, Header] = {}
     excluded = []
     with strict_pillow(max_pixels):
         for name, result in zip(names, each(attempt, names)):
-            if isinstance(result, str):
-                excluded.append(Excluded(name=name, reason=result))
+            if isinstance(result, UnreadableImage):
+                excluded.append(Excluded(name=name, reason=str(result), passing=result.passing))
             else:
                 headers[name] = result
     return headers, excluded
@@ -181,4 +208,4 @@ def _part(
         decoded = decode_file(folder / names[index], size=size, channels=channels, max_pixels=max_pixels, tones=tones)
         return decoded, -1 if labels is None else int(labels[index])
 
-    return Part(names=names, read=read, labelled=labels is not None, columns=columns)
+    return Part(names=names, read=read, labelled=labels is not None, labels=labels, columns=columns)

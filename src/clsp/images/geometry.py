@@ -19,6 +19,9 @@ SIZES = (32, 64, 96, 128, 224)
 LARGEST_OWN = 256
 """Images that agree on a side above this are brought to one of ``SIZES`` too, to spare time and disk."""
 
+SMALLEST = 4
+"""The least side of images that a run takes."""
+
 _CHUNK = 1024
 
 
@@ -31,10 +34,20 @@ def choose_size(sides: Sequence[int] | np.ndarray, config: ImagesConfig) -> tupl
 
     Returns:
         The size, and a note for the report where it was chosen for the user.
+
+    Raises:
+        UserError: the images have no pixels, or are smaller than any run takes.
     """
+    low, high, median = int(np.min(sides)), int(np.max(sides)), float(np.median(sides))
+    if low < 1:
+        raise UserError("--data: the shorter side of the images is 0 pixels, so that they show nothing: leave them out")
     if config.size is not None:
         return config.size, None
-    low, high, median = int(np.min(sides)), int(np.max(sides)), float(np.median(sides))
+    if low == high < SMALLEST:
+        raise UserError(
+            f"--data: the shorter side of the images is {low} pixel{'s' * (low > 1)}, and a run takes at least "
+            f"{SMALLEST}: --images.size {SIZES[0]} enlarges them"
+        )
     if low == high <= LARGEST_OWN:
         return low, None
     size = max((s for s in SIZES if s <= median), default=SIZES[0])

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from clsp.errors import UserError
+
+
+def require_learnable(
+    source: str,
+    classes: Sequence[str] | None,
+    stated: np.ndarray | None,
+    train: np.ndarray | None,
+    test: np.ndarray | None,
+) -> None:
+    """Refuse a test part with a class of which no train image could be read.
+
+    Args:
+        source: the SOURCE as the user named it.
+        classes: the classes' names.
+        stated: labels of all train images that there are, int64 [N].
+        train: those of the train images that could be read, int64 [M].
+        test: those of the test part, int64; None where there is none.
+
+    Raises:
+        UserError: names the first such class.
+    """
+    if classes is None or stated is None or train is None or test is None:
+        return
+    if lost := sorted((set(stated.tolist()) - set(train.tolist())) & set(test.tolist()) - {-1}):
+        raise UserError(
+            f"--data '{source}': of the class '{classes[lost[0]]}', which the test part has, no train image can be "
+            "read: mend them, remove the class, or ignore labels with --images.labels none"
+        )
 
 
 def numbered(source: str, values: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clsp.errors import UserError, suggest
-from clsp.images.parts import holds_images, is_annotation, is_parted, part_of
+from clsp.images.levels import Level, composed, in_parts, level_of, photographs
+from clsp.images.parts import holds_images, part_of
 from clsp.images.told import counted, folders, some
 
 _STRAYS = 0.25
@@ -37,31 +37,6 @@ class Layout:
     """What was decided."""
 
 
-@dataclass(frozen=True)
-class _Level:
-    """What lies at one level of the folders."""
-
-    prefix: str
-    """Of all names here: empty, or it ends in ``/``."""
-    inside: dict[str, list[str]]
-    """Names by the folder that they lie in; those in none by the empty name."""
-
-    @property
-    def loose(self) -> list[str]:
-        """Names that lie in no folder."""
-        return self.inside.get("", [])
-
-    @property
-    def folders(self) -> list[str]:
-        """The folders, sorted."""
-        return sorted(name for name in self.inside if name)
-
-    @property
-    def filed(self) -> int:
-        """How many images lie in folders."""
-        return sum(len(self.inside[name]) for name in self.folders)
-
-
 def find_layout(names: Sequence[str], *, labels: bool = True) -> Layout:
     """Recognise ``train/CLASS/..`` with perhaps ``test/CLASS/..`` (or ``val/``), and ``CLASS/..``.
 
@@ -75,17 +50,16 @@ def find_layout(names: Sequence[str], *, labels: bool = True) -> Layout:
     Raises:
         UserError: a class of the test part is absent from the train part, or there are parts but none to train on.
     """
-    level, beside = _entered(_level(names, ""))
-    if _is_parted(level):
-        return _with_parts(names, level, labels)
+    level, beside, notes = photographs(level_of(names, ""))
+    names = [name for name in names if name not in beside] if beside else names
+    if in_parts(level):
+        return _with_parts(names, level, labels, notes)
     parts = [name for name in level.folders if part_of(name)]
     if len(parts) > 1 and len(parts) == len(level.folders):
         raise UserError(
             f"the folder holds {folders(parts)} but no train/: rename the one to train on to train, "
             f"or give one of them as --data, such as --data FOLDER/{level.prefix}{parts[0]}"
         )
-    names = [name for name in names if name not in beside] if beside else names
-    notes = _beside_note(beside, level)
     if not labels:
         return Layout(train=tuple(names), notes=notes)
     found, why = _classes(level, alone=True)
@@ -94,45 +68,7 @@ def find_layout(names: Sequence[str], *, labels: bool = True) -> Layout:
     return _labelled(tuple(names), (), found, {}, (*notes, *why))
 
 
-def _level(names: Sequence[str], prefix: str) -> _Level:
-    inside: dict[str, list[str]] = {}
-    for name in names:
-        if name.startswith(prefix):
-            first, slash, _ = name[len(prefix) :].partition("/")
-            inside.setdefault(first if slash else "", []).append(name)
-    return _Level(prefix, inside)
-
-
-def _entered(level: _Level, classes: Collection[str] = ()) -> tuple[_Level, set[str]]:
-    """Go into folders that hold all others, but into no folder of ``classes``.
-
-    Returns:
-        The level below, and the names beside ``images/`` that are no photographs: masks and the like.
-    """
-    beside: set[str] = set()
-    while not _is_parted(level) and not any(_composed(name) in classes for name in level.folders):
-        inner = [name for name in level.folders if not is_annotation(name)]
-        drawn = [name for name in level.folders if is_annotation(name)]
-        if len(inner) != 1 or (drawn and not holds_images(inner[0])):
-            break
-        below = _level(level.inside[inner[0]], f"{level.prefix}{inner[0]}/")
-        if not drawn and (not below.folders or len(level.loose) > len(level.inside[inner[0]])):
-            break
-        beside.update(name for folder in drawn for name in level.inside[folder])
-        level = below
-    return level, beside
-
-
-def _is_parted(level: _Level) -> bool:
-    in_classes = any(
-        len(_level(level.inside[name], f"{level.prefix}{name}/").folders) > 1
-        for name in level.folders
-        if part_of(name) == "train"
-    )
-    return is_parted(level.folders, in_classes)
-
-
-def _classes(level: _Level, *, alone: bool, least: int = 2) -> tuple[dict[str, str], tuple[str, ...]]:
+def _classes(level: Level, *, alone: bool, least: int = 2) -> tuple[dict[str, str], tuple[str, ...]]:
     """Read folders as classes.
 
     Args:
@@ -154,11 +90,11 @@ def _classes(level: _Level, *, alone: bool, least: int = 2) -> tuple[dict[str, s
     if alone and (len(sizes) - len(single) < 2 or len(single) > len(sizes) / 2):
         held = "one image only" if len(single) > 1 else f"one image only: {single[0]}/"
         return {}, (f"{none}: {len(single)} of {len(sizes)} folders hold {held}",)
-    found = {name: _composed(folder) for folder in level.folders for name in level.inside[folder]}
+    found = {name: composed(folder) for folder in level.folders for name in level.inside[folder]}
     return found, _oddities(level, single if alone else [])
 
 
-def _oddities(level: _Level, single: list[str]) -> tuple[str, ...]:
+def _oddities(level: Level, single: list[str]) -> tuple[str, ...]:
     """What breaks the convention among folders that are classes."""
     notes = []
     if level.loose:
@@ -182,21 +118,17 @@ def _oddities(level: _Level, single: list[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _composed(name: str) -> str:
-    """One spelling of letters with accents: macOS writes them in two parts."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _with_parts(names: Sequence[str], level: _Level, labels: bool) -> Layout:
+def _with_parts(names: Sequence[str], level: Level, labels: bool, beside: tuple[str, ...]) -> Layout:
+    """Read parts and their classes; ``beside`` says what was left out before."""
     by_part: dict[str, list[str]] = {}
     for folder in level.folders:
         by_part.setdefault(part_of(folder) or "", []).append(folder)
-    train, known, told = _part(level, by_part["train"], labels)
+    train, known, told, dropped = _part(level, by_part["train"], labels)
     classes = set(known.values())
     test: list[str] = []
     served: list[str] = []
     for part in ("test", "val"):
-        found, labelled, oddities = _part(level, by_part.get(part, []), labels, classes)
+        found, labelled, oddities, more = _part(level, by_part.get(part, []), labels, classes)
         if found and not test and (labelled or not known):
             test, served, tested = (
                 [name for name in found if name in labelled] if known else found,
@@ -204,48 +136,48 @@ def _with_parts(names: Sequence[str], level: _Level, labels: bool) -> Layout:
                 labelled,
             )
             told += tuple(note for note in oddities if "no label" not in note)
+            dropped |= more
     counts = f"{counted(len(train), 'image')} in {folders(by_part['train'])}"
     notes: tuple[str, ...] = (
         (f"{counts}, {len(test):,} in {folders(served)}",) if test else (f"{counts}, no test part",)
     )
-    taken = {*train, *test}
+    taken = {*train, *test, *dropped}
     if left := [name for name in names if name not in taken]:
         notes += (_left_note(level, left, by_part["train"]),)
     if known:
         _require_known(known, tested if test else {}, folders(by_part["train"]), folders(served))
-        return _labelled(tuple(train), tuple(test), known, tested if test else {}, told + notes)
-    return Layout(train=tuple(train), test=tuple(test), notes=told + notes)
+        return _labelled(tuple(train), tuple(test), known, tested if test else {}, beside + told + notes)
+    return Layout(train=tuple(train), test=tuple(test), notes=beside + told + notes)
 
 
 def _part(
-    level: _Level, chosen: Sequence[str], labels: bool, classes: Collection[str] = ()
-) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
+    level: Level, chosen: Sequence[str], labels: bool, classes: Collection[str] = ()
+) -> tuple[list[str], dict[str, str], tuple[str, ...], set[str]]:
     """Names, labels and notes of the folders of one part, each of which may hold its classes in one more folder.
+
+    The last of what is returned are names that are no photographs, which the notes tell.
+
 
     Of the train part there are at least two classes; the test part may have one of those ``classes`` alone.
     """
     names: list[str] = []
     found: dict[str, str] = {}
     notes: list[str] = []
+    dropped: set[str] = set()
     for folder in chosen:
-        inside, beside = _entered(_level(level.inside[folder], f"{level.prefix}{folder}/"), classes)
+        within = level_of(level.inside[folder], f"{level.prefix}{folder}/")
+        inside, beside, left = photographs(within, classes)
         names += [name for name in level.inside[folder] if name not in beside]
-        notes += _beside_note(beside, inside)
+        dropped |= beside
+        notes += left
         if labels:
             more, told = _classes(inside, alone=False, least=1 if classes else 2)
             found |= more
             notes += told
-    return names, found, tuple(notes)
+    return names, found, tuple(notes), dropped
 
 
-def _beside_note(beside: set[str], level: _Level) -> tuple[str, ...]:
-    if not beside:
-        return ()
-    said = f"{counted(len(beside), 'image')} beside {level.prefix} left out, they are no photographs"
-    return (f"{said}: {some(sorted(beside))}",)
-
-
-def _left_note(level: _Level, left: Sequence[str], train: Sequence[str]) -> str:
+def _left_note(level: Level, left: Sequence[str], train: Sequence[str]) -> str:
     """Which images belong to no part, by their folders."""
     where = Counter(
         f"{level.prefix}{first}/" if slash else name

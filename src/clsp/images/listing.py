@@ -6,6 +6,7 @@ import heapq
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,16 +55,16 @@ class Listing:
         """Their stamps."""
         return tuple(stamp for _, stamp in self.found)
 
-    @property
-    def told(self) -> tuple[str, ...]:
-        """What was passed over, as notes."""
+    def told(self, read: Iterable[str]) -> tuple[str, ...]:
+        """What was passed over, as notes; the tables ``read``, by their relative paths, were not."""
         notes = []
+        ignored = self.ignored - Counter(Path(name).suffix.lower() for name in read)
         if self.ours:
             notes.append(f"results of clsp among the images left out: {some(self.ours)}")
-        if self.ignored:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in self.ignored.most_common(5))
-            files, are = counted(self.ignored.total(), "file"), "is" if self.ignored.total() == 1 else "are"
-            notes.append(f"{files} {are} ignored because they are no images: {kinds}")
+        if count := ignored.total():
+            kinds = ", ".join(f"{number} {kind}" for kind, number in ignored.most_common(5))
+            why = "is ignored because it is no image" if count == 1 else "are ignored because they are no images"
+            notes.append(f"{counted(count, 'file')} {why}: {kinds}")
         return tuple(notes)
 
 

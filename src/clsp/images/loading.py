@@ -75,6 +75,7 @@ def loaded(file: Path | bytes, size: int | None, max_pixels: int) -> Iterator[Im
         with opening.opened(stream, opening.formats_of(file), max_pixels) as image:
             if png.is_deep_colour(head) and (values := png.read_deep(stream)) is not None:
                 colours, alpha = split_alpha(values, 1 if values.shape[2] < 3 else 3)
+                alpha = _keyed(image, colours) if alpha is None else alpha
                 yield Raster(values=colours, alpha=alpha, orientation=orientation_of(image, []))
                 return
             if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -97,7 +98,17 @@ def raster_of(image: Image.Image) -> Raster | None:
     if image.format == "TIFF" and orientation != 1:  # Pillow has turned it already
         done.append(TURNED)
         orientation = 1
-    return Raster(values=values[..., None], orientation=orientation, top=top, done=tuple(done))
+    values = values[..., None]
+    return Raster(values=values, alpha=_keyed(image, values), orientation=orientation, top=top, done=tuple(done))
+
+
+def _keyed(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
+    """Opacity, uint8 [H, W], where a PNG names one value or colour that is transparent (tRNS); None: it names none."""
+    key = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(key, int | tuple):
+        return None
+    clear = (values == np.atleast_1d(key)).all(axis=2)
+    return np.where(clear, 0, 255).astype(np.uint8)
 
 
 def is_animated(image: Image.Image) -> bool:

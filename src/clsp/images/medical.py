@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,12 @@ SUFFIXES = (".dcm", ".dicom", ".nii", ".nii.gz")
 MOST_VALUES = 2**28
 """Values of one file that are read at once; more are refused."""
 
+_AS_RGB = ("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+"""Colour spaces that pydicom itself turns to RGB."""
+
+_PALETTE = "PALETTE COLOR"
+
+_Path = TypeVar("_Path", bound=PurePath)
 _FRAME = re.compile(r"(.+)#(\d+)")
 _lock = threading.Lock()
 
@@ -57,6 +64,16 @@ def expand(folder: Path, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[s
     return tuple(found), notes
 
 
+def groups_of(names: Iterable[str]) -> dict[str, str]:
+    """The file of each image that is one of several frames or slices; empty where no file has several.
+
+    They are nearly the same, and belong together wherever images are set apart.
+    """
+    files = {name: str(_parted(PurePosixPath(name))[0]) for name in names if "#" in name}
+    counts = Counter(files.values())
+    return {name: file for name, file in files.items() if counts[file] > 1}
+
+
 def read_frame(file: Path, max_pixels: int) -> Raster:
     """Read one frame or slice; of a file that is named without a number, the first.
 
@@ -72,7 +89,7 @@ def read_frame(file: Path, max_pixels: int) -> Raster:
     return Raster(values=frame)
 
 
-def _parted(file: Path) -> tuple[Path, int]:
+def _parted(file: _Path) -> tuple[_Path, int]:
     named = _FRAME.fullmatch(file.name)
     return (file.with_name(named[1]), int(named[2])) if named and suffix_of(named[1]) in SUFFIXES else (file, 0)
 
@@ -109,31 +126,48 @@ def _volume(nibabel: Any, path: Path) -> np.ndarray:
 
 
 def _dicom(pydicom: Any, path: Path) -> np.ndarray:
-    """Frames of a DICOM file, [N, H, W, C]: rescaled as it says, and white where it is bright."""
+    """Frames of a DICOM file, [N, H, W, C]: in RGB or rescaled as it says, and white where it is bright."""
     data = pydicom.dcmread(path)
     if "PixelData" not in data:
         raise UnreadableImage("a DICOM file without pixels")
     samples, frames = int(data.get("SamplesPerPixel", 1)), int(data.get("NumberOfFrames", 1) or 1)
+    meant, shape = str(data.PhotometricInterpretation), (frames, int(data.Rows), int(data.Columns))
     check_channels(samples)
-    _check_values(int(data.Rows) * int(data.Columns) * samples * frames)
-    values = data.pixel_array
-    if samples > 1 and str(data.PhotometricInterpretation).startswith("YBR"):
-        values = pydicom.pixels.convert_color_space(values, str(data.PhotometricInterpretation), "RGB")
-    values = values.reshape(frames, int(data.Rows), int(data.Columns), samples)
+    _check_values(int(np.prod(shape)) * (3 if meant == _PALETTE else samples))
+    if meant.startswith("YBR") and meant not in _AS_RGB:
+        raise UnreadableImage(f"the colour space {meant} is not read")
+    values = pydicom.pixels.pixel_array(data)  # in RGB, though the header goes on to say YBR
+    if meant == _PALETTE:
+        return _in_colour(pydicom, values.reshape(shape), data)
+    values = values.reshape(*shape, samples)
     slope, intercept = float(data.get("RescaleSlope", 1) or 1), float(data.get("RescaleIntercept", 0) or 0)
     if (slope, intercept) != (1.0, 0.0):
         whole = slope.is_integer() and intercept.is_integer()
         values = values.astype(np.int32 if whole else np.float32) * np.float32(slope) + np.float32(intercept)
         values = values.astype(np.int32) if whole else values
-    if str(data.PhotometricInterpretation) == "MONOCHROME1":  # small is bright
-        values = _inverted(values, 2.0 ** int(data.BitsStored) - 1, slope, intercept)
+    if meant == "MONOCHROME1":  # small is bright
+        steps = 2.0 ** int(data.BitsStored)
+        ends = steps - 1 if not data.get("PixelRepresentation", 0) else -1.0  # 0 + 4095, or -2048 + 2047
+        values = _inverted(values, ends * slope + 2 * intercept)
     return values
 
 
-def _inverted(values: np.ndarray, top: float, slope: float, intercept: float) -> np.ndarray:
-    """Turn values around the middle of what the file can hold, so that a set keeps one scale."""
+def _in_colour(pydicom: Any, indices: np.ndarray, data: Any) -> np.ndarray:
+    """Look indices [N, H, W] up in the file's palette: uint8 [N, H, W, 3]."""
+    colours = pydicom.pixels.apply_color_lut(indices, data)[..., :3]
+    deep = colours.dtype != np.uint8 and int(data.RedPaletteColorLookupTableDescriptor[2]) > 8
+    return (colours >> 8 if deep else colours).astype(np.uint8)
+
+
+def _inverted(values: np.ndarray, ends: float) -> np.ndarray:
+    """Turn values around the middle of what the file can hold, so that a set keeps one scale.
+
+    Args:
+        values: as rescaled.
+        ends: the smallest and the largest one that the file can hold, added.
+    """
     whole = values.dtype.kind in "ui"
-    turned = (top * slope + intercept) + intercept - values.astype(np.float64)
+    turned = ends - values.astype(np.float64)
     return turned.astype(np.int32 if whole else np.float32)
 
 

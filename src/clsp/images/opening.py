@@ -7,11 +7,13 @@ no plugin that is found by content.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
+import importlib.util
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,6 +50,15 @@ EXTRAS = {
 }
 """The library that reads files of a suffix, and the extra of clsp that brings it."""
 
+_PACKED_TIFF = dict.fromkeys((".tif", ".tiff"), "imagecodecs")
+"""The library that some files of a suffix need."""
+
+_LASTING = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EINVAL),
+)
+"""Errors of the system that last as long as the file is as it is; any other may be gone at the next attempt."""
+
 SUFFIXES = (
     *("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm", "avif"),
     *(suffix.lstrip(".") for suffix in EXTRAS),
@@ -60,6 +71,9 @@ MAX_PIXELS = 64_000_000
 
 class UnreadableImage(Exception):
     """A file cannot be read as an image; the message is the reason, one line in plain words."""
+
+    passing = False
+    """Whether the file may be sound, for the disk or the network has failed."""
 
 
 def suffix_of(name: str) -> str:
@@ -105,7 +119,9 @@ def reading(file: Path | bytes, max_pixels: int) -> Iterator[BinaryIO]:
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # a damaged file makes decoders raise nearly anything
-        raise UnreadableImage(_reason(file, error, max_pixels)) from error
+        found = UnreadableImage(_reason(file, error, max_pixels))
+        found.passing = isinstance(error, OSError) and error.errno not in (None, *_LASTING)
+        raise found from error
 
 
 @contextlib.contextmanager
@@ -156,6 +172,13 @@ def library_for(suffix: str) -> Any:
         return importlib.import_module(library)
     except ImportError as error:
         raise UnreadableImage(f"{suffix} files need an extra: pip install 'clsp[{name}]'") from error
+
+
+def libraries_for(names: Iterable[str]) -> list[str]:
+    """The installed ones of the libraries that files of such names may need, sorted; none is imported."""
+    suffixes = {suffix_of(name) for name in names}
+    wanted = {EXTRAS[suffix][0] if suffix in EXTRAS else _PACKED_TIFF.get(suffix, "") for suffix in suffixes}
+    return sorted(name for name in wanted if name and importlib.util.find_spec(name) is not None)
 
 
 def _stream(file: Path | bytes) -> BinaryIO:

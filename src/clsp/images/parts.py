@@ -52,6 +52,36 @@ def is_annotation(folder: str) -> bool:
     return _ANNOTATIONS.fullmatch(folder.casefold()) is not None
 
 
+def drawn_beside(names: Collection[str], depth: int) -> set[str]:
+    """Names in folders of masks and the like that have a folder of images, or a part, beside them.
+
+    Args:
+        names: relative POSIX paths.
+        depth: folders above the first level that is looked at.
+    """
+    folders = {name.rpartition("/")[0] for name in names}
+    inside: dict[str, set[str]] = {}
+    for folder in folders:
+        steps = folder.split("/")
+        for above in range(depth, len(steps)):
+            inside.setdefault("/".join(steps[:above]), set()).add(steps[above])
+    drawn = {
+        f"{place}/{name}"
+        for place, beside in inside.items()
+        if any(not is_annotation(name) and (holds_images(name) or part_of(name)) for name in beside)
+        for name in beside
+        if is_annotation(name)
+    }
+    lost = {folder for folder in folders if _above(folder) & drawn}
+    return {name for name in names if name.rpartition("/")[0] in lost} if lost else set()
+
+
+def _above(folder: str) -> set[str]:
+    """A folder and all that it lies in."""
+    steps = folder.split("/")
+    return {"/".join(steps[:count]) for count in range(1, len(steps) + 1)}
+
+
 def is_parted(folders: Collection[str], in_classes: bool) -> bool:
     """Whether folders side by side are parts, of which one is the train part.
 

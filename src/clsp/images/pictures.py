@@ -15,6 +15,7 @@ from clsp.images.config import ImagesConfig
 from clsp.images.decode import Decoded, Header, strict_pillow
 from clsp.images.geometry import choose_channels, choose_size, limit_note, row_names
 from clsp.images.imageset import Images, subset
+from clsp.images.opening import libraries_for
 from clsp.images.plan import VERSION, Part, Plan, check_enough
 from clsp.images.survey import survey
 from clsp.images.tones import Tones, settle
@@ -70,7 +71,8 @@ def open_pictures(
         UserError: fewer than two pictures could be read, or the disk has too little room.
     """
     chosen_by = None if config.limit is None else seed
-    key = files.fingerprint([VERSION, *identity, decisive(config), chosen_by])
+    can = libraries_for(["x.tif"]) if any(part.file for part in parts.values()) else []
+    key = files.fingerprint([VERSION, *identity, decisive(config), chosen_by, can])
 
     def plan() -> Plan:
         total = parts["train"].count

@@ -8,13 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
+
 from clsp import cores
 from clsp.errors import UserError
 from clsp.images.decode import Decoded
 from clsp.images.imageset import Excluded
 from clsp.images.tones import Tones
 
-VERSION = 2
+VERSION = 3
 """Part of every key: raise it when decoding changes."""
 
 _Item = TypeVar("_Item")
@@ -29,6 +31,8 @@ class Part:
     read: Callable[[int], tuple[Decoded, int]]
     """Read image ``i`` and its label (ignored where ``labelled`` is False). May raise UnreadableImage."""
     labelled: bool
+    labels: np.ndarray | None = None
+    """int64 [N], where they are known before an image is read."""
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
     """What else is known of every image, by name."""
 

@@ -40,6 +40,7 @@ def open_images(
     Raises:
         UserError: one line that names the value, what is allowed and the fix.
     """
+    _require_named(source)
     config = config or ImagesConfig()
     images = _stored(source, config, seed, store, own)
     if config.labels == "none":
@@ -81,10 +82,17 @@ def check_source(source: str) -> None:
     Raises:
         UserError: names what is allowed.
     """
+    _require_named(source)
     path = Path(source).expanduser()
     is_array = path.is_file() and path.suffix.lower() in (".npy", ".npz")
     if is_path(source) and not path.is_dir() and not is_array:
         raise UserError(unknown(source, path))
+
+
+def _require_named(source: str) -> None:
+    """Refuse the empty name of a variable that is not set: as a path it would mean the current folder."""
+    if not source:
+        raise UserError("--data '' names nothing; give a folder of images, an .npy or .npz file, or a data set's name")
 
 
 def is_path(source: str) -> bool:

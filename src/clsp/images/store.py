@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from clsp import console, files
+from clsp import console, distributed, files
 from clsp.errors import UserError
 from clsp.images.cache import ALIAS, has_room, image_cache, use
 from clsp.images.decode import Decoded, UnreadableImage, strict_pillow
 from clsp.images.imageset import Excluded, Images, Split
+from clsp.images.labels import require_learnable
 from clsp.images.plan import Part, Plan, check_enough, each
 from clsp.images.rows import collect, write_rows
 from clsp.images.told import excluded_note
@@ -71,13 +72,27 @@ def fetch(folder: Path | None, key: str, source: str, plan: Callable[[], Plan]) 
     if folder is None or folder == UNREAD:
         return build(plan(), None) if folder is None else unread(plan())
     folder.mkdir(parents=True, exist_ok=True)
-    key = _followed(folder, key)
+    if (served := _followed(folder, key)) != key:
+        with _locked(folder / served):
+            if (kept := _taken(folder, served, source)) is not None:
+                return kept
+            # What it led to is of no use, so that the images are made under their own key, and under its lock.
+            (folder / f"{key}{ALIAS}").unlink(missing_ok=True)
     with _locked(folder / key):
-        kept = reopen(folder, key, source)
-        if kept is None:
-            return build(plan(), folder)
-        console.say(f"images: decoded before, taken from {folder / key}")
-        return kept
+        return _taken(folder, key, source) or build(plan(), folder)
+
+
+def _taken(folder: Path, key: str, source: str) -> Images | None:
+    """Open a finished set, and say so; None where it has to be decoded."""
+    kept = reopen(folder, key, source)
+    if kept is None:
+        return None
+    failed = [entry for entry in kept.excluded if entry.passing]
+    if failed and distributed.world_size() == 1:  # the processes of one run need the same images
+        console.say(f"images: {excluded_note(failed)}; as the disk may have failed, all are decoded again")
+        return None
+    console.say(f"images: decoded before, taken from {folder / key}")
+    return kept
 
 
 def _followed(folder: Path, key: str) -> str:
@@ -178,13 +193,15 @@ def build(plan: Plan, folder: Path | None) -> Images:
             else:
                 write_rows(folder / f"{name}.npy", rows, shape)
     check_enough(plan.source, len(tally.names["train"]), tally.excluded)
+    labels = {name: np.array(tally.labels[name], np.int64) for name, part in plan.parts.items() if part.labelled}
+    require_learnable(plan.source, plan.classes, plan.parts["train"].labels, labels.get("train"), labels.get("test"))
     if folder is not None:
         arrays = {name: files.read_array(folder / f"{name}.npy", mapped=True) for name in plan.parts}
     splits = {
         name: Split(
             images=arrays[name],
             names=tally.names[name],
-            labels=np.array(tally.labels[name], np.int64) if part.labelled else None,
+            labels=labels.get(name),
             columns={column: [values[row] for row in tally.rows[name]] for column, values in part.columns.items()},
         )
         for name, part in plan.parts.items()
@@ -233,16 +250,16 @@ def _rows(part: Part, split: str, tally: _Tally, bar: console.Progress) -> Itera
     names, labels = tally.names.setdefault(split, []), tally.labels.setdefault(split, [])
     rows = tally.rows.setdefault(split, [])
 
-    def attempt(index: int) -> tuple[Decoded, int] | str:
+    def attempt(index: int) -> tuple[Decoded, int] | UnreadableImage:
         try:
             return part.read(index)
         except UnreadableImage as error:
-            return str(error)
+            return error
 
     for row, (name, result) in enumerate(zip(part.names, each(attempt, range(len(part.names))))):
         bar.advance()
-        if isinstance(result, str):
-            tally.excluded.append(Excluded(name=name, reason=result))
+        if isinstance(result, UnreadableImage):
+            tally.excluded.append(Excluded(name=name, reason=str(result), passing=result.passing))
             continue
         decoded, label = result
         tally.conversions.update(decoded.conversions)
@@ -271,7 +288,7 @@ def _index(plan: Plan, tally: _Tally, splits: Mapping[str, Split]) -> dict[str, 
         "key": plan.key,
         "parts": parts,
         "classes": plan.classes,
-        "excluded": [{"name": entry.name, "reason": entry.reason} for entry in tally.excluded],
+        "excluded": [entry.record() | ({"passing": True} if entry.passing else {}) for entry in tally.excluded],
         "notes": notes,
         "tones": None if plan.tones is None else plan.tones.record(),
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from clsp.images.loading import Header, loaded, raster_of
 from clsp.images.opening import MAX_PIXELS, UnreadableImage, strict_pillow
 from clsp.images.plan import each
 from clsp.images.raster import Raster
-from clsp.images.tones import Span, Tones, settle, span_of, vanishes_on
+from clsp.images.tones import Span, Tones, settle, span_of, to_bytes, vanishes_on
 
 _SAMPLE = 256
 """Transparent images that are looked at to choose the ground: it is a vote, not a bound."""
@@ -57,18 +58,20 @@ def survey(
         The decision, and notes that say it.
     """
 
-    def looked(item: _Item) -> Look | None:
+    def looked(item: _Item, tones: Tones | None = None) -> Look | None:
+        file: Any = opened(item) if opened else item
         try:
-            return look(opened(item) if opened else item, max_pixels=config.max_pixels)  # type: ignore[arg-type]
+            return look(file, max_pixels=config.max_pixels, tones=tones)
         except UnreadableImage:
             return None
 
     deep = [file for file, header in zip(files, headers) if header.deep]
-    clear = [file for file, header in zip(files, headers) if header.alpha and not header.deep]
+    clear = [file for file, header in zip(files, headers) if header.alpha]
     some = np.unique(np.linspace(0, len(clear) - 1, min(len(clear), _SAMPLE)).astype(int)) if clear else ()
     with strict_pillow(config.max_pixels):
         spans = _spans(deep, looked, enough=config.range is not None)
-        found = [one for one in each(looked, [clear[int(row)] for row in some]) if one is not None]
+        scaled = partial(looked, tones=settle(spans, [], config)[0])  # a dim drawing may vanish on black
+        found = [one for one in each(scaled, [clear[int(row)] for row in some]) if one is not None]
     vanished = [one.vanishes_on for one in found if one.vanishes_on is not None]
     return settle(spans, vanished, config)
 
@@ -83,8 +86,13 @@ def _spans(files: Iterable[_Item], looked: Callable[[_Item], Look | None], *, en
     return spans
 
 
-def look(file: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Look:
+def look(file: Path | bytes, *, max_pixels: int = MAX_PIXELS, tones: Tones | None = None) -> Look:
     """Look at the pixels of a file for what its set has to agree on.
+
+    Args:
+        file: an image file, by its path or its content.
+        max_pixels: files with more pixels are refused.
+        tones: the scale of the set; None: it is not known yet, and files of more than 8 bits have no ground.
 
     Raises:
         UnreadableImage: as `decode_file`.
@@ -93,9 +101,18 @@ def look(file: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Look:
         raster = found if isinstance(found, Raster) else raster_of(found)
         if raster is not None:
             span = span_of(raster.values, top=raster.top) if raster.bits else None
-            return Look(span=span, vanishes_on=None)
+            return Look(span=span, vanishes_on=None if tones is None else _vanishes_of(raster, tones))
         assert isinstance(found, Image.Image)
         return Look(span=None, vanishes_on=_vanishes(found))
+
+
+def _vanishes_of(raster: Raster, tones: Tones) -> frozenset[str] | None:
+    """Likewise of an array, in the scale of its set; several bands are laid on no ground."""
+    span = span_of(raster.values, top=raster.top)
+    if raster.alpha is None or (raster.alpha == 255).all() or raster.values.shape[2] not in (1, 3) or span is None:
+        return None
+    pixels = to_bytes(raster.values, tones.scale(span), []) if raster.bits else raster.values
+    return vanishes_on(pixels, raster.alpha)
 
 
 def _vanishes(image: Image.Image) -> frozenset[str] | None:

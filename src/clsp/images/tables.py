@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from clsp.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
 """Files that are read as tables."""
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+"""What ends a line. ``str.splitlines`` knows more, U+2028 and U+0085 among them, which may stand in a text."""
 
 _LARGEST = 1 << 30
 """Bytes of a file that is read."""
@@ -81,14 +85,14 @@ def _of_text(text: str, suffix: str) -> list[list[str]]:
     first = text[: text.find("\n")] if "\n" in text else text
     delimiter = "\t" if suffix == ".tsv" else max(",;\t|", key=first.count)
     if not first.count(delimiter) and suffix == ".txt":
-        return [line.split(None, 1) for line in text.splitlines()]
+        return [line.split(None, 1) for line in _LINE_END.split(text)]
     return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
 
 
 def _of_json(text: str, told: str) -> list[list[str]]:
     """One object a line: the head is all their keys."""
     found: list[dict[str, Any]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_LINE_END.split(text), start=1):
         if line.strip():
             try:
                 record = json.loads(line)

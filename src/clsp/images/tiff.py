@@ -70,9 +70,16 @@ class Page:
             return True
         if self.channels != self.colours or (self.dtype != np.uint8 and 42113 in self._page.tags):
             return False
-        kinds = ("u1", "b1", "u2", "i2", "i4", "f4") if self.samples == 1 else ("u1", "b1")
+        # Of deep images where white is zero Pillow keeps the numbers: bright would be dark.
+        plain = self.samples == 1 and not self._inverted
+        kinds = ("u1", "b1", "u2", "i2", "i4", "f4") if plain else ("u1", "b1")
         dtype = self.dtype
         return dtype is None or np.dtype(dtype).newbyteorder("=").str[1:] in kinds
+
+    @property
+    def _inverted(self) -> bool:
+        """Whether white is zero."""
+        return int(self._page.photometric) == 0
 
     @property
     def deep(self) -> bool:
@@ -106,12 +113,28 @@ class Page:
 
     def _raster(self, values: np.ndarray) -> Raster:
         done: list[str] = []
-        values = _without_holes(values, self._page.tags.valueof(42113), done)
-        if int(self._page.photometric) == 0 and values.dtype.kind == "u":  # white is zero
-            values = np.iinfo(values.dtype).max - values
+        missing = _holes(values, self._page.tags.valueof(42113))
+        if self._inverted:
+            colours = values[..., : self.channels]
+            values = np.concatenate([self._turned(colours), values[..., self.channels :]], axis=-1)
+        values = _without_holes(values, missing, done)
         colours, alpha = split_alpha(values, self.channels)
         orientation = int(self._page.tags.valueof(274) or 1)
-        return Raster(values=colours, alpha=alpha, orientation=orientation, done=tuple(done))
+        top = self._top if self._inverted else None
+        return Raster(values=colours, alpha=alpha, orientation=orientation, top=top, done=tuple(done))
+
+    def _turned(self, values: np.ndarray) -> np.ndarray:
+        """Bright where the numbers are small; integers as far from the other end of what the file can hold."""
+        if values.dtype.kind == "f":
+            return -values
+        return ~values if self._top is None else (int(self._top) - values).astype(values.dtype)
+
+    @property
+    def _top(self) -> float | None:
+        """The largest value of the file's bits, where its numbers have room for more: 4095 of 12 bits."""
+        bits = int(self._page.bitspersample)
+        odd = np.dtype(self.dtype).kind == "u" and bits < 8 * np.dtype(self.dtype).itemsize
+        return 2.0**bits - 1 if odd else None
 
     def _check_packing(self, max_pixels: int) -> None:
         """Refuse what ends too early or would unpack to more than it declares."""
@@ -142,13 +165,18 @@ class Page:
                 raise UnreadableImage("damaged: a strip unpacks to more than the image declares")
 
 
-def _without_holes(values: np.ndarray, nodata: object, done: list[str]) -> np.ndarray:
-    """Give the pixels that GDAL marks as missing the lowest value of the others."""
+def _holes(values: np.ndarray, nodata: object) -> np.ndarray | None:
+    """The pixels that GDAL marks as missing, bool; None where the file marks none."""
     try:
-        missing = values == np.dtype(values.dtype).type(float(str(nodata)))
+        missing: np.ndarray = values == np.dtype(values.dtype).type(float(str(nodata)))
     except (ValueError, OverflowError):
-        return values
-    if not missing.any() or missing.all():
+        return None
+    return missing if missing.any() and not missing.all() else None
+
+
+def _without_holes(values: np.ndarray, missing: np.ndarray | None, done: list[str]) -> np.ndarray:
+    """Give the pixels that are missing the lowest value of the others."""
+    if missing is None:
         return values
     done.append("missing pixels (nodata) set to the lowest value")
     return np.where(missing, values[~missing].min(), values)

@@ -60,10 +60,17 @@ class Tones:
     ranges: dict[Kind, Range] = field(default_factory=dict)
     """By kind of numbers; a kind that is not there is scaled by each image's own values."""
     ground: Ground = "white"
+    transparent: bool = False
+    """Whether transparent images were seen, so that others are to be laid on the same ground."""
 
     def record(self) -> dict[str, Any]:
         """The values for JSON."""
-        return {"ranges": {kind: list(ends) for kind, ends in self.ranges.items()}, "ground": self.ground}
+        seen = {"transparent": True} if self.transparent else {}
+        return {"ranges": {kind: list(ends) for kind, ends in self.ranges.items()}, "ground": self.ground, **seen}
+
+    def scale(self, span: Span) -> Range:
+        """The range of an image's numbers: the set's, or its own where the set has none."""
+        return self.ranges.get(span.kind) or common_range([span])
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Tones:
@@ -75,12 +82,17 @@ class Tones:
         ranges = {str(kind): (float(low), float(high)) for kind, (low, high) in record["ranges"].items()}
         if record["ground"] not in GROUNDS or not set(ranges) <= set(get_args(Kind)):
             raise ValueError(f"no set has such tones: {record}")
-        return cls(ranges=ranges, ground=record["ground"])  # type: ignore[arg-type]
+        return cls(ranges=ranges, ground=record["ground"], transparent=record.get("transparent") is True)  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
-        """The settings of ``images`` by which other images become what this set became, where they need any."""
-        ends, ground = list(self.ranges.values()), {} if self.ground == "white" else {"background": self.ground}
-        return {**ground, **({"range": list(ends[0])} if len(ends) == 1 else {})}
+        """The settings of ``images`` by which other images become what this set became, where they need any.
+
+        Files of one value alone have no range that others could be given.
+        """
+        ends, stands = list(self.ranges.values()), self.transparent or self.ground != "white"
+        ground = {"background": self.ground} if stands else {}
+        stated = len(ends) == 1 and ends[0][0] < ends[0][1]
+        return {**ground, **({"range": list(ends[0])} if stated else {})}
 
 
 def common_range(spans: Sequence[Span]) -> Range:
@@ -180,7 +192,7 @@ def settle(
     if vanished and (ground != "white" or config.background != "auto"):
         why = "drawings vanish on white; " if config.background == "auto" else ""
         notes.append(f"transparent images are laid on {ground}: {why}--images.background sets another ground")
-    return Tones(ranges=ranges, ground=ground), tuple(notes)
+    return Tones(ranges=ranges, ground=ground, transparent=bool(vanished)), tuple(notes)
 
 
 def _ground(vanished: Sequence[frozenset[str]]) -> Ground:

@@ -110,25 +110,56 @@ def nearest(name: str, known: Iterable[str], prefix: str = "", *, first: str | N
 def _read(value: Any, owner: type, item: Any) -> Any:
     """Return a value that came as text as its setting wants it: as text where that is allowed, else read as YAML.
 
-    YAML reads ``precision: 32`` as a number; where only its text is allowed, that is meant.
+    YAML reads ``precision: 32`` as a number; where only its text is allowed, that is meant. A truth value is no number:
+    where one is wanted, it becomes text again, which is then refused.
     """
     fits = partial(_fits, _adapter(owner, item.name))
+    strictly = partial(fits, strict=True)
     if type(value) in (int, float):
         return str(value) if not fits(value) and fits(str(value)) else value
+    if _has_truths(value):
+        return _in_words(value) if fits(value) and not strictly(value) else value
     if not isinstance(value, str) or value == "null":
         return None if value == "null" else value
     if fits(value):
         return value
     try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError:
+        read = _Loader(value).get_single_data()
+    except Exception:  # PyYAML raises nearly anything: ValueError of 2024-13-45, IndexError of '!!int'
         return value
+    if _has_truths(read) and fits(read) and not strictly(read):
+        return value if isinstance(read, bool) else _in_words(read)
     return value if _lacks_space(read) else read
 
 
-def _fits(adapter: TypeAdapter[Any], value: Any) -> bool:
+class _Loader(yaml.SafeLoader):
+    """YAML without numbers to the base of 60: nobody who writes ``1:30`` means 90."""
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        if ":" in node.value:
+            return node.value
+        return self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+
+
+def _has_truths(read: Any) -> bool:
+    """Whether a value is true or false, or a list with such entries."""
+    return isinstance(read, bool) or (isinstance(read, list) and any(map(_has_truths, read)))
+
+
+def _in_words(read: Any) -> Any:
+    """The same with truth values as words."""
+    if isinstance(read, list):
+        return [_in_words(entry) for entry in read]
+    return str(read).lower() if isinstance(read, bool) else read
+
+
+def _fits(adapter: TypeAdapter[Any], value: Any, *, strict: bool | None = None) -> bool:
     try:
-        adapter.validate_python(value)
+        adapter.validate_python(value, strict=strict)
     except ValidationError:
         return False
     return True

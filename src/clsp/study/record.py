@@ -172,6 +172,6 @@ def write_record(out: Path, prepared: Recorded, data: str, command: str) -> None
         "fingerprint": images.fingerprint,
         "notes": list(images.notes),
         "tones": None if images.tones is None else images.tones.record(),
-        "excluded": [vars(excluded) for excluded in images.excluded],
+        "excluded": [excluded.record() for excluded in images.excluded],
     }
     files.write_json(out / "images.json", found)

@@ -13,12 +13,13 @@ from clsp import files, randomness
 from clsp.encoders.backbone import feature_count, to_channels_last
 from clsp.encoders.export import load_encoder, read_spec
 from clsp.encoders.features import encode_images
+from clsp.evaluation.apart import groups_of, held_out
 from clsp.evaluation.classifier import fit_classifier
 from clsp.evaluation.config import EvaluateConfig
 from clsp.evaluation.evaluator import Evaluator
 from clsp.evaluation.evaluators import linear
 from clsp.evaluation.measure import Measure
-from clsp.evaluation.task import Task, fraction_of_each
+from clsp.evaluation.task import Task
 from clsp.evaluation.trained import Encoder, Trained
 
 _ENOUGH, _HELD, _C = 10, 0.2, 1.0
@@ -113,7 +114,7 @@ def _fit_probe(
     fit, labels = features.numpy()[rows], data.train.labels[rows]
     if np.unique(labels, return_counts=True)[1].min() < _ENOUGH:
         return linear.LinearProbe(fit, labels, _C), None
-    chosen = linear.choose(fit, labels, data.classes, fraction_of_each(labels, _HELD), values)
+    chosen = linear.choose(fit, labels, data.classes, held_out(labels, _HELD, groups_of(data.train, rows)), values)
     return linear.LinearProbe(fit, labels, chosen.regularisation, chosen), chosen.regularisation
 
 

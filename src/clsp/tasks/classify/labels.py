@@ -109,7 +109,7 @@ def _class(name: object, classes: tuple[str, ...]) -> int:
     text = str(name)
     if text in classes:
         return classes.index(text)
-    if text.isdigit() and int(text) < len(classes):
+    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(classes):
         return int(text)
     shown = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
     raise UserError(f"--classify.noise.map names '{text}', which is none of {shown}{suggest(text, classes)}")

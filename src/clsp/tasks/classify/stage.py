@@ -15,10 +15,10 @@ from clsp.encoders.export import EncoderSpec
 from clsp.engine.pixels import Pixels
 from clsp.engine.stage import Stage
 from clsp.errors import UserError
+from clsp.evaluation.apart import fraction_of_each, groups_of
 from clsp.evaluation.balance import rate
 from clsp.evaluation.findings.pictures import draw
 from clsp.evaluation.measure import records
-from clsp.evaluation.task import fraction_of_each
 from clsp.images.imageset import Images, Split
 from clsp.tasks.classify.config import ClassifyConfig, ClassifyRecipe
 from clsp.tasks.classify.labels import Labels, train_labels
@@ -51,23 +51,26 @@ class Data:
 
 
 def divided(images: Images, config: ClassifyConfig, *, seed: int) -> Data:
-    """Choose what is learnt from and what is tested on; without a test part, a tenth of each class is set apart."""
+    """Choose what is learnt from and what is tested on; without a test part, a tenth of each class in whole groups."""
     labels = train_labels(images, config.noise, count=config.images, seed=seed)
     if images.test is not None and images.test.labels is not None:
         known = np.flatnonzero(images.test.labels >= 0)
         test = images.test.rows(known)
         return Data(labels, images.train.rows(labels.ids), test, f"the source's {len(test)} test images")
     assert images.train.labels is not None
-    apart = fraction_of_each(images.train.labels[labels.ids], TEST)
+    groups = groups_of(images.train, labels.ids)
+    apart = fraction_of_each(images.train.labels[labels.ids], TEST, groups)
     if not apart.any():
+        two = "two" if groups is None else "two groups (column 'group')"
         raise UserError(
-            f"{images.source} has no test part, and no class has two of the {len(labels.ids)} images, so that none can "
-            "be set apart; give more labelled images"
+            f"{images.source} has no test part, and no class has {two} of the {len(labels.ids)} images, so that "
+            "none can be set apart; give more labelled images"
         )
     test, learnt = images.train.rows(labels.ids[apart]), labels.ids[~apart]
     right = None if labels.right is None else labels.right[~apart]
     kept = replace(labels, ids=learnt, given=labels.given[~apart], right=right)
     note = f"{len(test)} images that were set apart from train, a tenth of each class (the source has no test part)"
+    note += "" if groups is None else "; images of one group stay together"
     note += "" if labels.right is not None else "; their labels may be as wrong as the others"
     return Data(kept, images.train.rows(learnt), test, note)
 
