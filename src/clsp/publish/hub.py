@@ -20,9 +20,11 @@ _STATUS = {
 _NO_NETWORK = ("TransportError", "ConnectionError")
 """Names of the classes of errors that HTTP libraries raise where a connection fails."""
 
-
 _OLD = ["data/train-*-of-*.parquet", "shard-*.npy"]
 """What an earlier upload of a bank may have left that belongs to other candidates."""
+
+_OLD_MODEL = ["samples.png"]
+"""Likewise of a diffusion model: a sheet that is exported no more shows its user's own images."""
 
 
 def require_name(name: str) -> None:
@@ -74,10 +76,17 @@ def push(
             folder_path=str(folder),
             repo_type=kind,
             allow_patterns=[_literal(name) for name in names],
-            delete_patterns=_OLD if kind == "dataset" else None,
+            delete_patterns=_outdated(names, kind),
             commit_message="Upload by clsp export",
         )
     return str(made)
+
+
+def _outdated(names: Sequence[str], kind: Literal["model", "dataset"]) -> list[str] | None:
+    """Patterns of files on the hub that go, unless they are uploaded anew."""
+    if kind == "dataset":
+        return _OLD
+    return _OLD_MODEL if "model_index.json" in names else None
 
 
 def _literal(name: str) -> str:
