@@ -215,6 +215,38 @@ def test_what_cannot_be_done_is_said_in_one_line(run, tmp_path, capsys, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_folder_of_a_run_is_written_into(run, tmp_path):
+    """Nor over an export of another kind: in each case files of one name would belong to the other."""
+    whole = shutil.copytree(run / "run", tmp_path / "whole")
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    (cell,) = whole.glob("arms/*/seed-0")
+    (tmp_path / "link").symlink_to(whole / "encoder")
+    for out in (whole / "encoder", cell, cell / "evaluation", tmp_path / "link"):
+        for place in (whole, run / "bank"):
+            with pytest.raises(UserError, match="is a folder of a run"):
+                export(Wish(place, out))
+    assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    alone = shutil.copytree(whole / "encoder", tmp_path / "alone" / "encoder")
+    with pytest.raises(UserError, match="is a folder of a run"):
+        export(Wish(alone.parent, alone, "timm"))
+    for _ in range(2):  # a new folder in a run, and then an earlier export there
+        export(Wish(whole, whole / "shipped", "timm"))
+
+
+def test_an_export_is_not_written_over_one_of_another_kind(run, tmp_path):
+    export(Wish(run / "run", tmp_path / "x", "clsp"))
+    export(Wish(run / "run", tmp_path / "y", "timm"))
+    wrong = [("run", "x", "timm", "format clsp"), ("run", "y", "clsp", "format timm")]
+    wrong += [(kind, out, None, "holds an encoder") for kind in ("bank", "model") for out in "xy"]
+    export(Wish(run / "bank", tmp_path / "z"))
+    wrong += [("run", "z", "torch", "holds a bank"), ("model", "z", None, "holds a bank")]
+    for kind, out, formats, words in wrong:
+        with pytest.raises(UserError, match=words):
+            export(Wish(run / kind, tmp_path / out, formats))
+    clsp.load_encoder(tmp_path / "x")
+    export(Wish(run / "run", tmp_path / "x", "torch"))
+
+
 def test_formats_are_read_once():
     assert parse_formats("onnx, torch,onnx") == ["onnx", "torch"]
 

@@ -21,6 +21,7 @@ from clsp.publish.card import data_told, licence
 from clsp.publish.copying import copy
 from clsp.publish.markdown import code, document, listed, plain, section
 from clsp.publish.origin import FIX, Origin, origin_of, shared_facts, shared_name
+from clsp.publish.room import CARD, require_room
 
 if TYPE_CHECKING:
     from clsp.publish.export import Exported, Wish
@@ -42,10 +43,11 @@ def export_generator(wish: Wish) -> Exported:
     Raises:
         UserError: a file is damaged, or a format was asked for.
     """
-    from clsp.publish.export import CARD, Exported
+    from clsp.publish.export import Exported
 
     if wish.formats is not None:
         raise UserError(f"--format {wish.formats}: a diffusion model has one format, diffusers'; leave it out")
+    require_room(wish.out, ["model_index.json"])
     require_readable(wish.place)
     strength = trained_strength(wish.place)
     taken = (*_TAKEN, _SHEET) if strength == 1.0 else _TAKEN
