@@ -118,7 +118,9 @@ def test_our_own_mistakes_are_not_hidden(folder):
         push(folder, ["config.json"], "me/model", api=Api(create_repo=KeyError("x")))
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "", "me/", "me/na me", "-x", "me/..", "https://huggingface.co/me/x"])
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "", "model", "me/", "me/na me", "-x", "me/..", "https://huggingface.co/me/x"]
+)
 def test_names_that_the_hub_refuses_are_refused_at_once(name):
     with pytest.raises(UserError, match="write USER/NAME"):
         require_name(name)

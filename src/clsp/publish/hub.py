@@ -28,7 +28,9 @@ _OLD_MODEL = ["samples.png"]
 
 
 def require_name(name: str) -> None:
-    """Refuse a name that the hub would refuse, before any work.
+    """Refuse a name that the hub would refuse, and one without its user, before any work.
+
+    The hub would give NAME to the token's owner; what the card and the screen say to load would not be there.
 
     Raises:
         UserError: names what is allowed.
@@ -40,6 +42,8 @@ def require_name(name: str) -> None:
         validate_repo_id(name)
     except HFValidationError as error:
         raise UserError(f"--hub '{name}' is no name of the hub: write USER/NAME ({files.reason(error)})") from error
+    if "/" not in name:
+        raise UserError(f"--hub '{name}' does not say whose it is: write USER/NAME, such as USER/{name}")
 
 
 def push(
@@ -50,7 +54,7 @@ def push(
     Args:
         folder: where they lie.
         names: the files that are uploaded, and no others.
-        hub: the repository, ``USER/NAME``; without USER it is that of the token's owner.
+        hub: the repository, ``USER/NAME``.
         kind: what it holds.
         api: a ``huggingface_hub.HfApi``; None: one with the user's own token.
 
