@@ -42,6 +42,11 @@ def test_what_names_no_path_stays(note):
     assert shared_note(note, ["pics", "auto"]) == note
 
 
+def test_a_source_that_is_a_root_changes_no_note():
+    origin = Origin(recipe={"data": {"source": "/"}, "images": {"labels": "auto"}})
+    assert shared_note("2 classes", origin.paths) == "2 classes"
+
+
 def test_names_that_are_no_utf8_stay_whole():
     assert [shared_name(name) for name in ("caf\\xe9.csv", "a/caf\\xe9", "a\\b\\", "/", "./x/.")] == [
         "caf\\xe9.csv", "caf\\xe9", "b", "/", "x",

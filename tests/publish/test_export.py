@@ -153,7 +153,9 @@ def test_samples_that_show_the_users_images_stay_at_home(run, tmp_path):
     """A model of the lower noise levels draws its sheet from noised train images."""
     lower = lowered(run / "model", tmp_path / "lower", 0.5)
     export(Wish(run / "model", tmp_path / "y"))
-    exported = export(Wish(lower, tmp_path / "y"))  # the sheet of the earlier export goes
+    files.write_text(tmp_path / "y" / "condition" / "config.json", "{}")
+    exported = export(Wish(lower, tmp_path / "y"))  # the sheet of the earlier export goes, and what it was told by
+    assert not (tmp_path / "y" / "condition").exists()
     assert "samples.png" not in exported.names and not (tmp_path / "y" / "samples.png").exists()
     assert "None are shown" in card(tmp_path / "y")[1] and "![Samples]" not in card(tmp_path / "y")[1]
     shutil.copy(lower / "samples.png", tmp_path / "y")

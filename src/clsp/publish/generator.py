@@ -52,18 +52,26 @@ def export_generator(wish: Wish) -> Exported:
     strength = trained_strength(wish.place)
     taken = (*_TAKEN, _SHEET) if strength == 1.0 else _TAKEN
     names = [path.relative_to(wish.place).as_posix() for pattern in taken for path in sorted(wish.place.glob(pattern))]
-    if _SHEET not in names:
-        (wish.out / _SHEET).unlink(missing_ok=True)  # of an earlier export
     for name in names:
         if name == "condition/config.json":
             _write_config(wish, name)
         else:
             copy(wish.place / name, wish.out / name)
+    _clear(wish.out, names)
     names += write_strength(wish.out, strength)
     title = wish.hub or wish.out.resolve().name
     files.write_text(wish.out / CARD, generator_card(wish.place, names, license_=wish.license, title=title))
     said = [f"load it:  {loader_of(wish.out)}.from_pretrained({str(wish.out)!r})"]
     return Exported("model", [*names, CARD], said)
+
+
+def _clear(out: Path, names: list[str]) -> None:
+    """Remove what an earlier export left of another model: it would be read with this one, or shown."""
+    for path in [path for pattern in (*_TAKEN, _SHEET) for path in out.glob(pattern)]:
+        if path.relative_to(out).as_posix() not in names:
+            path.unlink()
+    if (out / "condition").is_dir() and not any((out / "condition").iterdir()):
+        (out / "condition").rmdir()
 
 
 def loader_of(folder: Path) -> str:

@@ -23,7 +23,7 @@ _NO_NETWORK = ("TransportError", "ConnectionError")
 _OLD = ["data/train-*-of-*.parquet", "shard-*.npy"]
 """What an earlier upload of a bank may have left that belongs to other candidates."""
 
-_OLD_MODEL = ["samples.png"]
+_OLD_MODEL = ["samples.png", "condition/*"]
 """Likewise of a diffusion model: a sheet that is exported no more shows its user's own images."""
 
 

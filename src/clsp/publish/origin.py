@@ -56,7 +56,8 @@ class Origin:
         """What the notes on the data may name of the user's paths, as they were typed: the SOURCE and its labels."""
         images = self.recipe.get("images")
         labels = str(images.get("labels", "")) if isinstance(images, Mapping) else ""
-        return [path.rstrip("/\\") for path in (self.data or "", labels, labels.rpartition(":")[0]) if path]
+        typed = (path.rstrip("/\\") for path in (self.data or "", labels, labels.rpartition(":")[0]))
+        return [path for path in typed if path]
 
     @property
     def measures(self) -> list[Measured]:
