@@ -546,7 +546,8 @@ def _onward(folder: Path) -> None:
     files.write_text(
         folder / "recipe.yaml",
         "command: clsp compare --data photos --methods simclr+nearest --seeds 2 --out here\n"
-        f"data: {{source: photos, from_here: ../photos}}\n{recipe}",
+        "data: {source: photos, from_here: ../photos, labels_from_here: recipe.yaml, fingerprint: a1b2}\n"
+        f"{recipe.replace('channels: 1', 'channels: 1, labels: l.csv')}",
     )
     row = {"arm": "simclr+nearest", "runs": {"linear": {"1": 90.0, "2": 91.0}}}
     files.write_json(folder / "comparison.json", {"arms": [row]})
@@ -557,9 +558,11 @@ def _onward(folder: Path) -> None:
 def _read_onward(folder: Path) -> None:
     from clsp.cli.again import command_for
     from clsp.study.onward import find_training
-    from clsp.study.opened import source_in
+    from clsp.study.opened import _fingerprint_in, labels_in, source_in
 
     source_in(folder)
+    labels_in(folder)
+    _fingerprint_in(folder / "recipe.yaml")
     find_training(folder)
     parts = [folder / "arms" / "simclr+nearest" / f"seed-{seed}" / "config.json" for seed in (1, 3)]
     command_for(folder, parts)
@@ -837,6 +840,8 @@ COVERED = {
     "study.onward._main": "onward",
     "study.onward.find_training": "weights",
     "study.opened.images_of": "recipe",
+    "study.opened._fingerprint_in": "onward",
+    "study.opened.labels_in": "onward",
     "study.opened.settings_in": "recipe",
     "study.opened.source_in": "onward",
     "study.opened.tones_of": "explore",

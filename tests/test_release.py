@@ -9,6 +9,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import clsp
+import clsp.api
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +20,12 @@ def test_one_version_stands_everywhere():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (cited["version"], str(cited["date-released"])) == newest.groups()
     assert clsp.__version__ == cited["version"]
+
+
+def test_every_stage_of_the_python_interface_is_a_name_of_the_package():
+    stages = {name for name, one in vars(clsp.api).items() if getattr(one, "__module__", "") == "clsp.api"}
+    stages = {name for name in stages if not name.startswith("_") and name != "Made"}
+    assert stages and stages <= set(clsp.__all__) and all(getattr(clsp, name) for name in stages)
 
 
 def test_the_lowest_versions_are_those_of_the_dependencies():

@@ -12,6 +12,7 @@ from clsp._version import __version__
 
 if TYPE_CHECKING:
     from clsp.api import compare as compare
+    from clsp.api import continue_training as continue_training
     from clsp.api import evaluate as evaluate
     from clsp.api import explore as explore
     from clsp.api import pretrain as pretrain
@@ -45,6 +46,7 @@ _PUBLIC = {
     "classify": "clsp.tasks.classify.run",
     "collate_pairs": "clsp.positives.dataset",
     "compare": "clsp.api",
+    "continue_training": "clsp.api",
     "correspond": "clsp.tasks.correspondence.run",
     "dense": "clsp.tasks.correspondence.run",
     "evaluate": "clsp.api",
@@ -73,6 +75,7 @@ __all__ = [
     "classify",
     "collate_pairs",
     "compare",
+    "continue_training",
     "correspond",
     "dense",
     "evaluate",

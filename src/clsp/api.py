@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from clsp.encoders.export import encoder_folder
 from clsp.recipes.prepare import Prepared, prepare
-from clsp.recipes.recipe import Recipe
+from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.settings.values import Tree, merge, nested, plain
 from clsp.study import stages
 from clsp.study.compare import compare as compare_study
 from clsp.study.onward import find_training, tell_schedule
+from clsp.study.opened import prepare_as
 from clsp.study.record import command_line, describe, write_record
 from clsp.study.result import StudyResult
 from clsp.study.run import run as run_study
@@ -188,7 +189,8 @@ def continue_training(
     found = find_training(run, positives)
     source, positives = str(data or found.data), found.positives
     overrides = merge(Recipe, found.settings, _overrides(settings))
-    prepared = prepare(source, recipe=str(found.recipe), overrides=overrides)
+    load_recipe(str(found.recipe), overrides)  # a task's folder has none that a training could go on by
+    prepared = prepare_as(found.recipe, None if data is None else str(data), settings=overrides)
     tell_schedule(found, prepared.recipe.pretrain)
     own = {"out": out, "data": source, "positives": positives}
     command = command_line("continue", own, _overrides(settings), [str(run)])

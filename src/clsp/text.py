@@ -47,6 +47,14 @@ def _shown(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
+_UPRIGHT = {ord(letter): letter.encode("unicode_escape").decode() for letter in _TURNED}
+
+
+def upright(text: str) -> str:
+    r"""Return text in which what would turn its direction is written as ``\u202e``; the rest stays."""
+    return text.translate(_UPRIGHT)
+
+
 def portable(text: str) -> str:
     r"""Return text that UTF-8 can hold: a byte of a name that is no UTF-8 as ``\xe9``."""
     if text.isascii():

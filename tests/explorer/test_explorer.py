@@ -106,6 +106,7 @@ def test_folders_are_shortened_where_there_are_too_many():
     many = _folders([f"set/{number}/a.png" for number in range(900)])
     assert many["values"] == ["set"]
     assert _folders(["a.png", "b/c.png"])["values"] == [".", "b"]
+    assert _folders(["caf\\xe9/a.png"])["values"] == ["caf\\xe9"]  # a byte that is no UTF-8, not a folder in a folder
 
 
 def test_a_run_and_its_encoder_make_the_same_page(tmp_path, capsys):

@@ -127,8 +127,11 @@ def test_the_user_names_file_and_columns(folder, tmp_path):
     assert read(folder, f"{table}:key,grade").classes == ("1", "2", "10")  # by their value
     with pytest.raises(UserError, match=r"has no column 'kin'; did you mean 'kind'\?; it has key, grade, kind"):
         read(folder, f"{table}:kin")
-    with pytest.raises(UserError, match=r"'none.csv' is neither auto, none nor a file of labels"):
-        read(folder, "none.csv")
+    for gone in ("none.csv", "none.csv:kind"):
+        with pytest.raises(UserError, match=f"'{gone}': there is no such file, neither from here"):
+            read(folder, gone)
+    with pytest.raises(UserError, match=r"'all' is neither auto, none nor a file of labels"):
+        read(folder, "all")
     images = read(folder, str(table))
     assert images.classes is None
     assert any("has no column that is known to hold labels (key, grade, kind)" in note for note in images.notes)

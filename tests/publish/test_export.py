@@ -135,15 +135,43 @@ def test_a_diffusion_model_is_loaded_and_has_a_card(run, tmp_path):
     assert len(pipeline(batch_size=2, num_inference_steps=2).images) == 2
     front, text = card(tmp_path / "x")
     assert front["library_name"] == "diffusers" and "3 steps" in text
-    lower = tmp_path / "lower"
-    shutil.copytree(run / "model", lower)
-    record = files.read_json(lower / "stage.json")
-    record["settings"]["max_strength"] = 0.5
-    files.write_json(lower / "stage.json", {name: value for name, value in record.items() if name != "sha256"})
-    export(Wish(lower, tmp_path / "y"))
-    assert clsp.SyntheticPositivePipeline.from_pretrained(tmp_path / "y").max_strength == 0.5
+    assert "samples.png" in exported.names and "![Samples](samples.png)" in text
     with pytest.raises(UserError, match="one format"):
         export(Wish(run / "model", tmp_path / "x", "timm"))
+
+
+def lowered(model, folder, strength):
+    """A copy of a diffusion model that was trained for a part of the noise levels."""
+    shutil.copytree(model, folder)
+    record = files.read_json(folder / "stage.json")
+    record["settings"]["max_strength"] = strength
+    files.write_json(folder / "stage.json", {name: value for name, value in record.items() if name != "sha256"})
+    return folder
+
+
+def test_samples_that_show_the_users_images_stay_at_home(run, tmp_path):
+    """A model of the lower noise levels draws its sheet from noised train images."""
+    lower = lowered(run / "model", tmp_path / "lower", 0.5)
+    export(Wish(run / "model", tmp_path / "y"))
+    files.write_text(tmp_path / "y" / "condition" / "config.json", "{}")
+    exported = export(Wish(lower, tmp_path / "y"))  # the sheet of the earlier export goes, and what it was told by
+    assert not (tmp_path / "y" / "condition").exists()
+    assert "samples.png" not in exported.names and not (tmp_path / "y" / "samples.png").exists()
+    assert "None are shown" in card(tmp_path / "y")[1] and "![Samples]" not in card(tmp_path / "y")[1]
+    shutil.copy(lower / "samples.png", tmp_path / "y")
+    assert "samples.png" not in export(Wish(tmp_path / "y", tmp_path / "z")).names
+
+
+def test_the_card_of_a_model_of_lower_noise_levels_draws_from_images(run, tmp_path):
+    exported = export(Wish(lowered(run / "model", tmp_path / "lower", 0.335), tmp_path / "y"))
+    assert clsp.SyntheticPositivePipeline.from_pretrained(tmp_path / "y").max_strength == 0.335
+    front, text = card(tmp_path / "y")
+    (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "DDPMPipeline" not in text and front["pipeline_tag"] == "image-to-image"
+    found = {"anchors": torch.rand(1, 1, 16, 16) * 2 - 1}
+    exec(script.replace("'FOLDER'", repr(str(tmp_path / "y"))), found)
+    assert found["images"].shape == (1, 8, 1, 16, 16) and "strength=0.33)" in script
+    assert exported.said == [f"load it:  clsp.SyntheticPositivePipeline.from_pretrained({str(tmp_path / 'y')!r})"]
 
 
 def test_a_bank_is_read_by_others(run, tmp_path):
@@ -187,6 +215,38 @@ def test_what_cannot_be_done_is_said_in_one_line(run, tmp_path, capsys, monkeypa
         told = capsys.readouterr().err
         assert words in told and told.count("\n") == 1, told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_of_a_run_is_written_into(run, tmp_path):
+    """Nor over an export of another kind: in each case files of one name would belong to the other."""
+    whole = shutil.copytree(run / "run", tmp_path / "whole")
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    (cell,) = whole.glob("arms/*/seed-0")
+    (tmp_path / "link").symlink_to(whole / "encoder")
+    for out in (whole / "encoder", cell, cell / "evaluation", tmp_path / "link"):
+        for place in (whole, run / "bank"):
+            with pytest.raises(UserError, match="is a folder of a run"):
+                export(Wish(place, out))
+    assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    alone = shutil.copytree(whole / "encoder", tmp_path / "alone" / "encoder")
+    with pytest.raises(UserError, match="is a folder of a run"):
+        export(Wish(alone.parent, alone, "timm"))
+    for _ in range(2):  # a new folder in a run, and then an earlier export there
+        export(Wish(whole, whole / "shipped", "timm"))
+
+
+def test_an_export_is_not_written_over_one_of_another_kind(run, tmp_path):
+    export(Wish(run / "run", tmp_path / "x", "clsp"))
+    export(Wish(run / "run", tmp_path / "y", "timm"))
+    wrong = [("run", "x", "timm", "format clsp"), ("run", "y", "clsp", "format timm")]
+    wrong += [(kind, out, None, "holds an encoder") for kind in ("bank", "model") for out in "xy"]
+    export(Wish(run / "bank", tmp_path / "z"))
+    wrong += [("run", "z", "torch", "holds a bank"), ("model", "z", None, "holds a bank")]
+    for kind, out, formats, words in wrong:
+        with pytest.raises(UserError, match=words):
+            export(Wish(run / kind, tmp_path / out, formats))
+    clsp.load_encoder(tmp_path / "x")
+    export(Wish(run / "run", tmp_path / "x", "torch"))
 
 
 def test_formats_are_read_once():

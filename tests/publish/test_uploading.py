@@ -81,6 +81,19 @@ def test_what_is_uploaded_is_said_before_and_nothing_else_is(folder, capsys):
 
 
 @pytest.mark.parametrize(
+    ("names", "kind", "gone"),
+    [(["model_index.json"], "model", "samples.png"), (["ids.npy"], "dataset", "shard-*.npy"), (["x"], "model", None)],
+)
+def test_what_an_earlier_upload_left_goes(folder, names, kind, gone):
+    api = Api()
+    for name in names:
+        (folder / name).write_text("x")
+    push(folder, names, "me/model", kind, api=api)
+    patterns = api.calls[-1][1]["delete_patterns"]
+    assert patterns is None if gone is None else gone in patterns
+
+
+@pytest.mark.parametrize(
     ("error", "words"),
     [
         ({"whoami": errors.LocalTokenNotFoundError("none")}, "hf auth login"),
@@ -105,7 +118,9 @@ def test_our_own_mistakes_are_not_hidden(folder):
         push(folder, ["config.json"], "me/model", api=Api(create_repo=KeyError("x")))
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "", "me/", "me/na me", "-x", "me/..", "https://huggingface.co/me/x"])
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "", "model", "me/", "me/na me", "-x", "me/..", "https://huggingface.co/me/x"]
+)
 def test_names_that_the_hub_refuses_are_refused_at_once(name):
     with pytest.raises(UserError, match="write USER/NAME"):
         require_name(name)

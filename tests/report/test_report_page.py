@@ -173,12 +173,26 @@ def test_run_without_labels(copy: Path) -> None:
     assert "choose a class" not in text
 
 
-def test_damaged_picture_is_said_and_left_out(copy: Path) -> None:
-    sheet = copy / "positives/sheet.png"
+@pytest.mark.parametrize("name", ["positives/sheet.png", "evaluation/map_thumbnails.png", "diffusion/samples.png"])
+def test_damaged_picture_is_said_and_left_out(copy: Path, name: str) -> None:
+    sheet = copy / name
     sheet.write_bytes(sheet.read_bytes()[:300])
     outline = parse(build_report(copy))
-    assert "positives/sheet.png cannot be shown" in outline.text
+    assert f"{name} cannot be shown" in outline.text
     assert len(outline.values("src")) == 4
+    assert "map" in outline.values("id")
+
+
+def test_a_name_turns_nothing_around_it(copy: Path) -> None:
+    evil = "x\u202egnp.exe"
+    change(
+        copy / "images.json", source=evil, notes=[evil], classes=[evil] * 10, excluded=[{"name": evil, "reason": ""}]
+    )
+    change(copy / "evaluation/map.json", classes=[evil] * 10, names=[evil])
+    text = build_report(copy).read_text(encoding="utf-8")
+    assert "\u202e" not in text and "\\u202e" in text
+    (data,) = re.findall(r'class="points">(.*?)</script>', text)
+    assert json.loads(data)["names"] == ["x\\u202egnp.exe"] == json.loads(data)["classes"][:1]
 
 
 def test_torn_last_line_of_metrics_is_left_out(copy: Path) -> None:
@@ -219,6 +233,12 @@ def test_several_runs_on_one_page(run: Path, copy: Path, tmp_path: Path) -> None
     assert {"run-1", "run-2", "run-1-map", "run-2-map"} <= set(ids)
     assert {link.removeprefix("#") for link in outline.values("href")} <= set(ids)
     assert "2 runs" in outline.text
+
+
+def test_a_run_that_is_named_by_a_dot_has_its_link(run: Path, copy: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(copy)
+    text = build_report_of_several([Path(), run], tmp_path / "both.html").read_text(encoding="utf-8")
+    assert f'<a href="#run-1">{copy.name}</a>' in text
 
 
 def test_same_run_makes_same_page(run: Path) -> None:

@@ -13,7 +13,7 @@ from clsp import files
 from clsp.errors import UserError
 from clsp.files.ledger import SEAL
 from clsp.recipes.arms import DIFFUSION
-from clsp.study.opened import source_in
+from clsp.study.opened import labels_in, source_in
 from clsp.study.study import seed_of
 from clsp.text import option_in
 
@@ -88,6 +88,9 @@ def _command(root: Path) -> tuple[str, list[str]]:
         words[words.index("--recipe") + 1] = str(root / "recipe.yaml")
     with contextlib.suppress(UserError, ValueError):
         words[words.index("--data") + 1] = source_in(root)
+    with contextlib.suppress(UserError):
+        if (labels := labels_in(root)) is not None:
+            words = _with(words, **{"images.labels": labels})
     return command, words
 
 

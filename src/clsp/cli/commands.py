@@ -72,8 +72,10 @@ def _onward(out: Path) -> str:
 
 def diffusion(call: Call) -> int:
     """``clsp diffusion``."""
+    from clsp.publish.generator import loader_of
+
     out = api.train_diffusion(**_given(call))
-    loader = "clsp.SyntheticPositivePipeline" if (out / "condition").is_dir() else "diffusers.DDPMPipeline"
+    loader = loader_of(out)
     console.result(f"diffusion model: {out} ({loader}.from_pretrained loads it), samples: {out / 'samples.png'}")
     return 0
 

@@ -89,9 +89,9 @@ def accepted() -> list[Peer]:
             door.settimeout(max(deadline - time.monotonic(), 0.01))
             wire, _ = door.accept()
             wire.settimeout(PATIENCE)
-            with suppress(OSError, ValueError):  # somebody else's
+            with suppress(OSError, ValueError, RecursionError):  # somebody else's
                 hello = _line(wire)
-                if hello.pop("token", None) == token:
+                if isinstance(hello, dict) and hello.pop("token", None) == token:
                     peers.append(Peer(**hello, wire=wire))
     for peer in peers:
         peer.say(**_self())
@@ -110,16 +110,15 @@ def connected() -> Peer:
     return Peer(**_line(wire), wire=wire)
 
 
-def _line(wire: socket.socket) -> dict[str, Any]:
-    """Read one line and no more."""
+def _line(wire: socket.socket) -> Any:
+    """Read one line of JSON and no more."""
     read = b""
     while not read.endswith(b"\n"):
         byte = wire.recv(1)
         if not byte or len(read) > 4096:
             raise ConnectionError("one of them hung up")
         read += byte
-    found: dict[str, Any] = json.loads(read)
-    return found
+    return json.loads(read)
 
 
 def _self() -> dict[str, Any]:

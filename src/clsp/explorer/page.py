@@ -164,7 +164,7 @@ def _category(entries: Sequence[str]) -> dict[str, Any]:
 
 def _folders(names: Sequence[str]) -> dict[str, Any]:
     """The folder of each name: whole paths, or their first parts where there are too many of those."""
-    paths = [PurePosixPath(name.replace("\\", "/")).parent.parts for name in names]
+    paths = [PurePosixPath(name).parent.parts for name in names]
     for depth in range(max(map(len, paths), default=0), 0, -1):
         entries = ["/".join(path[:depth]) or "." for path in paths]
         if len(set(entries)) <= _FOLDERS:

@@ -66,6 +66,11 @@ def named_file(option: str, folder: Path) -> tuple[Path, list[str]]:
         for place in (Path(text).expanduser(), folder / text):
             if text and place.is_file():
                 return place, [column.strip() for column in chosen.split(",")] if chosen else []
+    if any(posixpath.splitext(text)[1].casefold() in SUFFIXES for text in (option, option.rpartition(":")[0])):
+        raise UserError(
+            f"--images.labels '{option}': there is no such file, neither from here ({Path.cwd()}) nor in {folder}; "
+            "give the path of one"
+        )
     raise UserError(
         f"--images.labels '{option}' is neither {AUTO}, {NONE} nor a file of labels ({', '.join(SUFFIXES)}); "
         "FILE:COLUMN names its column of labels"

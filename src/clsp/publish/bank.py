@@ -24,6 +24,7 @@ from clsp.publish.copying import copy
 from clsp.publish.formats import parse_formats
 from clsp.publish.markdown import code, document, listed, plain, section
 from clsp.publish.origin import FIX, Origin, origin_of, shared_name
+from clsp.publish.room import CARD, require_room
 from clsp.tabular import markdown
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def export_bank(wish: Wish) -> Exported:
     Raises:
         UserError: a shard is damaged, or the format cannot hold such images.
     """
-    from clsp.publish.export import CARD, Exported
+    from clsp.publish.export import Exported
 
     usual = "shards" if wish.hub is None else "parquet"
     formats = parse_formats(wish.formats or usual, FORMATS)
+    require_room(wish.out, ["manifest.json"])
     bank, names, said = PositiveBank.open(wish.place, verify=True), list[str](), list[str]()
     if "shards" in formats:
         names += _shards(bank, wish)

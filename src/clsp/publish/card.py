@@ -8,9 +8,10 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from clsp import files
 from clsp.console import duration
+from clsp.images.told import counted
 from clsp.publish.formats import Encoder
 from clsp.publish.markdown import code, document, listed, plain, section
-from clsp.publish.origin import FIX, Measured, Origin, shared_name, shared_text
+from clsp.publish.origin import FIX, Measured, Origin, shared_name, shared_note
 from clsp.tabular import markdown
 
 UNKNOWN = "unknown"
@@ -162,11 +163,22 @@ def data_told(origin: Origin) -> str:
     parts += [f"{test} test images"] if test else []
     parts += [f"{len(classes)} classes"] if classes else ["no labels"]
     text = f"{plain(shared_name(str(images['source'])))}: {', '.join(parts)}."
-    notes = "".join(f"\n- {plain(shared_text(str(note)))}" for note in images.get("notes") or ())
-    excluded = len(images.get("excluded") or ())
-    left = f"\n- {excluded} files could not be read and were left out" if excluded else ""
-    more = f"\n{notes}{left}" if notes or left else ""
+    notes = "".join(f"\n- {plain(note)}" for note in _notes(origin))
+    more = f"\n{notes}" if notes else ""
     return f"{text} Their fingerprint is `{plain(images['fingerprint'])}`.{more}"
+
+
+def _notes(origin: Origin) -> list[str]:
+    """What was decided of the data, and what was left out, without the user's folders."""
+    told = [str(note) for note in origin.images.get("notes") or ()]
+    notes = [shared_note(note, origin.paths) for note in told]
+    if lost := notes.count(""):
+        notes.append(f"{counted(lost, 'note')} that would name folders left out here")
+    excluded = counted(len(origin.images.get("excluded") or ()), "file")
+    said = f"{excluded} could not be read and "
+    if origin.images.get("excluded") and not any(note.startswith(said) for note in told):
+        notes.append(f"{said}{'was' if excluded == '1 file' else 'were'} left out")
+    return [note for note in notes if note]
 
 
 def measured(measures: list[Measured]) -> list[str]:

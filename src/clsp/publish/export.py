@@ -10,8 +10,7 @@ from typing import Literal
 from clsp import console, files
 from clsp.errors import UserError
 from clsp.publish.hub import push, require_name
-
-CARD = "README.md"
+from clsp.publish.room import CARD, require_apart, require_room
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,12 @@ def export(wish: Wish) -> Exported:
     """Write the folder, and upload it where that was asked for.
 
     Raises:
-        UserError: nothing is there to export, a format cannot hold it, or the hub refuses.
+        UserError: nothing is there to export, a format cannot hold it, the folder holds something else, or the hub
+            refuses.
     """
     if wish.hub is not None:
         require_name(wish.hub)
-    _require_apart(wish)
+    require_apart(wish.out, wish.place)
     exported = _writer(wish.place)(wish)
     if wish.hub is not None:
         address = push(wish.out, exported.names, wish.hub, exported.kind)
@@ -58,13 +58,6 @@ def export(wish: Wish) -> Exported:
         if "model.safetensors" in exported.names:
             exported.said.append(f"load it:  timm.create_model('hf-hub:{wish.hub}', pretrained=True)")
     return exported
-
-
-def _require_apart(wish: Wish) -> None:
-    """Refuse to write into a run: its files would be replaced."""
-    names = ("stage.json", "recipe.yaml", "checksums.json")
-    if any((wish.out / name).exists() for name in names) or wish.out.resolve() == wish.place.resolve():
-        raise UserError(f"--out {wish.out} is a folder of a run, whose files would be replaced; choose a new one")
 
 
 def _writer(place: Path) -> Callable[[Wish], Exported]:
@@ -86,10 +79,12 @@ def export_encoder(wish: Wish) -> Exported:
     """
     from clsp.encoders.export import encoder_folder
     from clsp.publish.card import model_card
-    from clsp.publish.formats import FORMATS, Encoder, parse_formats
+    from clsp.publish.formats import FORMATS, WEIGHTS, Encoder, parse_formats
 
     usual = "clsp,onnx" if wish.hub is None else "timm"
     formats = parse_formats(wish.formats or usual)
+    weights = {WEIGHTS[name] for name in formats if name in WEIGHTS}
+    require_room(wish.out, weights or set(WEIGHTS.values()))
     encoder, names = Encoder.open(encoder_folder(wish.place), wish.data), list[str]()
     for name in formats:
         try:

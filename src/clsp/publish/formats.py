@@ -33,7 +33,8 @@ TOLERANCE = 1e-5
 """Largest difference to clsp's features, in units of the largest of them, with which a format passes."""
 _TRIED = 4
 """Images on which a format is tried."""
-_WEIGHTS = "encoder.safetensors"
+WEIGHTS = {"clsp": "encoder.safetensors", "timm": "model.safetensors"}
+"""Of the formats with a ``config.json``, the file beside it, to which it belongs."""
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Encoder:
         """
         ours = {name: value for name, value in read_config(folder).clsp.items() if name not in ("stem", "args")}
         model, spec = load_encoder(folder), read_spec(folder)
-        return cls(folder, model, spec, shared_facts(ours), origin_of(folder, _WEIGHTS), data)
+        return cls(folder, model, spec, shared_facts(ours), origin_of(folder, WEIGHTS["clsp"]), data)
 
     @property
     def features(self) -> int:
@@ -103,7 +104,7 @@ class Encoder:
 def write_clsp(encoder: Encoder, out: Path) -> list[str]:
     """Write clsp's own folder: weights, config, and a snippet of plain timm and torch."""
     save_encoder(out, encoder.model, encoder.spec, encoder.provenance)
-    return [_WEIGHTS, "config.json", "snippet.py"]
+    return [WEIGHTS["clsp"], "config.json", "snippet.py"]
 
 
 def write_timm(encoder: Encoder, out: Path) -> list[str]:
@@ -113,12 +114,12 @@ def write_timm(encoder: Encoder, out: Path) -> list[str]:
     plain = encoder.plain = plain_model(encoder.model, encoder.spec)
     config = timm_config(plain, encoder.spec, encoder.features)
     told = {"clsp": __version__, "stem": encoder.spec.stem, "pixels_repeated": plain.repeat}
-    files.write_bytes(out / "model.safetensors", save(plain.state, metadata={"format": "pt"}))
+    files.write_bytes(out / WEIGHTS["timm"], save(plain.state, metadata={"format": "pt"}))
     files.write_json(out / "config.json", {**config, "trained_by": told})
     loaded = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (encoder.spec.mean, encoder.spec.std))
     encoder.require_same("timm", lambda images: loaded(plain.enlarged((images - mean) / std)))
-    return ["model.safetensors", "config.json"]
+    return [WEIGHTS["timm"], "config.json"]
 
 
 def write_torch(encoder: Encoder, out: Path) -> list[str]:

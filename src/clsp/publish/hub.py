@@ -20,13 +20,17 @@ _STATUS = {
 _NO_NETWORK = ("TransportError", "ConnectionError")
 """Names of the classes of errors that HTTP libraries raise where a connection fails."""
 
-
 _OLD = ["data/train-*-of-*.parquet", "shard-*.npy"]
 """What an earlier upload of a bank may have left that belongs to other candidates."""
 
+_OLD_MODEL = ["samples.png", "condition/*"]
+"""Likewise of a diffusion model: a sheet that is exported no more shows its user's own images."""
+
 
 def require_name(name: str) -> None:
-    """Refuse a name that the hub would refuse, before any work.
+    """Refuse a name that the hub would refuse, and one without its user, before any work.
+
+    The hub would give NAME to the token's owner; what the card and the screen say to load would not be there.
 
     Raises:
         UserError: names what is allowed.
@@ -38,6 +42,8 @@ def require_name(name: str) -> None:
         validate_repo_id(name)
     except HFValidationError as error:
         raise UserError(f"--hub '{name}' is no name of the hub: write USER/NAME ({files.reason(error)})") from error
+    if "/" not in name:
+        raise UserError(f"--hub '{name}' does not say whose it is: write USER/NAME, such as USER/{name}")
 
 
 def push(
@@ -48,7 +54,7 @@ def push(
     Args:
         folder: where they lie.
         names: the files that are uploaded, and no others.
-        hub: the repository, ``USER/NAME``; without USER it is that of the token's owner.
+        hub: the repository, ``USER/NAME``.
         kind: what it holds.
         api: a ``huggingface_hub.HfApi``; None: one with the user's own token.
 
@@ -74,10 +80,17 @@ def push(
             folder_path=str(folder),
             repo_type=kind,
             allow_patterns=[_literal(name) for name in names],
-            delete_patterns=_OLD if kind == "dataset" else None,
+            delete_patterns=_outdated(names, kind),
             commit_message="Upload by clsp export",
         )
     return str(made)
+
+
+def _outdated(names: Sequence[str], kind: Literal["model", "dataset"]) -> list[str] | None:
+    """Patterns of files on the hub that go, unless they are uploaded anew."""
+    if kind == "dataset":
+        return _OLD
+    return _OLD_MODEL if "model_index.json" in names else None
 
 
 def _literal(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,6 +12,7 @@ from clsp import files
 from clsp.encoders.cost import find_training
 from clsp.engine.record import Record, read_record
 from clsp.errors import UserError
+from clsp.text import portable
 
 FIX = "run 'clsp verify' on the folder"
 """What to do about a file of a run that no run writes so."""
@@ -19,8 +20,11 @@ FIX = "run 'clsp verify' on the folder"
 _ABOVE = 4
 """Folders above an encoder in which its run is looked for: RUN/arms/ARM/seed-N."""
 
-_PATH = re.compile(r"(?<![\w.:/])(?:~|\.\.?|[A-Za-z]:)?(?:[/\\][^/\\\s]+)*[/\\]([^/\\\s]+)")
-"""A path with folders, and its last part."""
+_SEPARATOR = r"(?:/|\\(?!x[0-9a-f]{2}))"
+"""What stands between a folder and what lies in it; ``\\xe9`` is a byte of a name that is no UTF-8."""
+
+_INSIDE = re.compile(_SEPARATOR + r"(?![\s,;:)'\"]|\.(?:\s|$)|$)")
+"""A separator with something behind it: ``train/`` alone is the name of a folder."""
 
 _SECRET = ("weights", "labels", "file")
 """Settings that may name a file of the user's."""
@@ -46,6 +50,14 @@ class Origin:
         """The SOURCE, as the user named it; None where it is not known."""
         told = self.recipe.get("data")
         return str(told["source"]) if isinstance(told, Mapping) and "source" in told else None
+
+    @property
+    def paths(self) -> list[str]:
+        """What the notes on the data may name of the user's paths, as they were typed: the SOURCE and its labels."""
+        images = self.recipe.get("images")
+        labels = str(images.get("labels", "")) if isinstance(images, Mapping) else ""
+        typed = (path.rstrip("/\\") for path in (self.data or "", labels, labels.rpartition(":")[0]))
+        return [path for path in typed if path]
 
     @property
     def measures(self) -> list[Measured]:
@@ -144,9 +156,24 @@ def _without_folders(name: str, value: Any) -> Any:
     return shared_name(value) if name in _SECRET and isinstance(value, str) else value
 
 
-def shared_text(text: str) -> str:
-    """Return a sentence with the last parts of its paths alone."""
-    return _PATH.sub(lambda found: found[1], text)
+def shared_note(text: str, paths: Iterable[str]) -> str:
+    """Return what others may read of a note: of known paths the last parts, and no other path.
+
+    No pattern finds where a path with blanks ends. So a note that names another one ends at the colon before it.
+
+    Args:
+        text: a sentence, perhaps with a list behind a colon.
+        paths: those that are known, see `Origin.paths`.
+
+    Returns:
+        The note; empty where nothing of it is left.
+    """
+    text = portable(text)
+    for path in sorted(map(portable, paths), key=len, reverse=True):
+        text = text.replace(path, shared_name(path))
+    while _INSIDE.search(text):
+        text = text.rpartition(": ")[0]
+    return text
 
 
 def shared_facts(ours: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,4 +190,5 @@ def shared_name(source: str) -> str:
     kind, colon, rest = source.partition(":")
     if colon and kind == "hf" and not PurePath(rest).is_absolute() and not rest.startswith((".", "~")):
         return source
-    return PurePath(source.replace("\\", "/")).name or source
+    parts = [part for part in re.split(_SEPARATOR, source) if part not in ("", ".")]
+    return parts[-1] if parts else source

@@ -25,9 +25,7 @@ from clsp.evaluation.task import Task, make_task
 from clsp.evaluation.trained import Trained
 from clsp.images.imageset import Split, subset
 from clsp.publish.origin import Origin, require_origin, shared_name
-from clsp.recipes.recipe import Recipe
-from clsp.settings.values import merge
-from clsp.study.opened import settings_in
+from clsp.study.opened import prepare_as
 
 FILE = "encoder-int8.onnx"
 CALIBRATED, CHOSEN, REFERENCES, QUERIES = 256, 256, 5000, 2000
@@ -125,8 +123,10 @@ def _task(spec: EncoderSpec, origin: Origin, data: str | None) -> tuple[Task, st
 
     source = data or require_origin(origin, "--format onnx-int8")
     wanted = {"images": {"channels": spec.channels, "size": spec.size}}
-    recipe, own = (None, {}) if origin.run is None else settings_in(origin.run / "recipe.yaml")
-    prepared = prepare(source, recipe=recipe, overrides=merge(Recipe, own, wanted))
+    if origin.run is None:
+        prepared = prepare(source, overrides=wanted)
+    else:
+        prepared = prepare_as(origin.run / "recipe.yaml", data, settings=wanted)
     config, seed = prepared.recipe.evaluate, prepared.recipe.seed
     config = replace(config, train_images=min(config.train_images or REFERENCES, REFERENCES))
     task = make_task(prepared.images, config, seed=seed)

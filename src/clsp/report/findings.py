@@ -7,7 +7,7 @@ from typing import Any
 
 from clsp.errors import UserError
 from clsp.report.folder import mapping
-from clsp.report.html import Html, cells, details, element, figure, join, paragraph
+from clsp.report.html import Html, cells, details, element, figure, join, paragraph, unshown
 from clsp.report.numbers import fixed, is_number, number
 from clsp.report.study import Study
 
@@ -133,4 +133,4 @@ def _cells(
     try:
         return cells(path, alts, side=int(sheet["side"]), gap=int(sheet["gap"]), shown=shown), Html()
     except UserError as error:
-        return [], paragraph(f"findings/{name}.png cannot be shown: {str(error).replace(str(path), 'it')}", "absent")
+        return [], unshown(path, error)

@@ -1,4 +1,7 @@
-"""HTML that is escaped unless it says otherwise: plain strings are text, ``Html`` strings are markup."""
+"""HTML that is escaped unless it says otherwise: plain strings are text, ``Html`` strings are markup.
+
+Text from outside is shown with its letters in their order: a name of a file cannot turn the rest of its line.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from clsp import files
 from clsp.errors import UserError
+from clsp.text import upright
 
 _MOST_PIXELS = 64_000_000
 """Pixels of a picture on the page; more are not decoded."""
@@ -35,8 +39,13 @@ def join(content: Content) -> Html:
     if isinstance(content, Html):
         return content
     if isinstance(content, str):
-        return Html(html.escape(content))
+        return _escaped(content)
     return Html("".join(join(part) for part in content))
+
+
+def _escaped(text: str) -> Html:
+    """Text from outside as markup that shows it; it turns nothing around, neither itself nor what follows it."""
+    return Html(html.escape(upright(text)))
 
 
 def element(tag: str, content: Content = None, **attributes: object) -> Html:
@@ -54,7 +63,7 @@ def element(tag: str, content: Content = None, **attributes: object) -> Html:
         if value is True:
             written.append(f" {name}")
         elif value is not None and value is not False:
-            written.append(f' {name}="{html.escape(str(value))}"')
+            written.append(f' {name}="{_escaped(str(value))}"')
     start = f"<{tag}{''.join(written)}>"
     return Html(start if tag in {"img", "br", "meta"} else f"{start}{join(content)}</{tag}>")
 
@@ -113,9 +122,14 @@ def picture(path: Path, alt: str, caption: Content) -> Html:
     try:
         image = inline_image(path, alt=alt)
     except UserError as error:
-        said = str(error).replace(str(path), "it")
-        return paragraph(f"{path.parent.name}/{path.name} cannot be shown: {said}", "absent")
+        return unshown(path, error)
     return figure(image, caption, "picture")
+
+
+def unshown(path: Path, error: UserError) -> Html:
+    """A line in the place of a picture whose file is damaged."""
+    said = str(error).replace(str(path), "it")
+    return paragraph(f"{path.parent.name}/{path.name} cannot be shown: {said}", "absent")
 
 
 def _opened(data: bytes) -> Image.Image:

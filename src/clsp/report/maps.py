@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clsp.errors import UserError
 from clsp.report.charts import scatter
 from clsp.report.folder import Folder, mapping
-from clsp.report.html import Html, data_block, element, figure, inline_image, join
+from clsp.report.html import Html, data_block, element, figure, inline_image, join, unshown
 from clsp.report.numbers import is_number
 from clsp.report.study import Study
+from clsp.text import upright
 
 PALETTE = (
     "#3f7fbf #d9822b #4a9b62 #c4504b #8b6bb8 #8c6d57 #cf77b0 #7d8288 #a9a23a #3ba7b8".split()  # noqa: SIM905
@@ -33,7 +35,7 @@ def embedding_map(study: Study) -> Html:
     if not xs:
         return Html()
     labels = content.get("labels") if len(content.get("labels") or ()) == len(xs) else None
-    classes = [str(name) for name in content.get("classes") or ()]
+    classes = [upright(str(name)) for name in content.get("classes") or ()]
     if labels is not None:
         classes += [f"class {k}" for k in range(len(classes), 1 + max(labels))]
     colours = class_colours(len(classes)) if labels is not None else ["var(--accent)"]
@@ -70,7 +72,7 @@ def _centred(values: Sequence[float], length: float) -> list[float]:
 
 def _extras(content: dict[str, Any]) -> dict[str, Any]:
     """The names of the images and the layout of their thumbnails, where they are given."""
-    names = [str(name) for name in content.get("names") or ()]
+    names = [upright(str(name)) for name in content.get("names") or ()]
     sprite = mapping(content.get("sprite"))
     return {"names": names, "sprite": sprite if {"columns", "size"} <= sprite.keys() else None}
 
@@ -84,12 +86,15 @@ def _legend(classes: Sequence[str], colours: Sequence[str]) -> Html:
 
 
 def _sprite(folder: Folder) -> Html:
-    """The thumbnails in one hidden picture, from which the script cuts the one under the pointer."""
+    """The thumbnails in one hidden picture, from which the script cuts the one under the pointer.
+
+    Of a damaged file a line says so; the map does without.
+    """
     path = folder.picture("evaluation/map_thumbnails.png")
     if not path:
         return Html()
     try:
         image = inline_image(path, alt="Thumbnails of the test images")
-        return element("div", image, class_="sprite", hidden=True)
-    except OSError:
-        return Html()
+    except UserError as error:
+        return unshown(path, error)
+    return element("div", image, class_="sprite", hidden=True)

@@ -230,7 +230,7 @@ def overview(studies: Sequence[Study], anchors: Sequence[str]) -> Html:
     measures = {name: one for study in studies for name, one in list(study.measures.items())[:2]}
     rows: list[list[Content]] = []
     for study, anchor in zip(studies, anchors, strict=True):
-        link = element("a", study.folder.path.name, href=f"#{anchor}")
+        link = element("a", study.folder.path.resolve().name, href=f"#{anchor}")
         known = study.rows.get(study.main, {})
         scores = [fixed(mapping(known.get(name)).get("mean")) for name in measures]
         time = duration(mapping(known.get("cost")).get("pretraining_seconds"))

@@ -18,10 +18,10 @@ from clsp.errors import UserError
 from clsp.evaluation.embeddings import Embeddings, parts_of
 from clsp.images.imageset import Images, split_fingerprint
 from clsp.positives.bank import PositiveBank
-from clsp.recipes.prepare import Prepared, prepare
+from clsp.recipes.prepare import Prepared
 from clsp.study import stages
 from clsp.study.findings import EMBEDDINGS
-from clsp.study.opened import settings_in, source_in
+from clsp.study.opened import prepare_as
 from clsp.study.record import describe
 from clsp.text import portable
 
@@ -98,8 +98,7 @@ def _prepared(folder: Path, data: str | None) -> Prepared:
     if not folder.is_dir():
         raise UserError(f"there is no run at '{folder}'; give the folder that 'clsp run --out' wrote")
     if path.is_file():
-        recipe, overrides = settings_in(path)
-        return prepare(data or source_in(folder), recipe=recipe, overrides=overrides, store=folder / "images")
+        return prepare_as(path, data, store=folder / "images")
     encoder = encoder_folder(folder)
     if not (encoder / "config.json").is_file():
         raise UserError(f"{folder} is no run and no encoder; give the --out of 'clsp run', or an encoder's folder")

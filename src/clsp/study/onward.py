@@ -15,7 +15,7 @@ from clsp.recipes.arms import EXTRA, Arm, parse_arm
 from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.settings.identity import reads
 from clsp.settings.values import Tree, flat, merge, nested
-from clsp.study.record import source_of
+from clsp.study.ways import source_of
 from clsp.text import option_in
 from clsp.training.config import PretrainConfig
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clsp import files
+from clsp import console, files
 from clsp.errors import UserError
+from clsp.images.annotations import AUTO, NONE
 from clsp.images.imageset import Images
 from clsp.images.sources import open_images
 from clsp.images.tones import Tones
-from clsp.recipes.recipe import load_recipe
-from clsp.settings.values import Tree
-from clsp.study.record import source_of
+from clsp.recipes.prepare import Prepared, prepare
+from clsp.recipes.recipe import Recipe, load_recipe
+from clsp.settings.values import Tree, merge
+from clsp.study.ways import labels_of, source_of
 
 
 def source_in(folder: Path) -> str:
@@ -27,18 +30,80 @@ def source_in(folder: Path) -> str:
         return source_of(record, folder)
 
 
+def labels_in(folder: Path) -> str | None:
+    """Return the ``images.labels`` of what was made in ``folder``, as its file can be reached from here.
+
+    Returns:
+        None where it is reached as it was typed, or is no file.
+
+    Raises:
+        UserError: its recipe.yaml is not what clsp wrote.
+    """
+    path = folder / "recipe.yaml"
+    record = files.read_yaml(path)
+    with files.foreign(path, what="is not what clsp wrote"):
+        return labels_of(record, folder)
+
+
 def settings_in(path: Path) -> tuple[str | None, Tree]:
     """The recipe and the overrides by which images become what a ``recipe.yaml`` says.
 
     That of a run, or of one of its stages, is a recipe; that of a task shares its images, seed and hardware with one.
+    A file of labels is named as it can be reached from here.
 
     Raises:
         UserError: it is damaged.
     """
     record = files.read_yaml(path, fix="give another folder")
+    with files.foreign(path, "give another folder", what="is not what clsp wrote"):
+        labels = labels_of(record, path.parent)
+    found: Tree = {} if labels is None else {"images": {"labels": labels}}
     if {"diffusion", "pretrain"} <= record.keys():
-        return str(path), {}
-    return None, {name: value for name, value in record.items() if name in ("images", "seed", "hardware")}
+        return str(path), found
+    own = {name: value for name, value in record.items() if name in ("images", "seed", "hardware")}
+    return None, merge(Recipe, own, found)
+
+
+def prepare_as(
+    path: Path, data: str | None = None, *, settings: Tree | None = None, store: Path | None = None
+) -> Prepared:
+    """Open the images of a result with the settings that its ``recipe.yaml`` says, or other images with the same.
+
+    A file of labels belongs to the result's own images. Of others it is not read, which is said: names that are the
+    same in both would get labels of other images.
+
+    Args:
+        path: the recipe.yaml.
+        data: a SOURCE; None: the result's own.
+        settings: nested settings that go before the result's.
+        store: see `clsp.recipes.prepare.prepare`.
+
+    Raises:
+        UserError: the recipe.yaml is damaged, or the images cannot be read.
+    """
+    recipe, own = settings_in(path)
+    given, source = merge(Recipe, own, settings or {}), data or source_in(path.parent)
+    labels = load_recipe(recipe, given).images.labels
+
+    def opened(overrides: Tree) -> Prepared:
+        return prepare(source, recipe=recipe, overrides=overrides, store=store)
+
+    if data is None or labels in (AUTO, NONE) or "labels" in (settings or {}).get("images", {}):
+        return opened(given)
+    made = _fingerprint_in(path)
+    with suppress(UserError):  # the file names none of these images; what else is wrong with them comes below
+        if (prepared := opened(given)).images.fingerprint == made:
+            return prepared
+    prepared = opened(merge(Recipe, given, {"images": {"labels": AUTO}}))
+    console.say(f"images: {data} holds others than {path.parent} was made from; {labels} is not read for them")
+    return prepared
+
+
+def _fingerprint_in(path: Path) -> str:
+    """The fingerprint of the images that a ``recipe.yaml`` tells of."""
+    record = files.read_yaml(path, fix="give another folder")
+    with files.foreign(path, "give another folder", what="is not what clsp wrote"):
+        return str(record["data"]["fingerprint"])
 
 
 def tones_of(folder: Path) -> Tones:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ import yaml
 from clsp import console, distributed, files
 from clsp.errors import UserError
 from clsp.images.imageset import Images
-from clsp.images.sources import is_path
 from clsp.images.told import excluded_note
 from clsp.provenance import machine, versions
 from clsp.recipes.recipe import Recipe
 from clsp.settings.describe import as_text
 from clsp.settings.values import flat, plain
+from clsp.study.ways import ways_from
 from clsp.text import quoted
 
 
@@ -121,40 +120,17 @@ def require_same_data(out: Path, images: Images) -> None:
         )
 
 
-def source_of(record: Mapping[str, Any], folder: Path) -> str:
-    """Return the SOURCE that the recipe.yaml in ``folder`` tells of.
-
-    What was typed as a relative path is often not there where the next command is typed: then it is sought where it
-    lay from the folder.
-
-    Raises:
-        Exception: the record is not what clsp wrote.
-    """
-    source, beside = str(record["data"]["source"]), record["data"].get("from_here")
-    if beside is None or Path(source).exists():
-        return source
-    path = Path(os.path.normpath(folder / str(beside)))
-    return str(path) if path.exists() else source
-
-
-def _from(out: Path, data: str) -> dict[str, str]:
-    """The way from a result to its images, where it was typed as a relative path."""
-    path = Path(data)
-    if not is_path(data) or path.is_absolute() or not path.exists():
-        return {}
-    return {"from_here": Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()}
-
-
 def write_record(out: Path, prepared: Recorded, data: str, command: str) -> None:
     """Write ``recipe.yaml`` (every value that is used, versions, hardware, data) and ``images.json``."""
     if distributed.rank() != 0:
         return
     images = prepared.images
     out.mkdir(parents=True, exist_ok=True)
+    ways = ways_from(out, data, prepared.recipe.images.labels)
     record = {
         "recipe": Path(prepared.name).name,
         "command": command,
-        "data": {"source": data, **_from(out, data), "fingerprint": images.fingerprint, "train": len(images.train)},
+        "data": {"source": data, **ways, "fingerprint": images.fingerprint, "train": len(images.train)},
         "versions": versions(),
         "machine": machine(),
         **plain(prepared.recipe),
