@@ -26,7 +26,7 @@ GRID, RATIO = (5, 5), 0.25
 
 def overlap(gamma: float | None, *, seed: int, pairs: int) -> float:
     """Mean overlap in percent over pairs of views; None: of whole views."""
-    config, ids = AugmentConfig(crop_scale=(0.2, 1.0)), torch.arange(pairs)
+    config, ids = AugmentConfig(crop_scale=[0.2, 1.0]), torch.arange(pairs)
     first, other = (draw_crops(config, seed=seed, step=0, ids=ids, views=torch.full_like(ids, n)) for n in range(2))
     cells = GRID[0] * GRID[1]
     if gamma is None:

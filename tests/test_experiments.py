@@ -410,7 +410,7 @@ def test_overlap_of_whole_views_is_that_of_their_boxes_and_falls_with_gamma():
     from clsp.images.config import AugmentConfig
 
     ids = torch.arange(400)
-    config = AugmentConfig(crop_scale=(0.2, 1.0))
+    config = AugmentConfig(crop_scale=[0.2, 1.0])
     one, two = (draw_crops(config, seed=1, step=0, ids=ids, views=torch.full_like(ids, n)) for n in range(2))
 
     def common(start, length):
