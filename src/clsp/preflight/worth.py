@@ -48,11 +48,11 @@ def worth(plan: Plan, stages: Sequence[Stage]) -> str:
     count = plan.trained()
     known = min(GAINS, key=lambda gain: abs(math.log(gain.images / count)))
     told = [
-        f"The generator and its bank take {taken:.0%} of the FLOPs, an encoder with candidates the rest. Of "
-        f"{known.images:,} gray pictures of clothes, the measured number that is nearest to your {count:,}, candidates "
-        f"gained {_points(known.over_cost)} over SimCLR trained for all these FLOPs, and {_points(known.over_view)} "
-        "over a third view after as many epochs, all in a quarter of an hour: worth it to find alike images, not for a "
-        "linear classifier (studies/image-count); of longer trainings docs/time.md tells."
+        f"to find alike images a bank was worth its cost on {known.images:,} gray pictures of clothes, the measured "
+        f"number that is nearest to your {count:,}; for a linear classifier it was not. Beside SimCLR trained for the "
+        f"FLOPs of generator, bank and encoder together candidates had {_points(known.over_cost)}, beside a third view "
+        f"after as many epochs {_points(known.over_view)}, all in a quarter of an hour (studies/image-count; of longer "
+        f"trainings docs/time.md tells). Here generator and bank take {taken:.0%} of these FLOPs."
     ]
     if plan.images.channels > 1:
         told.append(COLOUR)
@@ -70,4 +70,4 @@ def _fraction(plan: Plan, stages: dict[str, Stage]) -> float | None:
 
 def _points(gain: tuple[float, float]) -> str:
     linear, retrieval = gain
-    return f"{linear:+.1f} points of linear accuracy and {retrieval:+.1f} of retrieval"
+    return f"{retrieval:+.1f} points of retrieval and {linear:+.1f} of linear accuracy"
