@@ -33,14 +33,17 @@ def trained(study: str, part: str) -> dict[str, dict[str, Any]]:
 
 def runs(study: str, part: str) -> list[dict[str, Any]]:
     """Every stage of a study or of one of its parts, from runs.jsonl.gz."""
-    lines = gzip.decompress((STUDIES / study / "runs.jsonl.gz").read_bytes()).decode().splitlines()
-    return [run for run in map(json.loads, lines) if run["part"] == (part or None)]
+    return [run for run in _lines(study, "runs") if run["part"] == (part or None)]
 
 
 def cells(study: str) -> list[dict[str, Any]]:
     """What every cell of a grid measured, from cells.jsonl.gz."""
-    lines = gzip.decompress((STUDIES / study / "cells.jsonl.gz").read_bytes()).decode().splitlines()
-    return [json.loads(line) for line in lines]
+    return _lines(study, "cells")
+
+
+def _lines(study: str, name: str) -> list[dict[str, Any]]:
+    packed = (STUDIES / study / f"{name}.jsonl.gz").read_bytes()
+    return [json.loads(line) for line in gzip.decompress(packed).decode().splitlines()]
 
 
 def rows(heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:

@@ -46,6 +46,13 @@ def test_the_count_that_is_nearest_speaks(count, nearest):
     assert f"on {nearest} gray pictures of clothes, the measured number that is nearest to your {count:,};" in text
 
 
+def test_the_page_says_from_where_to_where_the_gains_reach():
+    said = " ".join((STUDY.parents[2] / "docs" / "time.md").read_text(encoding="utf-8").split())
+    linear, retrieval = zip(*(gain.over_cost for gain in GAINS))
+    assert f"({min(retrieval):.1f} to {max(retrieval):.1f} points of mAP)" in said
+    assert f"({min(linear):+.1f} to {max(linear):+.1f})" in said
+
+
 def test_what_is_concluded_holds_for_every_count():
     assert all(linear < 0.5 and retrieval >= 1 for linear, retrieval in (gain.over_cost for gain in GAINS))
     assert "to find alike images a bank was worth its cost on" in worth(plan_of(), plan_stages(plan_of()))

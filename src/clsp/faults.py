@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from clsp import distributed
+from clsp.text import is_whole
 
 POINTS = {
     "folder": "a folder was made, and its parent is not flushed yet",
@@ -70,7 +71,7 @@ def _read(wanted: str) -> tuple[str, int, str]:
 
     where, _, rest = wanted.partition(":")
     number, _, kind = rest.partition(":")
-    if where not in (*POINTS, "any") or not (number.isascii() and number.isdigit()) or kind not in KINDS:
+    if where not in (*POINTS, "any") or not is_whole(number) or kind not in KINDS:
         raise UserError(
             f"CLSP_FAULT={wanted!r} is no POINT:N:KIND with a POINT of {', '.join(POINTS)} or any, and a KIND of "
             f"{', '.join(KINDS)}; unset it: it makes faults happen for tests"

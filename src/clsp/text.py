@@ -22,6 +22,11 @@ def option_in(words: Sequence[str], name: str) -> str | None:
     return values[-1] if values else None
 
 
+def is_whole(text: str) -> bool:
+    """Whether text is a whole number of plain digits, which 64 bits can hold."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
 def shown(text: str, *, lines: bool = False) -> str:
     r"""Return text as a terminal may show it: what would steer it is written as an escape.
 

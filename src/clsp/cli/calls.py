@@ -8,6 +8,7 @@ from typing import Any
 
 from clsp.cli.table import COMMANDS, METAVARS, Command
 from clsp.errors import UserError, suggest
+from clsp.text import is_whole
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,3 @@ def whole_number(name: str, text: str) -> int:
     if not is_whole(text) or int(text) < 1:
         raise UserError(f"--{name} '{text}' must be a whole number of at least 1")
     return int(text)
-
-
-def is_whole(text: str) -> bool:
-    """Whether text is a whole number of plain digits, of a length that can be meant."""
-    return text.isascii() and text.isdigit() and len(text) < 19

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsp import console, files
-from clsp.cli.calls import is_whole, whole_number
+from clsp.cli.calls import whole_number
 from clsp.errors import UserError
+from clsp.text import is_whole
 
 if TYPE_CHECKING:
     from clsp.cli.calls import Call

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,16 @@ from clsp.recipes.recipe import Recipe, load_recipe
 from clsp.settings.values import Tree, merge
 from clsp.study.ways import labels_of, source_of
 
+_OTHER = "give another folder"
+
+
+@contextmanager
+def _told(path: Path, fix: str = files.FIX) -> Iterator[dict[str, Any]]:
+    """Read a ``recipe.yaml``; what is missing of it in this block ends as one line, too."""
+    record = files.read_yaml(path, fix=fix)
+    with files.foreign(path, fix, what="is not what clsp wrote"):
+        yield record
+
 
 def source_in(folder: Path) -> str:
     """Return the SOURCE of what was made in ``folder``, as it can be reached from here.
@@ -24,9 +35,7 @@ def source_in(folder: Path) -> str:
     Raises:
         UserError: its recipe.yaml is not what clsp wrote.
     """
-    path = folder / "recipe.yaml"
-    record = files.read_yaml(path)
-    with files.foreign(path, what="is not what clsp wrote"):
+    with _told(folder / "recipe.yaml") as record:
         return source_of(record, folder)
 
 
@@ -39,9 +48,7 @@ def labels_in(folder: Path) -> str | None:
     Raises:
         UserError: its recipe.yaml is not what clsp wrote.
     """
-    path = folder / "recipe.yaml"
-    record = files.read_yaml(path)
-    with files.foreign(path, what="is not what clsp wrote"):
+    with _told(folder / "recipe.yaml") as record:
         return labels_of(record, folder)
 
 
@@ -54,8 +61,7 @@ def settings_in(path: Path) -> tuple[str | None, Tree]:
     Raises:
         UserError: it is damaged.
     """
-    record = files.read_yaml(path, fix="give another folder")
-    with files.foreign(path, "give another folder", what="is not what clsp wrote"):
+    with _told(path, _OTHER) as record:
         labels = labels_of(record, path.parent)
     found: Tree = {} if labels is None else {"images": {"labels": labels}}
     if {"diffusion", "pretrain"} <= record.keys():
@@ -101,8 +107,7 @@ def prepare_as(
 
 def _fingerprint_in(path: Path) -> str:
     """The fingerprint of the images that a ``recipe.yaml`` tells of."""
-    record = files.read_yaml(path, fix="give another folder")
-    with files.foreign(path, "give another folder", what="is not what clsp wrote"):
+    with _told(path, _OTHER) as record:
         return str(record["data"]["fingerprint"])
 
 
@@ -135,8 +140,7 @@ def images_of(made: str | Path, data: str | Path | None = None) -> Images:
     found = [path for path in (folder / "recipe.yaml", folder.parent / "recipe.yaml") if path.is_file()]
     if not found:
         raise UserError(f"{made}: no recipe.yaml there; give the --out of a command, such as 'clsp run'")
-    record = files.read_yaml(found[0], fix="give another folder")
-    with files.foreign(found[0], "give another folder", what="is not what clsp wrote"):
+    with _told(found[0], _OTHER) as record:
         source, fingerprint = source_of(record, found[0].parent), str(record["data"]["fingerprint"])
     recipe = load_recipe(*settings_in(found[0]))
     images = open_images(str(data or source), recipe.images, seed=recipe.seed)

@@ -12,6 +12,7 @@ from clsp import randomness
 from clsp.errors import UserError, suggest
 from clsp.images.imageset import Images, subset
 from clsp.tasks.classify.config import NoiseConfig
+from clsp.text import is_whole
 
 NOISY = "noisy_label"
 """The column of labels of which some are wrong, beside right ones."""
@@ -109,7 +110,7 @@ def _class(name: object, classes: tuple[str, ...]) -> int:
     text = str(name)
     if text in classes:
         return classes.index(text)
-    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(classes):
+    if is_whole(text) and int(text) < len(classes):
         return int(text)
     shown = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
     raise UserError(f"--classify.noise.map names '{text}', which is none of {shown}{suggest(text, classes)}")
